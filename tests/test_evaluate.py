@@ -1,0 +1,143 @@
+"""Evaluation chunk by chunk, and figures over prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
+from ttc_fast.estimators import summarize
+from ttc_fast.evaluate import Key, budgets, evaluate, groups
+from ttc_fast.rules import Rule
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (100, [1, 2, 4, 8, 16, 32, 64, 100])],
+)
+def test_budgets(samples: int, expected: list[int]) -> None:
+    assert budgets(samples) == expected
+
+
+@pytest.mark.parametrize(("samples", "size"), [(6, 1), (6, 2), (7, 2), (7, 5), (7, 7), (1, 1)])
+def test_groups_hold_every_sample(samples: int, size: int) -> None:
+    x = torch.arange(2 * samples).reshape(2, samples)
+    got = groups(x, size)
+    assert got.shape == (2, -(-samples // size), size)
+    assert sorted(got[1].unique().tolist()) == x[1].tolist()
+    assert groups(x[:, :, None].expand(-1, -1, 3), size).shape == (2, -(-samples // size), size, 3)
+
+
+def decoder(rule: Rule, dim: int = 3, examples: int = 8) -> StochasticDecoder:
+    return StochasticDecoder(LinearAttention.gradient_descent(dim, examples=examples), rule)
+
+
+@pytest.mark.parametrize("rule", [GaussianNoise(0.3), BernoulliSampling()])
+def test_results_do_not_depend_on_the_chunk(rule: Rule) -> None:
+    """To the bit, for a number of samples that no budget but 1 divides."""
+    kind: Any = "continuous" if isinstance(rule, GaussianNoise) else "binary"
+    prompts = LinearRegression(3, 8, kind, label_noise=0.2).sample(5)
+    arguments: dict[str, Any] = {"steps": [2, 5], "samples": 331, "seed": 4}
+    whole = evaluate(decoder(rule), prompts.part, 5, **arguments)
+    assert whole.unstable.shape == (5,)
+    for chunk, bank in ((1, 1), (100, 10_000), (3 * 331 * 2, 2 * 331 * 3 * 2)):
+        torch.set_num_threads(1)
+        other = evaluate(decoder(rule), prompts.part, 5, chunk=chunk, bank=bank, **arguments)
+        assert other.scores.keys() == whole.scores.keys()
+        for key, score in whole.scores.items():
+            assert not score.isnan().any(), key
+            assert torch.equal(other.scores[key], score), key
+
+
+def test_scores_by_hand() -> None:
+    """Best-of-4 and mean of 4 on the decoded thoughts, in NumPy."""
+    prompts = LinearRegression(3, 8).sample(2)
+    rule = GaussianNoise(0.3)
+    scores = evaluate(decoder(rule), prompts.part, 2, steps=[1, 3], samples=8, seed=4).scores
+    thoughts = decoder(rule)(prompts, steps=[3], samples=8, seed=4).thoughts[0].numpy()
+    assert prompts.w_star is not None
+    for b in range(2):
+        x, y, w_star = prompts.x[b].numpy(), prompts.y[b].numpy(), prompts.w_star[b].numpy()
+        loss = ((thoughts[b] @ x.T - y) ** 2).sum(1)
+        best = [thoughts[b, g : g + 4][loss[g : g + 4].argmin()] for g in (0, 4)]
+        mean = [thoughts[b, g : g + 4].mean(0) for g in (0, 4)]
+        for technique, answers in (("best_of_n", best), ("mean", mean)):
+            expected = np.mean([((answer - w_star) ** 2).mean() for answer in answers])
+            assert scores[Key(technique, 3, 4, "squared_error")][b].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_reported() -> None:
+    """All budgets at the last step, all samples at the others; each kind its techniques and metrics."""
+    prompts = LinearRegression(3, 8, "binary").sample(2)
+    scores = evaluate(decoder(BernoulliSampling()), prompts.part, 2, steps=[1, 3], samples=4, seed=4).scores
+    assert {(k.steps, k.samples) for k in scores} == {(1, 4), (3, 1), (3, 2), (3, 4)}
+    assert {k.metric for k in scores} == {"squared_error", "prediction_risk", "hamming", "exact_recovery"}
+    assert {k.technique for k in scores} == {
+        "greedy",
+        "single",
+        "mean",
+        "majority_vote",
+        "best_of_n",
+        "oracle_best_of_n",
+    }
+    continuous = evaluate(decoder(GaussianNoise(0.1)), prompts.part, 2, steps=[1], samples=4, seed=4).scores
+    assert {k.metric for k in continuous} == {"squared_error", "prediction_risk"}
+    assert "majority_vote" not in {k.technique for k in continuous}
+
+    unknown = Prompts(prompts.x, prompts.y)
+    scores = evaluate(decoder(BernoulliSampling()), unknown.part, 2, steps=[1, 3], samples=4, seed=4).scores
+    assert {k.metric for k in scores} == {"in_context_loss", "disagreement"}
+    assert {k.technique for k in scores} == {"greedy", "single", "mean", "majority_vote", "best_of_n"}
+
+
+def test_divergent_prompts_are_found() -> None:
+    x = torch.stack((torch.eye(3), 10 * torch.eye(3)))
+    prompts = Prompts(x, torch.zeros(2, 3))
+    result = evaluate(decoder(GaussianNoise(0.1)), prompts.part, 2, steps=[1], samples=2, seed=0)
+    assert result.unstable.tolist() == [False, True]
+
+
+def test_progress_reaches_the_end() -> None:
+    prompts, seen = LinearRegression(3, 8).sample(3), list[float]()
+    evaluate(
+        decoder(GaussianNoise(0.1)),
+        prompts.part,
+        3,
+        steps=[1],
+        samples=10,
+        seed=0,
+        progress=seen.append,
+        chunk=12,
+        bank=60,
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    assert len(seen) > 3
+
+
+def test_evaluate_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = LinearRegression(3, 8).sample(1)
+    with pytest.raises(ValueError, match="steps: expected at least one step"):
+        evaluate(decoder(GaussianNoise(0.1)), prompts.part, 1, steps=[], samples=1, seed=0)
+    with pytest.raises(ValueError, match="samples: expected an integer from 1"):
+        evaluate(decoder(GaussianNoise(0.1)), prompts.part, 1, steps=[1], samples=0, seed=0)
+    sizes = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4000}
+    monkeypatch.setattr("os.sysconf", sizes.__getitem__)  # a machine of 4 MB
+    with pytest.raises(ValueError, match="samples: the candidates of one prompt need"):
+        evaluate(decoder(GaussianNoise(0.1)), prompts.part, 1, steps=[1], samples=100_000, seed=0)
+
+
+def test_summary_is_the_t_interval() -> None:
+    values = torch.tensor([1.0, 2.0, 4.0, 9.0])
+    summary = summarize(values)
+    low, high = stats.t.interval(0.95, 3, loc=4.0, scale=stats.sem(values.numpy()))
+    assert summary.mean == 4.0
+    assert summary.median == 3.0
+    assert (summary.ci_low, summary.ci_high) == pytest.approx((low, high))
+    alone = summarize(values[:1])
+    assert alone.mean == alone.median == 1.0
+    assert np.isnan(alone.ci_low)

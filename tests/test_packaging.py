@@ -1,0 +1,78 @@
+"""What is installed and imported; each import check in a fresh process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ttc_fast
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(code: str, folder: Path | str = "/") -> str:
+    """What ``code`` prints in a fresh interpreter started in ``folder``."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_is_light() -> None:
+    """Neither triton nor matplotlib, nor the compiler that torch loads on demand, even after a decode."""
+    code = (
+        "import sys, torch, ttc_fast as t;"
+        "t.decode(torch.zeros(1, 2, 3), torch.zeros(1, 2), rule=t.GaussianNoise(0.1), steps=[1], samples=2);"
+        "print([m for m in ('triton', 'matplotlib', 'torch._dynamo') if m in sys.modules])"
+    )
+    assert python(code) == "[]"
+
+
+def test_every_exported_name_exists() -> None:
+    assert all(getattr(ttc_fast, name) is not None for name in ttc_fast.__all__)
+    assert set(ttc_fast.__all__) <= set(dir(ttc_fast))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ttc_fast.nothing
+
+
+@pytest.mark.parametrize("folder", ["/", str(ROOT)])
+def test_kernels_are_part_of_the_package(folder: str) -> None:
+    assert python("import ttc_fast.kernels as k; print(k.__name__)", folder) == "ttc_fast.kernels"
+
+
+def test_runs_without_triton_and_without_extension(tmp_path: Path) -> None:
+    """Modules that cannot be imported are as good as not installed."""
+    code = (
+        "import sys; sys.modules['triton'] = sys.modules['ttc_fast._C'] = None;"
+        "import ttc_fast; print([b.reason for b in ttc_fast.backends() if b.name == 'native'][0]);"
+        "from ttc_fast.cli import main; sys.exit(main(['run', '--prompts', '2', '--samples', '4']))"
+    )
+    out = python(code, tmp_path)
+    assert "the C++ extension is not built" in out
+    assert "more samples" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", [True, False])
+def test_wheel(compiler: bool, tmp_path: Path) -> None:
+    """The wheel holds the package, its kernels and, where there is a compiler, the extension."""
+    if compiler and shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    source = tmp_path / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", "build", "*.so", "*.egg-info", "*cache*"))
+    broken = {} if compiler else {"CC": "/bin/false", "CXX": "/bin/false"}
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(source)],
+        env={**os.environ, **broken},
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"ttc_fast/run.py", "ttc_fast/py.typed", "ttc_fast/kernels/philox.py"} <= set(names)
+    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"ttc_fast"}
+    assert any(name.startswith("ttc_fast/_C.") for name in names) == compiler

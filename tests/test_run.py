@@ -1,0 +1,245 @@
+"""The command ``ttc-fast run``, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from test_tasks import bad_files
+from ttc_fast import LinearRegression
+from ttc_fast.cli import main
+
+SMALL = ["run", "--dim", "3", "--examples", "9", "--prompts", "5", "--samples", "12", "--steps", "1", "4"]
+
+
+def run_json(folder: Path, *arguments: str) -> dict[str, Any]:
+    """What a quiet small run writes."""
+    path = folder / "out.json"
+    assert main([*SMALL, *arguments, "--quiet", "--json", str(path)]) == 0
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
+
+
+def without_times(document: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in document.items() if k not in ("versions", "wall_time", "throughput")}
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = run_json(tmp_path, "--seed", "18446744073709551615")
+    assert capsys.readouterr() == ("", "")  # quiet
+    assert document["rng_layout"] == "philox4x32-10/v1"
+    assert document["backend"] == "reference"
+    assert document["wall_time"] > 0
+    assert set(document["versions"]) == {"ttc_fast", "python", "torch", "numpy"}
+    config = document["config"]
+    assert (config["dim"], config["examples"], config["prompts"], config["samples"]) == (3, 9, 5, 12)
+    assert config["step_size"] == pytest.approx(9 / 13)
+    assert config["temperature"] == 0.25
+    fields = {"coefficients", "technique", "steps", "samples", "metric", "mean", "ci_low", "ci_high", "median"}
+    assert all(set(record) == fields for record in document["records"])
+    for record in document["records"]:
+        assert record["ci_low"] <= record["mean"] <= record["ci_high"]
+    seen = {(r["coefficients"], r["technique"], r["steps"], r["samples"]) for r in document["records"]}
+    for technique in ("greedy", "single", "mean", "best_of_n", "oracle_best_of_n"):
+        for coefficients in ("continuous", "binary"):
+            at_the_last_step = {(coefficients, technique, 4, n) for n in (1, 2, 4, 8, 12)}
+            assert at_the_last_step | {(coefficients, technique, 1, 12)} <= seen
+    assert ("binary", "majority_vote", 4, 8) in seen
+    assert ("continuous", "majority_vote", 4, 8) not in seen
+
+
+def test_same_command_same_bytes(tmp_path: Path) -> None:
+    one, two = run_json(tmp_path), run_json(tmp_path)
+    assert json.dumps(without_times(one)) == json.dumps(without_times(two))
+    assert without_times(run_json(tmp_path, "--seed", "1")) != without_times(one)
+
+
+def test_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(SMALL) == 0
+    out, err = capsys.readouterr()
+    for text in ("backend reference", "device cpu", "seed 0", "continuous coefficients", "binary coefficients"):
+        assert text in out
+    for text in ("more samples, at 4 steps", "more thoughts, with 12 samples", "majority_vote", "oracle_best_of_n"):
+        assert text in out
+    assert "million coefficient-steps per second" in out
+    assert "\x1b" not in out  # no colours where there is no terminal
+    assert err.splitlines()[-1] == "binary: 100 % decoded"
+
+
+def test_one_prompt_has_no_interval(tmp_path: Path) -> None:
+    document = run_json(tmp_path, "--prompts", "1")
+    assert {(record["ci_low"], record["ci_high"]) for record in document["records"]} == {(None, None)}
+
+
+def test_diverging_prompts_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--step-size", "5"]) == 0
+    assert "5 of 5 prompts make the chain diverge" in capsys.readouterr().out
+
+
+def prompts_file(folder: Path, kind: Any, known: bool = True) -> str:
+    made = LinearRegression(3, 9, kind).sample(5)
+    arrays = {"x": made.x.numpy(), "y": made.y.numpy(), **({"w_star": made.w_star.numpy()} if known else {})}  # type: ignore[union-attr]
+    np.savez(folder / "prompts.npz", **arrays)  # type: ignore[arg-type]
+    return str(folder / "prompts.npz")
+
+
+def test_prompts_file(tmp_path: Path) -> None:
+    arguments = ["run", "--samples", "12", "--steps", "1", "4", "--quiet", "--json", str(tmp_path / "out.json")]
+    assert main([*arguments, "--prompts-file", prompts_file(tmp_path, "binary"), "--prompts", "4"]) == 0
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert (document["config"]["dim"], document["config"]["examples"], document["config"]["prompts"]) == (3, 9, 4)
+    assert {r["coefficients"] for r in document["records"]} == {"continuous", "binary"}
+    # The same prompts as the task makes without label noise: the same results.
+    assert main([*SMALL, "--label-noise", "0", "--coefficients", "binary", "--prompts", "4", *arguments[6:]]) == 0
+    drawn = json.loads((tmp_path / "out.json").read_text())
+    ours = [r for r in document["records"] if r["coefficients"] == "binary" and r["metric"] == "squared_error"]
+    assert ours == [r for r in drawn["records"] if r["metric"] == "squared_error"]
+
+    assert main([*arguments, "--prompts-file", prompts_file(tmp_path, "continuous")]) == 0
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert {r["coefficients"] for r in document["records"]} == {"continuous"}  # w* is not binary
+
+
+def test_prompts_file_without_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = prompts_file(tmp_path, "binary", known=False)
+    assert main(["run", "--samples", "12", "--steps", "4", "--prompts-file", path]) == 0
+    out = capsys.readouterr().out
+    assert "in_context_loss" in out
+    assert "disagreement of two samples" in out
+    assert "oracle" not in out
+    assert "squared_error" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--smaples", "3"], 2, "Unrecognized options: --smaples"),
+        (["--samples", "many"], 2, "--samples"),
+        (["--samples"], 2, "Missing value for argument '--samples'"),
+        (["--link", "probit"], 2, "invalid choice 'probit' for argument '--link'"),
+        (["--samples", "-4"], 1, "samples: expected an integer from 1"),
+        (["--samples", "0"], 1, "samples: expected an integer from 1"),
+        (["--prompts", "0"], 1, "prompts: expected an integer from 1"),
+        (["--dim", "0"], 1, "dim: expected an integer from 1"),
+        (["--examples", "0"], 1, "examples: expected an integer from 1"),
+        (["--steps", "-1"], 1, "steps: expected an integer from 0"),
+        (["--steps"], 1, "steps: expected at least one step, got none"),
+        (["--seed", "-1"], 1, "seed: expected an integer from 0"),
+        (["--noise-scale", "-0.1"], 1, "noise_scale: expected a finite number of at least 0, got -0.1"),
+        (["--noise-scale", "nan"], 1, "noise_scale: expected a finite number of at least 0, got nan"),
+        (["--label-noise", "-1"], 1, "label_noise: expected a finite number of at least 0"),
+        (["--step-size", "inf"], 1, "step_size: expected a finite number"),
+        (["--temperature", "-1"], 1, "temperature: expected a finite number of at least 0"),
+        (["--link", "clip", "--temperature", "1"], 1, "temperature: expected none with link='clip'"),
+        (["--backend", "triton"], 1, "backend: 'triton' cannot run"),
+        (["--device", "toaster"], 1, "device: expected one that PyTorch can use here, got 'toaster'"),
+        (["--prompts-file", "missing.npz"], 1, "No such file or directory: 'missing.npz'"),
+        (["--json", "missing/out.json"], 1, "json: expected a file in a folder that exists, got missing/out.json"),
+        (["--json", "."], 1, "json: expected a file, got the folder ."),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    small = SMALL if set(arguments).isdisjoint(SMALL) else ["run"]
+    assert main([*small, *arguments]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("ttc-fast: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dim", "4"], "dim: expected 3 as in"),
+        (["--examples", "4"], "examples: expected 9 as in"),
+        (["--label-noise", "0.1"], "label_noise: expected none with a prompts file"),
+        (["--prompts", "6"], "prompts: expected an integer from 1 to 5, got 6"),
+        (["--coefficients", "binary"], "w_star: expected zeros and ones for binary coefficients"),
+    ],
+)
+def test_prompts_file_conflicts(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--prompts-file", prompts_file(tmp_path, "continuous"), *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_bad_prompts_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, message in bad_files(tmp_path).items():
+        assert main(["run", "--prompts-file", str(tmp_path / name)]) == 1
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1, err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--json", "/dev/full"]) == 1
+    out, err = capsys.readouterr()
+    assert "more samples" in out  # the tables are not lost
+    assert err.splitlines()[-1] == "ttc-fast: error: json: cannot write /dev/full: No space left on device"
+    assert not Path("/dev/full").is_file()  # still the device
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.json"
+    path.write_text("old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    assert main([*SMALL, "--quiet", "--json", str(path)]) == 1
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_interrupt_leaves_no_file(tmp_path: Path) -> None:
+    """Ctrl-C once the decode has begun: one line, exit code 130, nothing in the folder."""
+    command = [sys.executable, "-m", "ttc_fast.run", "--prompts", "4000", "--json", str(tmp_path / "out.json")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "ttc-fast: interrupted, nothing was written"
+    assert os.listdir(tmp_path) == []
+
+
+def test_module_and_command_are_the_same() -> None:
+    """``python -m ttc_fast.run`` from another folder; --help without torch, which takes seconds to import."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ttc_fast.run", "--help"], capture_output=True, text=True, cwd="/"
+    )
+    assert done.returncode == 0
+    assert "--noise-scale" in done.stdout
+    assert " torch" not in done.stderr
+    with_command = subprocess.run(
+        [Path(sys.executable).parent / "ttc-fast", "run", "--help"], capture_output=True, text=True
+    )
+    assert with_command.stdout == done.stdout
+
+
+@pytest.mark.slow
+def test_memory_of_a_large_run() -> None:
+    """100,000 samples of 64 coefficients stay below 2 GB; prompts come in parts, so 3 stand for 64."""
+    code = (
+        "import resource; from ttc_fast.cli import main;"
+        "code = main(['run', '--prompts', '3', '--samples', '100000', '--dim', '64', '--quiet']);"
+        "print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    exit_code, peak = map(int, done.stdout.split())
+    assert exit_code == 0
+    assert peak * (1 if sys.platform == "darwin" else 1024) < 2e9

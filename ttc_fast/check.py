@@ -1,0 +1,54 @@
+"""Checks of arguments: each error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+
+def integer(name: str, value: object, low: int, high: int) -> int:
+    """``value`` as an int in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name}: expected an integer from {low} to {high}, got {value}")
+    return int(value)
+
+
+def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """``value`` as a finite float in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    if not (math.isfinite(value) and low <= value <= high):
+        bounds = f" from {low:g} to {high:g}" if math.isfinite(high) else f" of at least {low:g}"
+        raise ValueError(f"{name}: expected a finite number{bounds if low > -math.inf else ''}, got {value}")
+    return float(value)
+
+
+def choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def tensor(name: str, value: object, shape: Sequence[int | str]) -> Tensor:
+    """``value`` as a float32 or float64 tensor of ``shape``; a string in ``shape`` stands for any size."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
+    if str(value.dtype) not in ("torch.float32", "torch.float64"):
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {value.dtype}; convert it with .float()")
+    if value.ndim != len(shape) or any(isinstance(s, int) and s != v for s, v in zip(shape, value.shape)):
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"{name}: expected shape [{wanted}], got {list(value.shape)}")
+    return value
+
+
+def finite(name: str, value: Tensor) -> Tensor:
+    """``value`` without NaN and infinity."""
+    if not bool(value.isfinite().all()):
+        position = (~value.isfinite()).nonzero()[0].tolist()
+        raise ValueError(f"{name}: expected finite numbers, got {value[tuple(position)].item()} at {position}")
+    return value

@@ -1,0 +1,54 @@
+"""The command ``ttc-fast``."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from . import __version__, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; the exit code: 0, 1 after an error, 2 for a command line that makes no sense."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        print(f"ttc-fast {__version__}")
+        return 0
+    try:
+        run.main(_parse(arguments))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        print("ttc-fast: interrupted, nothing was written", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        message = (error.strerror if isinstance(error, OSError) and not error.filename else None) or str(error)
+        print(f"ttc-fast: error: {message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse(arguments: list[str]) -> run.RunConfig:
+    """The settings of ``ttc-fast run``; a misfit ends in SystemExit(2) after one line of complaint."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            config: run.RunConfig = tyro.extras.subcommand_cli_from_dict(
+                {"run": run.RunConfig}, prog="ttc-fast", args=arguments
+            )
+    except SystemExit as stop:
+        if stop.code:
+            print(f"ttc-fast: error: {_first_paragraph(complaint.getvalue())}", file=sys.stderr)
+        raise
+    return config
+
+
+def _first_paragraph(box: str) -> str:
+    """The message in tyro's box, on one line; what follows its first rule is help."""
+    lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    end = next((i for i, line in enumerate(lines) if set(line) == {"─"}), len(lines))
+    return " ".join(lines[:end]) + " (ttc-fast run --help lists the options)"

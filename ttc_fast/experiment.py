@@ -1,0 +1,152 @@
+"""From the settings of a run to its results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import torch
+
+from . import check
+from .evaluate import Evaluation, evaluate
+from .model import LinearAttention, StochasticDecoder
+from .ops import resolve_backend
+from .rules import BernoulliSampling, GaussianNoise, Rule
+from .run import RunConfig
+from .tasks import LinearRegression, Prompts, load_prompts
+
+DIM, EXAMPLES, PROMPTS, LABEL_NOISE = 16, 64, 64, 0.1
+"""Defaults where no file brings the prompts."""
+
+Kind = Literal["continuous", "binary"]
+
+
+@dataclass(frozen=True)
+class KindResult:
+    """What came out for one kind of coefficients."""
+
+    coefficients: Kind
+    rule: Rule
+    evaluation: Evaluation
+    throughput: float
+    """Coefficient-steps per second of the decode."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What :func:`run` returns."""
+
+    config: RunConfig
+    """The settings with every default filled in."""
+    backend: str
+    kinds: tuple[KindResult, ...]
+    wall_time: float
+    """Seconds."""
+
+
+def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind, share: None) -> RunResult:
+    """Do what ``config`` says.
+
+    Args:
+        config: the settings.
+        progress: called with the kind of coefficients and the share of its work that is done.
+
+    Raises:
+        ValueError, TypeError: a setting is not as it must be; the message names it.
+        OSError: the prompts file cannot be read.
+    """
+    began = time.perf_counter()
+    backend = resolve_backend(config.backend)
+    device = _device(config.device)
+    source = _from_task(config) if config.prompts_file is None else _from_file(config)
+    binary = BernoulliSampling(config.link, config.temperature)
+    rules: dict[Kind, Rule] = {"continuous": GaussianNoise(config.noise_scale), "binary": binary}
+    model = LinearAttention.gradient_descent(source.dim, step_size=config.step_size, examples=source.examples)
+    kinds = []
+    for kind in source.kinds:
+        with torch.inference_mode():
+            evaluation = evaluate(
+                StochasticDecoder(model.to(device), rules[kind]),
+                lambda start, stop: source.prompts(kind, start, stop).to(device),  # noqa: B023 - called below
+                source.size,
+                steps=config.steps,
+                samples=config.samples,
+                seed=config.seed,
+                backend=backend,
+                progress=lambda share: progress(kind, share),  # noqa: B023
+            )
+        work = source.size * config.samples * source.dim * max(config.steps)
+        kinds.append(KindResult(kind, rules[kind], evaluation, work / evaluation.decode_seconds))
+    filled = replace(
+        config,
+        dim=source.dim,
+        examples=source.examples,
+        prompts=source.size,
+        label_noise=source.label_noise,
+        temperature=binary.temperature,
+        step_size=-model.V[source.dim + 1, 0].item(),
+    )
+    return RunResult(filled, backend, tuple(kinds), time.perf_counter() - began)
+
+
+class _Source(NamedTuple):
+    """Where the prompts of a run come from."""
+
+    dim: int
+    examples: int
+    size: int
+    label_noise: float | None
+    kinds: tuple[Kind, ...]
+    prompts: Callable[[Kind, int, int], Prompts]
+    """Prompts start to stop - 1 of a kind."""
+
+
+def _from_task(config: RunConfig) -> _Source:
+    count = check.integer("prompts", PROMPTS if config.prompts is None else config.prompts, 1, 2**32)
+    kinds: tuple[Kind, ...] = ("continuous", "binary") if config.coefficients == "both" else (config.coefficients,)
+    tasks = {
+        kind: LinearRegression(
+            DIM if config.dim is None else config.dim,
+            EXAMPLES if config.examples is None else config.examples,
+            kind,
+            label_noise=LABEL_NOISE if config.label_noise is None else config.label_noise,
+        )
+        for kind in kinds
+    }
+    task = tasks[kinds[0]]
+
+    def prompts(kind: Kind, start: int, stop: int) -> Prompts:
+        return tasks[kind].sample(stop - start, seed=config.seed, first_prompt=start)
+
+    return _Source(task.dim, task.examples, count, task.label_noise, kinds, prompts)
+
+
+def _from_file(config: RunConfig) -> _Source:
+    file = load_prompts(config.prompts_file or "")
+    _, examples, dim = file.x.shape
+    for name, given, present in (("dim", config.dim, dim), ("examples", config.examples, examples)):
+        if given not in (None, present):
+            raise ValueError(f"{name}: expected {present} as in {config.prompts_file}, got {given}; leave it out")
+    if config.label_noise is not None:
+        raise ValueError(f"label_noise: expected none with a prompts file, got {config.label_noise}; leave it out")
+    count = check.integer("prompts", len(file) if config.prompts is None else config.prompts, 1, len(file))
+    kinds: tuple[Kind, ...] = ("continuous", "binary") if config.coefficients == "both" else (config.coefficients,)
+    if file.w_star is not None and not bool(((file.w_star == 0) | (file.w_star == 1)).all()):
+        if config.coefficients == "binary":
+            raise ValueError(
+                f"w_star: expected zeros and ones for binary coefficients, got others in {config.prompts_file}"
+            )
+        kinds = ("continuous",)
+    return _Source(dim, examples, count, None, kinds, lambda kind, start, stop: file.part(start, stop))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"device: expected one that PyTorch can use here, got {name!r}: {reason}") from error
+    return device

@@ -1,0 +1,43 @@
+"""Sums whose order of addition is fixed, so that their bits do not depend on shape, chunk or threads.
+
+BLAS and ``Tensor.sum`` choose the order of their additions by shape, alignment and number of threads.
+One IEEE addition or multiplication per element leaves no such choice: promise 2 of the random-number
+contract (the same bits however a run is chunked) rests on the sums of this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix product ``[..., p, k] @ [..., k, q] -> [..., p, q]``, summed over k from first to last."""
+    total = a[..., :, 0, None] * b[..., None, 0, :]
+    for k in range(1, a.shape[-1]):
+        # Two roundings on purpose: a fused multiply-add would round differently in vector tails.
+        total += a[..., :, k, None] * b[..., None, k, :]
+    return total
+
+
+def tree_sum(x: Tensor, dim: int) -> Tensor:
+    """Sum over ``dim`` by adding neighbours in pairs, then pairs of pairs: error O(log length)."""
+    dim %= x.ndim
+    while (length := x.shape[dim]) > 1:
+        left, right = x.narrow(dim, 0, length - length % 2).unflatten(dim, (-1, 2)).unbind(dim + 1)
+        halved = left + right
+        x = torch.cat((halved, x.narrow(dim, length - 1, 1)), dim) if length % 2 else halved
+    return x.squeeze(dim)
+
+
+def tree_mean(x: Tensor, dim: int) -> Tensor:
+    """Mean over ``dim`` in the order of :func:`tree_sum`."""
+    return tree_sum(x, dim) / x.shape[dim]
+
+
+def tiles(length: int, size: int) -> Iterator[slice]:
+    """Slices of ``size`` (at least 1) that cover ``range(length)``, the last one shorter."""
+    size = max(size, 1)
+    return (slice(i, min(i + size, length)) for i in range(0, length, size))
