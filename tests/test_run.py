@@ -85,6 +85,12 @@ def test_diverging_prompts_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "5 of 5 prompts make the chain diverge" in capsys.readouterr().out
 
 
+def test_a_chain_that_overflows_is_reported_as_null(tmp_path: Path) -> None:
+    document = run_json(tmp_path, "--step-size", "50", "--steps", "64", "--coefficients", "continuous")
+    assert {record["mean"] for record in document["records"]} == {None}
+    assert document["unstable_prompts"] == {"continuous": 5}
+
+
 def prompts_file(folder: Path, kind: Any, known: bool = True) -> str:
     made = LinearRegression(3, 9, kind).sample(5)
     arrays = {"x": made.x.numpy(), "y": made.y.numpy(), **({"w_star": made.w_star.numpy()} if known else {})}  # type: ignore[union-attr]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 from torch import Tensor
 
 
@@ -24,9 +25,8 @@ def summarize(values: Tensor, confidence: float = 0.95) -> Summary:
     the chain diverge; the median is not.
     """
     array = values.double().numpy()
-    mean, half = float(array.mean()), float("nan")
-    if len(array) > 1:
-        from scipy.special import stdtrit  # half a second that --help need not wait for
-
-        half = float(stdtrit(len(array) - 1, (1 + confidence) / 2) * array.std(ddof=1) / np.sqrt(len(array)))
-    return Summary(mean, mean - half, mean + half, float(np.median(array)))
+    with np.errstate(invalid="ignore", over="ignore"):  # chains that diverged
+        mean, half = float(array.mean()), float("nan")
+        if len(array) > 1:
+            half = float(stdtrit(len(array) - 1, (1 + confidence) / 2) * array.std(ddof=1) / np.sqrt(len(array)))
+        return Summary(mean, mean - half, mean + half, float(np.median(array)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 
 from . import check
 from .evaluate import Evaluation, evaluate
-from .model import LinearAttention, StochasticDecoder
+from .model import LinearAttention, StochasticDecoder, default_step_size
 from .ops import resolve_backend
 from .rules import BernoulliSampling, GaussianNoise, Rule
 from .run import RunConfig
@@ -60,22 +61,23 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
     began = time.perf_counter()
     backend = resolve_backend(config.backend)
     device = _device(config.device)
-    source = _from_task(config) if config.prompts_file is None else _from_file(config)
+    source = _from_task(config, device) if config.prompts_file is None else _from_file(config, device)
+    step_size = default_step_size(source.dim, source.examples) if config.step_size is None else config.step_size
     binary = BernoulliSampling(config.link, config.temperature)
     rules: dict[Kind, Rule] = {"continuous": GaussianNoise(config.noise_scale), "binary": binary}
-    model = LinearAttention.gradient_descent(source.dim, step_size=config.step_size, examples=source.examples)
+    model = LinearAttention.gradient_descent(source.dim, step_size=step_size).to(device)
     kinds = []
     for kind in source.kinds:
         with torch.inference_mode():
             evaluation = evaluate(
-                StochasticDecoder(model.to(device), rules[kind]),
-                lambda start, stop: source.prompts(kind, start, stop).to(device),  # noqa: B023 - called below
+                StochasticDecoder(model, rules[kind]),
+                partial(source.prompts, kind),
                 source.size,
                 steps=config.steps,
                 samples=config.samples,
                 seed=config.seed,
                 backend=backend,
-                progress=lambda share: progress(kind, share),  # noqa: B023
+                progress=partial(progress, kind),
             )
         work = source.size * config.samples * source.dim * max(config.steps)
         kinds.append(KindResult(kind, rules[kind], evaluation, work / evaluation.decode_seconds))
@@ -86,7 +88,7 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
         prompts=source.size,
         label_noise=source.label_noise,
         temperature=binary.temperature,
-        step_size=-model.V[source.dim + 1, 0].item(),
+        step_size=step_size,
     )
     return RunResult(filled, backend, tuple(kinds), time.perf_counter() - began)
 
@@ -103,7 +105,7 @@ class _Source(NamedTuple):
     """Prompts start to stop - 1 of a kind."""
 
 
-def _from_task(config: RunConfig) -> _Source:
+def _from_task(config: RunConfig, device: torch.device) -> _Source:
     count = check.integer("prompts", PROMPTS if config.prompts is None else config.prompts, 1, 2**32)
     kinds: tuple[Kind, ...] = ("continuous", "binary") if config.coefficients == "both" else (config.coefficients,)
     tasks = {
@@ -118,12 +120,12 @@ def _from_task(config: RunConfig) -> _Source:
     task = tasks[kinds[0]]
 
     def prompts(kind: Kind, start: int, stop: int) -> Prompts:
-        return tasks[kind].sample(stop - start, seed=config.seed, first_prompt=start)
+        return tasks[kind].sample(stop - start, seed=config.seed, first_prompt=start).to(device)
 
     return _Source(task.dim, task.examples, count, task.label_noise, kinds, prompts)
 
 
-def _from_file(config: RunConfig) -> _Source:
+def _from_file(config: RunConfig, device: torch.device) -> _Source:
     file = load_prompts(config.prompts_file or "")
     _, examples, dim = file.x.shape
     for name, given, present in (("dim", config.dim, dim), ("examples", config.examples, examples)):
@@ -139,7 +141,7 @@ def _from_file(config: RunConfig) -> _Source:
                 f"w_star: expected zeros and ones for binary coefficients, got others in {config.prompts_file}"
             )
         kinds = ("continuous",)
-    return _Source(dim, examples, count, None, kinds, lambda kind, start, stop: file.part(start, stop))
+    return _Source(dim, examples, count, None, kinds, lambda kind, start, stop: file.part(start, stop).to(device))
 
 
 def _device(name: str) -> torch.device:

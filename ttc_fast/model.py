@@ -24,6 +24,14 @@ from .rules import Rule
 from .tasks import Prompts
 
 
+def default_step_size(dim: int, examples: int) -> float:
+    """n / (n + d + 1): what training finds for x ~ N(0, I), and the step with the least error after one
+    thought (2510.03605)."""
+    check.integer("dim", dim, 1, 2**24 - 1)
+    check.integer("examples", examples, 1, 2**34 - 1)
+    return examples / (examples + dim + 1)
+
+
 class LinearAttention(nn.Module):
     """One head of linear self-attention on tokens of size 2d+2.
 
@@ -57,15 +65,13 @@ class LinearAttention(nn.Module):
     ) -> LinearAttention:
         """Weights with P = step_size I: every thought is one step of gradient descent (2502.21212).
 
-        Default step: n / (n + d + 1) for n = ``examples``, what training finds for x ~ N(0, I) and the
-        minimiser of the error after one step.
+        Default step: :func:`default_step_size`.
         """
         check.integer("dim", dim, 1, 2**24 - 1)
         if step_size is None:
             if examples is None:
                 raise ValueError("step_size: expected a number, or examples to derive it from, got neither")
-            check.integer("examples", examples, 1, 2**34 - 1)
-            step_size = examples / (examples + dim + 1)
+            step_size = default_step_size(dim, examples)
         check.number("step_size", step_size)
         return cls._constructed(step_size * torch.eye(dim, dtype=dtype))
 

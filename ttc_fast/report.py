@@ -100,7 +100,9 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
 def _table(rows: str, cells: dict[tuple[int, str], str]) -> Table:
     """Cells by (row, technique)."""
     names = list(dict.fromkeys(technique for _, technique in cells))
-    table = Table(rows, *names, box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for name in (rows, *names):
+        table.add_column(name, overflow="fold")
     for row in sorted({row for row, _ in cells}):
         table.add_row(str(row), *(cells[row, name] for name in names))
     return table
