@@ -148,6 +148,8 @@ def test_prompts_file_without_truth(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--link", "clip", "--temperature", "1"], 1, "temperature: expected none with link='clip'"),
         (["--backend", "triton"], 1, "backend: 'triton' cannot run"),
         (["--device", "toaster"], 1, "device: expected one that PyTorch can use here, got 'toaster'"),
+        (["--device", "meta"], 1, "device: expected one that PyTorch can use here, got 'meta'"),
+        (["--dim", "16000000"], 1, "not enough memory, ask for a smaller problem"),
         (["--prompts-file", "missing.npz"], 1, "No such file or directory: 'missing.npz'"),
         (["--json", "missing/out.json"], 1, "json: expected a file in a folder that exists, got missing/out.json"),
         (["--json", "."], 1, "json: expected a file, got the folder ."),

@@ -29,6 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = (error.strerror if isinstance(error, OSError) and not error.filename else None) or str(error)
         print(f"ttc-fast: error: {message}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        print(f"ttc-fast: error: not enough memory, ask for a smaller problem: {reason}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -147,7 +147,7 @@ def _from_file(config: RunConfig, device: torch.device) -> _Source:
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"device: expected one that PyTorch can use here, got {name!r}: {reason}") from error
