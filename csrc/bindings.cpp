@@ -1,35 +1,163 @@
-// Python module ttc_fast._C.
+// Python module ttc_fast._C; no headers of torch, so that one build serves every version of it.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <chrono>
 #include <stdexcept>
+#include <string>
 
+#include "decode.h"
 #include "philox.h"
 
 namespace py = pybind11;
+using namespace ttc_fast;
 
 namespace {
 
-using WordArray = py::array_t<std::uint32_t, py::array::c_style>;
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
 
-WordArray philox(const WordArray& counters, std::uint64_t seed) {
-  if (counters.ndim() != 2 || counters.shape(1) != 4) {
-    throw std::invalid_argument("counters: expected shape [n, 4], one counter a row");
+const Kernel& find_kernel(const std::string& isa) {
+  std::string names;
+  for (const Kernel* kernel : kernels()) {
+    if (isa == kernel->isa) return *kernel;
+    names += std::string(names.empty() ? "" : ", ") + kernel->isa;
   }
-  WordArray words({counters.shape(0), py::ssize_t{4}});
+  throw std::invalid_argument("isa: expected one of " + names + ", got " + isa);
+}
+
+std::vector<std::string> isas() {
+  std::vector<std::string> names;
+  for (const Kernel* kernel : kernels()) names.emplace_back(kernel->isa);
+  return names;
+}
+
+Rule find_rule(const std::string& name) {
+  if (name == "gaussian") return Rule::kGaussian;
+  if (name == "clip") return Rule::kClip;
+  if (name == "sigmoid") return Rule::kSigmoid;
+  if (name == "greedy") return Rule::kGreedy;
+  throw std::invalid_argument("rule: expected gaussian, clip, sigmoid or greedy, got " + name);
+}
+
+bool interrupted() {
+  py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+void expect(bool holds, const char* message) {
+  if (!holds) throw std::invalid_argument(message);
+}
+
+void decode_into(Array<float> thoughts, const Array<float>& state, const Array<float>& w0, const Array<float>& scales,
+                 const std::string& rule, bool every_step, float temperature, const std::vector<std::int64_t>& steps,
+                 std::uint64_t seed, std::uint64_t first_sample, std::uint64_t first_prompt, std::int64_t first_step,
+                 int threads, const std::string& isa) {
+  expect(state.ndim() == 3 && state.shape(1) >= 1 && state.shape(2) == state.shape(1) + 1,
+         "state: expected shape [B, d, d+1] with d >= 1");
+  const std::int64_t prompts = state.shape(0), dim = state.shape(1);
+  expect(thoughts.ndim() == 4 && thoughts.shape(0) == static_cast<std::int64_t>(steps.size()) &&
+             thoughts.shape(1) == prompts && thoughts.shape(3) == dim,
+         "thoughts: expected shape [len(steps), B, N, d]");
+  const std::int64_t samples = thoughts.shape(2);
+  const bool per_sample = w0.ndim() == 3;
+  expect(per_sample ? w0.shape(0) == prompts && w0.shape(1) == samples && w0.shape(2) == dim
+                    : w0.ndim() == 2 && w0.shape(0) == prompts && w0.shape(1) == dim,
+         "w0: expected shape [B, d] or [B, N, d]");
+  std::int64_t last = first_step;
+  for (const std::int64_t step : steps) {
+    expect(step >= first_step && first_step >= 0, "steps: expected none before first_step");
+    last = std::max(last, step);
+  }
+  const Rule kind = find_rule(rule);
+  expect(kind != Rule::kGaussian || scales.size() == 1 || scales.size() >= last,
+         "scales: expected one number, or one for each step");
+  const Problem problem{prompts, samples, dim, state.data(), w0.data(), per_sample, kind, every_step, temperature,
+                        scales.data(), scales.size() == 1 ? 0 : 1, steps.data(), static_cast<std::int64_t>(steps.size()),
+                        first_step, seed, first_sample, first_prompt, threads, thoughts.mutable_data()};
+  const Kernel& kernel = find_kernel(isa);
+  bool finished;
+  {
+    py::gil_scoped_release release;
+    finished = decode(problem, kernel, interrupted);
+  }
+  if (!finished) throw py::error_already_set();
+}
+
+Array<std::uint32_t> philox(const Array<std::uint32_t>& counters, std::uint64_t seed) {
+  expect(counters.ndim() == 2 && counters.shape(1) == 4, "counters: expected shape [n, 4], one counter a row");
+  Array<std::uint32_t> words({counters.shape(0), py::ssize_t{4}});
   const auto in = counters.unchecked<2>();
   auto out = words.mutable_unchecked<2>();
   for (py::ssize_t i = 0; i < in.shape(0); ++i) {
-    const auto result = ttc_fast::philox4x32_10({in(i, 0), in(i, 1), in(i, 2), in(i, 3)}, seed);
+    const auto result = philox4x32_10({in(i, 0), in(i, 1), in(i, 2), in(i, 3)}, seed);
     for (int r = 0; r < 4; ++r) out(i, r) = result[r];
   }
   return words;
 }
 
+constexpr const char* kMultiple = "expected a 1-D array whose length is a multiple of 16";
+
+Array<float> log_of_words(const Array<std::uint32_t>& a, const std::string& isa) {
+  expect(a.ndim() == 1 && a.size() % 16 == 0, kMultiple);
+  Array<float> out(a.size());
+  find_kernel(isa).log(a.data(), a.size(), out.mutable_data());
+  return out;
+}
+
+py::tuple sincos_of_words(const Array<std::uint32_t>& b, const std::string& isa) {
+  expect(b.ndim() == 1 && b.size() % 16 == 0, kMultiple);
+  Array<float> sine(b.size()), cosine(b.size());
+  find_kernel(isa).sincos(b.data(), b.size(), sine.mutable_data(), cosine.mutable_data());
+  return py::make_tuple(sine, cosine);
+}
+
+Array<float> exponential(const Array<float>& z, const std::string& isa) {
+  expect(z.ndim() == 1 && z.size() % 16 == 0, kMultiple);
+  Array<float> out(z.size());
+  find_kernel(isa).exp(z.data(), z.size(), out.mutable_data());
+  return out;
+}
+
+// Seconds that one part of the decode takes for `repeats` blocks of four steps (words, draws) or steps.
+double time_part(const std::string& part, const std::string& rule, std::int64_t dim, std::int64_t repeats,
+                 const std::string& isa) {
+  const Kernel& kernel = find_kernel(isa);
+  const std::int64_t rows = kernel.padded(dim);
+  std::vector<float> matrix(rows * (dim + 1)), w(rows * kernel.samples), next(w), draws(4 * w.size());
+  std::vector<std::uint32_t> lanes(4 * kernel.samples);
+  const Job job{dim, find_rule(rule), true, 1.0f, nullptr, 0, 0, 1, 0, matrix.data()};
+  Tile tile{0, w.data(), next.data(), draws.data(), lanes.data()};
+  kernel.begin(job, tile);
+  const auto began = std::chrono::steady_clock::now();
+  if (part == "words") {
+    volatile float keep = kernel.words_only(job, tile, repeats);
+    (void)keep;
+  } else if (part == "draws") {
+    kernel.draws_only(job, tile, repeats);
+  } else {
+    kernel.steps_only(job, tile, repeats);
+  }
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
-  m.doc() = "C++ side of ttc_fast.";
+  m.doc() = "C++ side of ttc_fast: the fused decode for every CPU.";
+  m.def("isas", &isas, "Instruction sets this machine can run, fastest first.");
+  m.def("decode_into", &decode_into, py::arg("thoughts").noconvert(), py::arg("state").noconvert(),
+        py::arg("w0").noconvert(), py::arg("scales").noconvert(), py::kw_only(), py::arg("rule"), py::arg("every_step"),
+        py::arg("temperature"), py::arg("steps"), py::arg("seed"), py::arg("first_sample"), py::arg("first_prompt"),
+        py::arg("first_step"), py::arg("threads"), py::arg("isa"),
+        "Writes thoughts [len(steps), B, N, d]; arguments as of ttc_fast.decode.");
   m.def("philox", &philox, py::arg("counters").noconvert(), py::arg("seed"),
         "Philox4x32-10 of uint32 counters [n, 4] under the key (seed low, seed high): uint32 words [n, 4].");
+  m.def("log_of_words", &log_of_words, py::arg("a").noconvert(), py::arg("isa"), "-2 ln((a + 0.5) 2^-32), for tests.");
+  m.def("sincos_of_words", &sincos_of_words, py::arg("b").noconvert(), py::arg("isa"),
+        "sin and cos of 2 pi b 2^-32, for tests.");
+  m.def("exponential", &exponential, py::arg("z").noconvert(), py::arg("isa"), "e^z, for tests.");
+  m.def("time_part", &time_part, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
+        "Seconds for one tile: part 'words' or 'draws' (blocks of four steps) or 'steps', for benchmarks.");
 }

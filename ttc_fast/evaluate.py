@@ -88,10 +88,11 @@ def evaluate(
     steps = sorted(set(steps))
     if not steps:
         raise ValueError("steps: expected at least one step, got none")
-    backend = resolve_backend(backend)
+    weights = decoder.model.V
+    backend = resolve_backend(backend, weights.dtype, weights.device)
     dim = decoder.model.dim
     per_prompt = len(steps) * samples * dim
-    _check_memory(per_prompt * decoder.model.V.element_size())
+    _check_memory(per_prompt * weights.element_size())
     noise_free = StochasticDecoder(decoder.model, decoder.rule.greedy())
     scores: defaultdict[Key, list[Tensor]] = defaultdict(list)
     unstable, seconds = [], 0.0

@@ -59,8 +59,8 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
         OSError: the prompts file cannot be read.
     """
     began = time.perf_counter()
-    backend = resolve_backend(config.backend)
     device = _device(config.device)
+    backend = resolve_backend(config.backend, device=device)
     source = _from_task(config, device) if config.prompts_file is None else _from_file(config, device)
     step_size = default_step_size(source.dim, source.examples) if config.step_size is None else config.step_size
     binary = BernoulliSampling(config.link, config.temperature)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from . import check, reference
+from . import check, native, reference
 from .rules import BernoulliSampling, GaussianNoise, Rule
 
 
@@ -33,36 +32,37 @@ class Backend(NamedTuple):
     """Why it is (not) available here."""
 
 
-_DECODERS: dict[str, Callable[..., Tensor]] = {"reference": reference.decode}
-"""Implementations by name, fastest first: ``backend="auto"`` takes the first one."""
+CPU = torch.device("cpu")
+
+_DECODERS: dict[str, Callable[..., Tensor]] = {"native": native.decode, "reference": reference.decode}
+
+
+_BACKENDS = (
+    Backend("triton", False, "this version has the random words in Triton, but not yet the decode"),
+    Backend("native", not native.MISSING, native.MISSING or f"C++, float32 on the CPU: {', '.join(native.isas())}"),
+    Backend("reference", True, "plain PyTorch, runs wherever PyTorch runs"),
+)
 
 
 def backends() -> tuple[Backend, ...]:
     """All backends, fastest first, with the reason why each can or cannot run here."""
-    built = "is built" if importlib.util.find_spec("ttc_fast._C") else "is not built"
-    return (
-        Backend("triton", False, "this version has the random words in Triton, but not yet the decode"),
-        Backend(
-            "native",
-            False,
-            f"this version has the random words in C++, but not yet the decode; the C++ extension {built}",
-        ),
-        Backend("reference", True, "plain PyTorch, runs wherever PyTorch runs"),
-    )
+    return _BACKENDS
 
 
-def resolve_backend(name: str) -> str:
-    """The backend that ``name`` (a backend's name or ``"auto"``) stands for here.
+def resolve_backend(name: str, dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> str:
+    """The backend that ``name`` (a backend's name or ``"auto"``) stands for, here and for such tensors.
 
     Raises:
-        ValueError: ``name`` is unknown, or that backend cannot run here.
+        ValueError: ``name`` is unknown, or that backend cannot run.
     """
-    known = {b.name: b for b in backends()}
-    check.choice("backend", name, ("auto", *known))
+    obstacles = {b.name: "" if b.available else b.reason for b in backends()}
+    check.choice("backend", name, ("auto", *obstacles))
+    if not obstacles["native"] and (dtype != torch.float32 or device.type != "cpu"):
+        obstacles["native"] = f"it decodes float32 on the CPU, the state is {dtype} on {device}"
     if name == "auto":
-        return next(b.name for b in known.values() if b.available)
-    if not known[name].available:
-        raise ValueError(f"backend: {name!r} cannot run: {known[name].reason}; use backend='auto'")
+        return next(backend for backend, obstacle in obstacles.items() if not obstacle)
+    if obstacles[name]:
+        raise ValueError(f"backend: {name!r} cannot run: {obstacles[name]}; or use backend='auto'")
     return name
 
 
@@ -119,7 +119,7 @@ def decode(
     seed = check.integer("seed", seed, 0, 2**64 - 1)
     first_sample = check.integer("first_sample", first_sample, 0, 2**32 - samples)
     first_prompt = check.integer("first_prompt", first_prompt, 0, 2**32 - prompts)
-    name = resolve_backend(backend)
+    name = resolve_backend(backend, state.dtype, state.device)
     thoughts: Tensor = torch.ops.ttc_fast.decode(
         state.detach(),
         w0.detach(),

@@ -70,6 +70,8 @@ class GaussianNoise:
             check.number("noise_scale", scale, low=0.0)
         elif not isinstance(scale, (GeometricDecay, PowerLawDecay)):
             values = torch.as_tensor(scale, dtype=torch.float64)
+            if values.ndim == 1 and values.stride(0) == 0:  # one number for any number of steps
+                values = values[:1]
             if values.ndim != 1 or not bool(((values >= 0) & values.isfinite()).all()):
                 raise ValueError(f"noise_scale: expected finite numbers >= 0, one for each step, got {scale}")
 

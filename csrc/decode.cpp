@@ -1,0 +1,161 @@
+// The driver of the fused decode: tiles, threads, output.
+#include "decode.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+namespace ttc_fast {
+
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+// Multiply-adds between two looks at the clock: some milliseconds.
+constexpr std::int64_t kPatience = std::int64_t{1} << 25;
+
+struct AlignedDelete {
+  void operator()(void* p) const { ::operator delete(p, std::align_val_t{kAlignment}); }
+};
+template <class T>
+using Aligned = std::unique_ptr<T[], AlignedDelete>;
+
+template <class T>
+Aligned<T> aligned(std::int64_t n) {
+  return Aligned<T>(static_cast<T*>(::operator new(static_cast<std::size_t>(n) * sizeof(T), std::align_val_t{kAlignment})));
+}
+
+// What one thread works in.
+struct Scratch {
+  Aligned<float> matrix, w, next, draws;
+  Aligned<std::uint32_t> lanes;
+  Scratch(const Kernel& kernel, std::int64_t dim)
+      : matrix(aligned<float>(kernel.padded(dim) * (dim + 1))),
+        w(aligned<float>(kernel.padded(dim) * kernel.samples)),
+        next(aligned<float>(kernel.padded(dim) * kernel.samples)),
+        draws(aligned<float>(4 * kernel.padded(dim) * kernel.samples)),
+        lanes(aligned<std::uint32_t>(4 * kernel.samples)) {}
+};
+
+class Decoder {
+ public:
+  Decoder(const Problem& problem, const Kernel& kernel, bool (*interrupted)())
+      : p_(problem), kernel_(kernel), interrupted_(interrupted), tiles_((problem.samples + kernel.samples - 1) / kernel.samples) {
+    for (std::int64_t i = 0; i < p_.step_count; ++i) asked_.emplace_back(p_.steps[i], i);
+    std::sort(asked_.begin(), asked_.end());
+  }
+
+  bool run() {
+    const std::int64_t threads = std::max<std::int64_t>(1, std::min<std::int64_t>(p_.threads, p_.prompts * tiles_));
+    std::vector<Scratch> scratch;
+    for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim);
+    std::vector<std::thread> helpers;
+    for (std::int64_t i = 1; i < threads; ++i) {
+      try {
+        helpers.emplace_back([this, &s = scratch[i]] { work(s, false); });
+      } catch (const std::system_error&) {
+        break;  // the system has no more threads: those there are do the work
+      }
+    }
+    work(scratch[0], true);
+    for (auto& helper : helpers) helper.join();
+    return !stop_;
+  }
+
+ private:
+  void work(Scratch& scratch, bool asks) {
+    std::int64_t packed = -1;
+    for (std::int64_t item; !stop_ && (item = next_item_++) < p_.prompts * tiles_;) {
+      const std::int64_t prompt = item / tiles_;
+      if (prompt != packed) kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, scratch.matrix.get());
+      packed = prompt;
+      decode_tile(scratch, prompt, item % tiles_ * kernel_.samples, asks);
+    }
+  }
+
+  void decode_tile(Scratch& scratch, std::int64_t prompt, std::int64_t sample, bool asks) {
+    const Job job{p_.dim, p_.rule, p_.every_step, 1.0f / p_.temperature, p_.scales, p_.scale_stride, p_.first_step,
+                  p_.seed, static_cast<std::uint32_t>(p_.first_prompt + prompt), scratch.matrix.get()};
+    Tile tile{static_cast<std::uint32_t>(p_.first_sample + sample), scratch.w.get(), scratch.next.get(),
+              scratch.draws.get(), scratch.lanes.get()};
+    const std::int64_t present = std::min(kernel_.samples, p_.samples - sample);
+    load(tile, prompt, sample, present);
+    kernel_.begin(job, tile);
+    const std::int64_t stride = std::max<std::int64_t>(1, kPatience / (p_.dim * (p_.dim + 64) * kernel_.samples));
+    std::int64_t t = p_.first_step;
+    for (const auto& [step, index] : asked_) {
+      while (t < step) {
+        const std::int64_t end = std::min(t + stride, step);
+        kernel_.advance(job, tile, t, end);
+        t = end;
+        if (asks) ask();
+        if (stop_) return;
+      }
+      const bool answers = p_.rule != Rule::kGaussian && !p_.every_step && t > p_.first_step;
+      if (answers) kernel_.draw_answer(job, tile, t);
+      store(answers ? tile.next : tile.w, index, prompt, sample, present);
+    }
+  }
+
+  void load(Tile& tile, std::int64_t prompt, std::int64_t sample, std::int64_t present) const {
+    for (std::int64_t i = 0; i < p_.dim; ++i) {
+      for (std::int64_t s = 0; s < kernel_.samples; ++s) {
+        const std::int64_t row = p_.w0_per_sample ? prompt * p_.samples + sample + std::min(s, present - 1) : prompt;
+        tile.w[i * kernel_.samples + s] = p_.w0[row * p_.dim + i];
+      }
+    }
+  }
+
+  void store(const float* w, std::int64_t index, std::int64_t prompt, std::int64_t sample, std::int64_t present) const {
+    float* out = p_.thoughts + ((index * p_.prompts + prompt) * p_.samples + sample) * p_.dim;
+    for (std::int64_t s = 0; s < present; ++s) {
+      for (std::int64_t i = 0; i < p_.dim; ++i) *out++ = w[i * kernel_.samples + s];
+    }
+  }
+
+  void ask() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - asked_at_ < std::chrono::milliseconds(50)) return;
+    asked_at_ = now;
+    if (interrupted_()) stop_ = true;
+  }
+
+  const Problem& p_;
+  const Kernel& kernel_;
+  bool (*const interrupted_)();
+  const std::int64_t tiles_;
+  std::vector<std::pair<std::int64_t, std::int64_t>> asked_;  // step and place in the output, by step
+  std::atomic<std::int64_t> next_item_{0};
+  std::atomic<bool> stop_{false};
+  std::chrono::steady_clock::time_point asked_at_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+bool decode(const Problem& problem, const Kernel& kernel, bool (*interrupted)()) {
+  return Decoder(problem, kernel, interrupted).run();
+}
+
+std::vector<const Kernel*> kernels() {
+  std::vector<const Kernel*> found;
+#ifdef TTC_FAST_HAVE_AVX512
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl")) {
+    found.push_back(avx512_kernel());
+  }
+#endif
+#ifdef TTC_FAST_HAVE_AVX2
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(avx2_kernel());
+#endif
+#ifdef TTC_FAST_HAVE_NEON
+  found.push_back(neon_kernel());
+#endif
+  found.push_back(portable_kernel());
+  return found;
+}
+
+}  // namespace ttc_fast

@@ -1,0 +1,88 @@
+// The fused decode: what the driver (decode.cpp) asks of a kernel (kernel.cpp, once per instruction set).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace ttc_fast {
+
+enum class Rule { kGaussian, kClip, kSigmoid, kGreedy };
+
+// What is the same for all samples of one prompt.
+struct Job {
+  std::int64_t dim;
+  Rule rule;
+  bool every_step;           // the drawn bits are the next thought
+  float inverse_temperature; // of the sigmoid link
+  const float* scales;       // sigma_t of step t at scales[t * scale_stride]
+  std::int64_t scale_stride;
+  std::int64_t first_step;
+  std::uint64_t seed;
+  std::uint32_t prompt;
+  const float* matrix;       // packed by Kernel::pack
+};
+
+// One tile of samples of one prompt; arrays [rows][samples], rows = Kernel::padded(dim).
+struct Tile {
+  std::uint32_t first_sample;
+  float* w;                  // current thoughts
+  float* next;               // scratch; after draw_answer: the answers
+  float* draws;              // four arrays: normals or uniforms of the steps of the current block
+  std::uint32_t* lanes;      // what the random words of a sample have in common, four arrays [samples]
+};
+
+struct Kernel {
+  const char* isa;
+  std::int64_t samples;      // per tile
+  std::int64_t (*padded)(std::int64_t dim);
+  // State [d, d+1] of a prompt to a matrix of padded(dim) * (d + 1) floats.
+  void (*pack)(const float* state, std::int64_t dim, float* matrix);
+  // Prepares the random words of tile.first_sample, ....
+  void (*begin)(const Job&, Tile&);
+  // Steps begin, ..., end - 1 of the chain.
+  void (*advance)(const Job&, Tile&, std::int64_t begin, std::int64_t end);
+  // sample_at = "last_step": bits drawn from the thoughts w_t into tile.next, with the words of step t - 1.
+  void (*draw_answer)(const Job&, Tile&, std::int64_t t);
+  // For tests and benchmarks, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
+  // 2 pi b 2^-32, and e^z.
+  void (*log)(const std::uint32_t* a, std::size_t n, float* out);
+  void (*sincos)(const std::uint32_t* b, std::size_t n, float* sine, float* cosine);
+  void (*exp)(const float* z, std::size_t n, float* out);
+  // For benchmarks: the parts of the decode by themselves, `repeats` times.
+  float (*words_only)(const Job&, Tile&, std::int64_t repeats);
+  void (*draws_only)(const Job&, Tile&, std::int64_t repeats);
+  void (*steps_only)(const Job&, Tile&, std::int64_t repeats);
+};
+
+// A decode of all prompts; the arguments of ttc_fast.decode, checked by the caller.
+struct Problem {
+  std::int64_t prompts, samples, dim;
+  const float* state;        // [prompts, dim, dim + 1]
+  const float* w0;           // [prompts, dim], or [prompts, samples, dim]
+  bool w0_per_sample;
+  Rule rule;
+  bool every_step;
+  float temperature;
+  const float* scales;
+  std::int64_t scale_stride;
+  const std::int64_t* steps;
+  std::int64_t step_count, first_step;
+  std::uint64_t seed, first_sample, first_prompt;
+  int threads;
+  float* thoughts;           // [step_count, prompts, samples, dim]
+};
+
+// False if `interrupted`, which the calling thread asks about every 50 ms, said so; the output is then
+// unfinished. No thread outlives the call.
+bool decode(const Problem&, const Kernel&, bool (*interrupted)());
+
+// Kernels that this machine can run, fastest first; the last one runs everywhere.
+std::vector<const Kernel*> kernels();
+
+const Kernel* portable_kernel();
+const Kernel* avx2_kernel();
+const Kernel* avx512_kernel();
+const Kernel* neon_kernel();
+
+}  // namespace ttc_fast

@@ -1,0 +1,196 @@
+// Vectors of one instruction set: the only file that knows one from another.
+//
+// TTC_FAST_ISA_<NAME> selects it; without any, plain C++ that runs everywhere. All sets but the plain
+// one have a fused multiply-add and give the same bits, lane by lane.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(TTC_FAST_ISA_AVX512) || defined(TTC_FAST_ISA_AVX2)
+#include <immintrin.h>
+#elif defined(TTC_FAST_ISA_NEON)
+#include <arm_neon.h>
+#else
+#include <cmath>
+#endif
+
+namespace ttc_fast {
+namespace {  // every object file has its own copy: code for one set must not be merged with another's
+
+#if defined(TTC_FAST_ISA_AVX512)
+
+constexpr const char* kIsa = "avx512";
+constexpr int kLanes = 16, kRows = 8;
+using F = __m512;
+using U = __m512i;
+
+inline F load(const float* p) { return _mm512_loadu_ps(p); }
+inline U load(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
+inline void store(float* p, F x) { _mm512_storeu_ps(p, x); }
+inline void store(std::uint32_t* p, U x) { _mm512_storeu_si512(p, x); }
+inline F all(float x) { return _mm512_set1_ps(x); }
+inline U all(std::uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+inline F add(F a, F b) { return _mm512_add_ps(a, b); }
+inline F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+inline F sqrt(F x) { return _mm512_sqrt_ps(x); }
+inline F clamp(F x, float low, float high) { return _mm512_min_ps(all(high), _mm512_max_ps(all(low), x)); }
+inline F one_if_less(F a, F b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), all(1.0f)); }
+inline F select(U sign, F plus, F minus) { return _mm512_mask_blend_ps(_mm512_movepi32_mask(sign), plus, minus); }
+inline U bits(F x) { return _mm512_castps_si512(x); }
+inline F from_bits(U x) { return _mm512_castsi512_ps(x); }
+inline U add(U a, U b) { return _mm512_add_epi32(a, b); }
+inline U sub(U a, U b) { return _mm512_sub_epi32(a, b); }
+inline U band(U a, U b) { return _mm512_and_si512(a, b); }
+inline U bxor(U a, U b) { return _mm512_xor_si512(a, b); }
+inline U bxor(U a, U b, U c) { return _mm512_ternarylogic_epi32(a, b, c, 0x96); }
+template <int n> U left(U x) { return _mm512_slli_epi32(x, n); }
+template <int n> U right(U x) { return _mm512_srli_epi32(x, n); }
+template <int n> U right_signed(U x) { return _mm512_srai_epi32(x, n); }
+inline F from_signed(U x) { return _mm512_cvtepi32_ps(x); }
+inline F from_unsigned(U x) { return _mm512_cvtepu32_ps(x); }
+inline void multiply(U x, U m, U& high, U& low) {
+  const U even = _mm512_mul_epu32(x, m);
+  const U odd = _mm512_mul_epu32(_mm512_shuffle_epi32(x, _MM_PERM_DDBB), m);
+  low = _mm512_mask_shuffle_epi32(even, 0xAAAA, odd, _MM_PERM_CCAA);
+  high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+}
+
+#elif defined(TTC_FAST_ISA_AVX2)
+
+constexpr const char* kIsa = "avx2";
+constexpr int kLanes = 8, kRows = 4;
+using F = __m256;
+using U = __m256i;
+
+inline F load(const float* p) { return _mm256_loadu_ps(p); }
+inline U load(const std::uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const U*>(p)); }
+inline void store(float* p, F x) { _mm256_storeu_ps(p, x); }
+inline void store(std::uint32_t* p, U x) { _mm256_storeu_si256(reinterpret_cast<U*>(p), x); }
+inline F all(float x) { return _mm256_set1_ps(x); }
+inline U all(std::uint32_t x) { return _mm256_set1_epi32(static_cast<int>(x)); }
+inline F add(F a, F b) { return _mm256_add_ps(a, b); }
+inline F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+inline F sqrt(F x) { return _mm256_sqrt_ps(x); }
+inline F clamp(F x, float low, float high) { return _mm256_min_ps(all(high), _mm256_max_ps(all(low), x)); }
+inline F one_if_less(F a, F b) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), all(1.0f)); }
+inline F select(U sign, F plus, F minus) { return _mm256_blendv_ps(plus, minus, _mm256_castsi256_ps(sign)); }
+inline U bits(F x) { return _mm256_castps_si256(x); }
+inline F from_bits(U x) { return _mm256_castsi256_ps(x); }
+inline U add(U a, U b) { return _mm256_add_epi32(a, b); }
+inline U sub(U a, U b) { return _mm256_sub_epi32(a, b); }
+inline U band(U a, U b) { return _mm256_and_si256(a, b); }
+inline U bxor(U a, U b) { return _mm256_xor_si256(a, b); }
+inline U bxor(U a, U b, U c) { return bxor(bxor(a, b), c); }
+template <int n> U left(U x) { return _mm256_slli_epi32(x, n); }
+template <int n> U right(U x) { return _mm256_srli_epi32(x, n); }
+template <int n> U right_signed(U x) { return _mm256_srai_epi32(x, n); }
+inline F from_signed(U x) { return _mm256_cvtepi32_ps(x); }
+inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded once
+  return fma(from_signed(right<16>(x)), all(65536.0f), from_signed(band(x, all(0xFFFFu))));
+}
+inline void multiply(U x, U m, U& high, U& low) {
+  const U even = _mm256_mul_epu32(x, m);
+  const U odd = _mm256_mul_epu32(_mm256_shuffle_epi32(x, 0xF5), m);
+  low = _mm256_blend_epi32(even, _mm256_shuffle_epi32(odd, 0xA0), 0xAA);
+  high = _mm256_blend_epi32(_mm256_shuffle_epi32(even, 0xF5), odd, 0xAA);
+}
+
+#elif defined(TTC_FAST_ISA_NEON)
+
+constexpr const char* kIsa = "neon";
+constexpr int kLanes = 4, kRows = 8;
+using F = float32x4_t;
+using U = uint32x4_t;
+
+inline F load(const float* p) { return vld1q_f32(p); }
+inline U load(const std::uint32_t* p) { return vld1q_u32(p); }
+inline void store(float* p, F x) { vst1q_f32(p, x); }
+inline void store(std::uint32_t* p, U x) { vst1q_u32(p, x); }
+inline F all(float x) { return vdupq_n_f32(x); }
+inline U all(std::uint32_t x) { return vdupq_n_u32(x); }
+inline F add(F a, F b) { return vaddq_f32(a, b); }
+inline F sub(F a, F b) { return vsubq_f32(a, b); }
+inline F mul(F a, F b) { return vmulq_f32(a, b); }
+inline F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
+inline F sqrt(F x) { return vsqrtq_f32(x); }
+inline F clamp(F x, float low, float high) { return vminq_f32(all(high), vmaxq_f32(all(low), x)); }
+inline U bits(F x) { return vreinterpretq_u32_f32(x); }
+inline F from_bits(U x) { return vreinterpretq_f32_u32(x); }
+inline F one_if_less(F a, F b) { return from_bits(vandq_u32(vcltq_f32(a, b), bits(all(1.0f)))); }
+inline U add(U a, U b) { return vaddq_u32(a, b); }
+inline U sub(U a, U b) { return vsubq_u32(a, b); }
+inline U band(U a, U b) { return vandq_u32(a, b); }
+inline U bxor(U a, U b) { return veorq_u32(a, b); }
+inline U bxor(U a, U b, U c) { return bxor(bxor(a, b), c); }
+template <int n> U left(U x) { return vshlq_n_u32(x, n); }
+template <int n> U right(U x) { return vshrq_n_u32(x, n); }
+template <int n> U right_signed(U x) { return vreinterpretq_u32_s32(vshrq_n_s32(vreinterpretq_s32_u32(x), n)); }
+inline F select(U sign, F plus, F minus) { return vbslq_f32(right_signed<31>(sign), minus, plus); }
+inline F from_signed(U x) { return vcvtq_f32_s32(vreinterpretq_s32_u32(x)); }
+inline F from_unsigned(U x) { return vcvtq_f32_u32(x); }
+inline void multiply(U x, U m, U& high, U& low) {
+  const U first = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(x), vget_low_u32(m)));
+  const U second = vreinterpretq_u32_u64(vmull_high_u32(x, m));
+  low = vuzp1q_u32(first, second);
+  high = vuzp2q_u32(first, second);
+}
+
+#else
+
+constexpr const char* kIsa = "portable";  // vectors of GCC and Clang, for whatever the machine has
+constexpr int kLanes = 4, kRows = 4;
+using F = float __attribute__((vector_size(16)));
+using U = std::uint32_t __attribute__((vector_size(16)));
+using S = std::int32_t __attribute__((vector_size(16)));
+using U64 = std::uint64_t __attribute__((vector_size(32)));
+
+inline F load(const float* p) { F x; std::memcpy(&x, p, sizeof x); return x; }
+inline U load(const std::uint32_t* p) { U x; std::memcpy(&x, p, sizeof x); return x; }
+inline void store(float* p, F x) { std::memcpy(p, &x, sizeof x); }
+inline void store(std::uint32_t* p, U x) { std::memcpy(p, &x, sizeof x); }
+inline F all(float x) { return F{x, x, x, x}; }
+inline U all(std::uint32_t x) { return U{x, x, x, x}; }
+inline U bits(F x) { return reinterpret_cast<U>(x); }
+inline F from_bits(U x) { return reinterpret_cast<F>(x); }
+inline F add(F a, F b) { return a + b; }
+inline F sub(F a, F b) { return a - b; }
+inline F mul(F a, F b) { return a * b; }
+inline F fma(F a, F b, F c) { return a * b + c; }  // rounded twice: without hardware, one rounding is slow
+inline F sqrt(F x) { return F{std::sqrt(x[0]), std::sqrt(x[1]), std::sqrt(x[2]), std::sqrt(x[3])}; }
+inline F choose(S mask, F yes, F no) {
+  const U m = reinterpret_cast<U>(mask);
+  return from_bits((bits(yes) & m) | (bits(no) & ~m));
+}
+inline F clamp(F x, float low, float high) {
+  x = choose(x < low, all(low), x);
+  return choose(x > high, all(high), x);
+}
+inline F one_if_less(F a, F b) { return choose(a < b, all(1.0f), all(0.0f)); }
+inline F select(U sign, F plus, F minus) { return choose(reinterpret_cast<S>(sign) >> 31, minus, plus); }
+inline U add(U a, U b) { return a + b; }
+inline U sub(U a, U b) { return a - b; }
+inline U band(U a, U b) { return a & b; }
+inline U bxor(U a, U b) { return a ^ b; }
+inline U bxor(U a, U b, U c) { return a ^ b ^ c; }
+template <int n> U left(U x) { return x << n; }
+template <int n> U right(U x) { return x >> n; }
+template <int n> U right_signed(U x) { return reinterpret_cast<U>(reinterpret_cast<S>(x) >> n); }
+inline F from_signed(U x) { return __builtin_convertvector(reinterpret_cast<S>(x), F); }
+inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded once
+  return from_signed(x >> 16) * 65536.0f + from_signed(x & 0xFFFFu);
+}
+inline void multiply(U x, U m, U& high, U& low) {
+  const U64 product = __builtin_convertvector(x, U64) * __builtin_convertvector(m, U64);
+  high = __builtin_convertvector(product >> 32, U);
+  low = __builtin_convertvector(product, U);
+}
+
+#endif
+
+}  // namespace
+}  // namespace ttc_fast

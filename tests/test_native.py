@@ -1,0 +1,379 @@
+"""The fused decode in C++: equal to the reference, to itself on every instruction set, and well-behaved."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from test_decode import RULES, problem
+from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends, decode, native, reference, rng
+from ttc_fast.rules import Rule
+
+_C = pytest.importorskip("ttc_fast._C", reason="the C++ extension is not built")
+ISAS: list[str] = _C.isas()
+ALL_RULES = [*RULES, BernoulliSampling("sigmoid", 0.0), GaussianNoise(GeometricDecay(0.5, 0.9))]
+EPS = 2.0**-24
+"""Half a unit in the last place of 1 in float32: the error of one rounding."""
+
+NORMAL_ERROR = 1.2e-5
+"""Largest difference of a normal between backends, both in float32 from the same words. Radius, at most
+6.76: logarithms within 4 and 1 ulp, halved by the root, and two roundings, 4 * 2^-23 relative, 3.3e-6.
+Angle: three roundings of an angle below 2 pi in the reference, 9.4e-7, and sines within 4 and 1 ulp,
+3e-7; times the radius, 8.4e-6."""
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv(native.ISA_VARIABLE, request.param)
+    assert native.isa() == request.param
+    return str(request.param)
+
+
+def ulps(got: Tensor, exact: Tensor) -> float:
+    """Largest error in units in the last place of float32."""
+    return ((got.double() - exact).abs() / torch.tensor(np.spacing(exact.abs().float().numpy()))).max().item()
+
+
+def words_to_try(full: bool) -> list[np.ndarray[Any, np.dtype[np.uint32]]]:
+    """All 2^32 words, or each 2^12-th with an odd offset, with the ends and the corners of octants."""
+    if full:
+        return [np.arange(i << 24, (i + 1) << 24, dtype=np.uint64).astype(np.uint32) for i in range(256)]
+    corners = (np.arange(9)[:, None] * 2**29 + np.arange(-1000, 1000)).ravel() % 2**32
+    return [np.arange(1237, 2**32, 2**12, dtype=np.uint64).astype(np.uint32)[: 2**20], corners[:17920].astype(np.uint32)]
+
+
+@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_elementary_functions_are_within_4_ulp(isa: str, full: bool) -> None:
+    """Against float64, over the whole range of words and of exponents; all of them if ``full``."""
+    if full and isa != ISAS[0]:
+        pytest.skip("the instruction sets give the same bits, or round less")
+    for words in words_to_try(full):
+        u = torch.from_numpy(((words.astype(np.float32) + np.float32(0.5)) * np.float32(2**-32)).astype(np.float64))
+        assert ulps(torch.from_numpy(_C.log_of_words(words, isa)), -2 * u.log()) <= 4
+        sine, cosine = _C.sincos_of_words(words, isa)
+        turn = torch.from_numpy(words.astype(np.int64))
+        # Reduced exactly to an eighth of a turn, so that float64 is right near the zeros.
+        quadrant, rest = (turn + 2**29) // 2**30 % 4, (turn + 2**29) % 2**30 - 2**29
+        angle = rest.double() * (2 * math.pi / 2**32)
+        exact = torch.stack((angle.sin(), angle.cos(), -angle.sin(), -angle.cos()))
+        assert ulps(torch.from_numpy(sine), exact.gather(0, quadrant[None])[0]) <= 4
+        assert ulps(torch.from_numpy(cosine), exact.gather(0, (quadrant[None] + 1) % 4)[0]) <= 4
+    for z in np.linspace(-87, 88, 2**22 if full else 2**18, dtype=np.float32).reshape(4, -1):
+        assert ulps(torch.from_numpy(_C.exponential(z, isa)), torch.from_numpy(z).double().exp()) <= 4
+
+
+def test_exponential_at_its_ends(isa: str) -> None:
+    z = np.array([-np.inf, -1e30, -87, 88, 1e30, np.inf, np.nan, 0] * 2, dtype=np.float32)
+    got = _C.exponential(z, isa)[:8]
+    assert np.isfinite(got[[0, 1, 2, 3, 4, 5]]).all()
+    assert got[0] == got[1] == got[2] < 1e-37
+    assert got[3] == got[4] == got[5] > 1e38
+    assert np.isnan(got[6])
+    assert got[7] == 1
+
+
+def test_normals(isa: str) -> None:
+    """With a state of zero each step adds its normals to w: those of the reference, element by element."""
+    state, w0 = torch.zeros(2, 5, 6), torch.zeros(2, 5)
+    arguments: dict[str, Any] = {"rule": GaussianNoise(1.0), "steps": [1], "samples": 3000, "seed": 2**64 - 1}
+    for first_step in range(6):
+        steps = {**arguments, "steps": [first_step + 1], "first_step": first_step, "first_prompt": 2**32 - 2}
+        got = decode(state, w0, backend="native", **steps).thoughts
+        assert (got - decode(state, w0, backend="reference", **steps).thoughts).abs().max() < NORMAL_ERROR
+        assert got.std() == pytest.approx(1, abs=0.02)
+
+
+def test_uniforms_are_equal_to_the_bit(isa: str) -> None:
+    """A coefficient becomes 1 iff uniform < p: not for p = uniform, but for the next float above it."""
+    samples, first_sample = 500, 2**32 - 500
+    for first_step in (0, 1, 2, 3, 7):
+        words = rng.philox(
+            rng.counter(
+                rng.Stream.BERNOULLI,
+                prompt=torch.arange(2)[:, None, None],
+                sample=torch.arange(first_sample, 2**32)[:, None],
+                coordinate=torch.arange(9),
+                block=first_step // 4,
+            ),
+            5,
+        )
+        p = rng.uniform(words[first_step % 4], torch.float32)
+        for u, bit in ((p, 0.0), (torch.nextafter(p, torch.tensor(2.0)), 1.0)):
+            got = decode(
+                torch.zeros(2, 9, 10),
+                u,
+                rule=BernoulliSampling("clip"),
+                steps=[first_step + 1],
+                first_step=first_step,
+                samples=samples,
+                first_sample=first_sample,
+                seed=5,
+                backend="native",
+            ).thoughts
+            assert bool((got == bit).all())
+
+
+def magnitude(state: Tensor, w: Tensor) -> float:
+    """Bound of the partial sums of u from thoughts ``[B, N, d]``."""
+    return (w.abs() + w.abs() @ state[:, :, :-1].abs().mT + state[:, None, :, -1].abs()).max().item()
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize("dim", [1, 2, 3, 8, 16, 31, 64, 130])
+def test_teacher_forced_step(isa: str, rule: Rule, dim: int) -> None:
+    """One step from the same thoughts. Each side rounds the d + 3 operations of u; a normal differs by
+    NORMAL_ERROR; a Bernoulli draw may differ only where |uniform - p| is within the error of p."""
+    state, _ = problem(3, dim)
+    w = torch.rand(3, 37, dim, generator=torch.Generator().manual_seed(dim))
+    error = 2 * (dim + 3) * EPS * magnitude(state, w)
+    for first_step in (0, 6):
+        arguments: dict[str, Any] = {"rule": rule, "steps": [first_step + 1], "first_step": first_step, "samples": 37}
+        got = decode(state, w, seed=3, backend="native", **arguments).thoughts[0]
+        expected = decode(state, w, seed=3, backend="reference", **arguments).thoughts[0]
+        if isinstance(rule, GaussianNoise):
+            scale = rule.scales(first_step + 1)[first_step].item()
+            assert (got - expected).abs().max() <= error + scale * NORMAL_ERROR + 2 * EPS * magnitude(state, w)
+        else:
+            assert flips_are_proved(state, w, rule, first_step, got, expected, error) <= 1
+
+
+def flips_are_proved(
+    state: Tensor, w: Tensor, rule: BernoulliSampling, t: int, got: Tensor, expected: Tensor, error: float
+) -> int:
+    """Number of draws that differ in step t from thoughts ``w [B, N, d]``, each proved to lie at the boundary."""
+    prompts, samples, dim = w.shape
+    u = w.double() + w.double() @ state[:, :, :-1].double().mT - state[:, None, :, -1].double()
+    words = rng.philox(
+        rng.counter(
+            rng.Stream.BERNOULLI,
+            prompt=torch.arange(prompts)[:, None, None],
+            sample=torch.arange(samples)[:, None],
+            coordinate=torch.arange(dim),
+            block=t // 4,
+        ),
+        3,
+    )
+    flips = got != expected
+    if rule.temperature == 0:
+        return int((flips & ((u - 0.5).abs() > error)).sum()) * 2  # off the boundary: no proof
+    slope = 1.0 if rule.temperature is None else 1 / (4 * rule.temperature)
+    margin = (rng.uniform(words[t % 4], torch.float64) - rule.probability(u)).abs()
+    # p itself: the exponential within 5 ulp and a few roundings of numbers up to 1.
+    assert bool((margin[flips] <= slope * error + 16 * EPS).all())
+    return int(flips.sum())
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize(("dim", "samples", "steps"), [(1, 1, 9), (3, 7, 4), (16, 65, 33), (31, 33, 12), (70, 20, 6)])
+def test_free_run(isa: str, rule: Rule, dim: int, samples: int, steps: int) -> None:
+    """The chains stay together: errors of a step do not grow, the state being stable. After a proved flip
+    a Bernoulli chain may go its own way; with these seeds none flips."""
+    state, w0 = problem(3, dim)
+    arguments: dict[str, Any] = {"rule": rule, "steps": range(steps + 1), "samples": samples, "seed": 2**63 + 1}
+    got = decode(state, w0, backend="native", **arguments).thoughts
+    expected = decode(state, w0, backend="reference", **arguments).thoughts
+    assert not got.isnan().any()
+    if isinstance(rule, GaussianNoise):
+        worst = max(magnitude(state, w) for w in expected)
+        step_error = 2 * (dim + 4) * EPS * worst + rule.scales(steps).max().item() * NORMAL_ERROR
+        assert (got - expected).abs().max() <= steps * math.sqrt(dim) * step_error
+    else:
+        assert torch.equal(got, expected)
+
+
+def test_instruction_sets_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that have a fused multiply-add, whatever the width of their vectors."""
+    for rule in ALL_RULES:
+        for dim in (1, 5, 16, 33):
+            state, w0 = problem(2, dim)
+            results = []
+            for name in [name for name in ISAS if name != "portable"]:
+                monkeypatch.setenv(native.ISA_VARIABLE, name)
+                arguments: dict[str, Any] = {"rule": rule, "steps": [1, 9], "samples": 70, "backend": "native"}
+                results.append(decode(state, w0, seed=1, **arguments).thoughts)
+            assert all(torch.equal(result, results[0]) for result in results)
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_bits_do_not_depend_on_the_chunk(isa: str, rule: Rule) -> None:
+    """Promise 2: batch, shard, number of samples, threads, and the other asked steps."""
+    state, w0 = problem(5, 7)
+    arguments: dict[str, Any] = {"rule": rule, "steps": [1, 4, 9], "seed": 3, "backend": "native"}
+    torch.set_num_threads(2)
+    whole = decode(state, w0, samples=515, **arguments).thoughts
+    assert not whole.isnan().any()
+    for threads, b, n in ((1, 1, 1), (3, 5, 10), (7, 3, 515), (1, 2, 63)):
+        torch.set_num_threads(threads)
+        assert torch.equal(decode(state[:b], w0[:b], samples=n, **arguments).thoughts, whole[:, :b, :n])
+    shard = decode(state[2:], w0[2:], samples=96, first_sample=419, first_prompt=2, **arguments).thoughts
+    assert torch.equal(shard, whole[:, 2:, 419:])
+    other_steps = decode(state, w0, samples=5, **{**arguments, "steps": [9, 3, 1, 1]}).thoughts
+    assert torch.equal(other_steps[[3, 0]], whole[[0, 2], :, :5])
+    per_sample = decode(state, w0[:, None].repeat(1, 515, 1), samples=515, **arguments).thoughts
+    assert torch.equal(per_sample, whole)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 6])
+def test_a_chain_can_be_resumed(isa: str, cut: int) -> None:
+    state, w0 = problem(3, 4)
+    for rule in (GaussianNoise(GeometricDecay(0.3, 0.9)), BernoulliSampling()):
+        arguments: dict[str, Any] = {"rule": rule, "steps": [cut, 7], "samples": 9, "seed": 1, "backend": "native"}
+        whole = decode(state, w0, **arguments).thoughts
+        assert torch.equal(decode(state, whole[0], first_step=cut, **arguments).thoughts, whole)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_input_gives_the_answer_of_the_reference(data: st.DataObject) -> None:
+    """Shapes, strides, offsets in memory, empty lists: no crash, no unwritten output (memory holds NaN)."""
+    draw = data.draw
+    dim, prompts = draw(st.integers(1, 40)), draw(st.integers(0, 4))
+    samples, steps = draw(st.integers(0, 70)), draw(st.lists(st.integers(0, 12), max_size=4))
+    rule = draw(st.sampled_from(ALL_RULES[:1] + ALL_RULES[4:6]))
+    state, w0 = problem(max(prompts, 1), dim)
+    state, w0 = state[:prompts], w0[:prompts]
+    layout = draw(st.sampled_from(["plain", "transposed", "misaligned", "every other"]))
+    if layout == "transposed":
+        state, w0 = state.transpose(0, 2).contiguous().transpose(0, 2), w0.T.contiguous().T
+    elif layout == "misaligned":
+        state = torch.cat((torch.zeros(1), state.flatten()))[1:].view(state.shape)
+    elif layout == "every other":
+        state, w0 = state.repeat_interleave(2, 1)[:, ::2], w0.repeat_interleave(2, 0)[::2]
+    arguments: dict[str, Any] = {"rule": rule, "steps": steps, "samples": samples, "seed": draw(st.integers(0, 2**64 - 1))}
+    got = decode(state, w0, backend="native", **arguments).thoughts
+    assert got.shape == (len(steps), prompts, samples, dim)
+    torch.testing.assert_close(got, reference.decode(state, w0, **arguments), rtol=0, atol=1e-3)
+
+
+def test_large_dimension(isa: str) -> None:
+    state, w0 = problem(1, 512)
+    arguments: dict[str, Any] = {"rule": GaussianNoise(0.1), "steps": [2], "samples": 5}
+    got = decode(state, w0, backend="native", **arguments).thoughts
+    torch.testing.assert_close(got, reference.decode(state, w0, seed=0, **arguments), rtol=0, atol=1e-4)
+
+
+def test_native_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, w0 = problem(1, 3)
+    arguments: dict[str, Any] = {"rule": GaussianNoise(0.1), "steps": [2], "samples": 5}
+    with pytest.raises(ValueError, match=r"backend: 'native' cannot run: it decodes float32 on the CPU, .*float64"):
+        decode(state.double(), w0.double(), backend="native", **arguments)
+    assert decode(state.double(), w0.double(), **arguments).backend == "reference"
+    with pytest.raises(ValueError, match="state: expected finite numbers"):
+        decode(state / 0, w0, backend="native", **arguments)
+    monkeypatch.setenv(native.ISA_VARIABLE, "sse9")
+    with pytest.raises(ValueError, match="TTC_FAST_ISA: expected one of .*'portable', got 'sse9'"):
+        decode(state, w0, backend="native", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"state": np.zeros((2, 3, 3), np.float32)}, "state: expected shape"),
+        ({"w0": np.zeros((2, 4), np.float32)}, "w0: expected shape"),
+        ({"thoughts": np.zeros((1, 2, 5, 4), np.float32)}, "thoughts: expected shape"),
+        ({"scales": np.zeros(3, np.float32)}, "scales: expected one number, or one for each step"),
+        ({"first_step": 5}, "steps: expected none before first_step"),
+        ({"rule": "poisson"}, "rule: expected gaussian, clip, sigmoid or greedy, got poisson"),
+        ({"isa": "sse9"}, "isa: expected one of"),
+    ],
+)
+def test_extension_checks_again(change: dict[str, Any], message: str) -> None:
+    arguments = {
+        "thoughts": np.zeros((1, 2, 5, 3), np.float32),
+        "state": np.zeros((2, 3, 4), np.float32),
+        "w0": np.zeros((2, 3), np.float32),
+        "scales": np.zeros(1, np.float32),
+        "rule": "gaussian", "every_step": True, "temperature": 1.0, "steps": [4], "seed": 0, "first_sample": 0,
+        "first_prompt": 0, "first_step": 0, "threads": 1, "isa": ISAS[0], **change,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        _C.decode_into(**arguments)
+    with pytest.raises(TypeError):  # no silent copy of another dtype: the output would be lost
+        _C.decode_into(**{**arguments, "thoughts": np.zeros((1, 2, 5, 3))})
+
+
+def test_auto_takes_the_native_backend() -> None:
+    state, w0 = problem(1, 3)
+    assert decode(state, w0, rule=GaussianNoise(0.1), steps=[1], samples=2).backend == "native"
+    assert {b.name: b for b in backends()}["native"].available
+
+
+def work(samples: int = 400) -> Tensor:
+    state, w0 = problem(2, 9)
+    return decode(state, w0, rule=GaussianNoise(0.2), steps=[20], samples=samples, seed=4, backend="native").thoughts
+
+
+def test_no_thread_is_left_behind() -> None:
+    torch.set_num_threads(5)
+    work()
+    before = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else threading.active_count()
+    for _ in range(20):
+        work()
+    after = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else threading.active_count()
+    assert after == before
+
+
+def test_several_python_threads() -> None:
+    expected = work()
+    with ThreadPoolExecutor(4) as pool:
+        assert all(torch.equal(result, expected) for result in pool.map(lambda _: work(), range(40)))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system has no fork")
+def test_after_fork() -> None:
+    """The child of a process that has decoded on threads decodes on threads; torch's own pool would hang there."""
+    torch.set_num_threads(2)
+    state, w0 = problem(2, 9)
+    arguments: dict[str, Any] = {"rule": GaussianNoise(0.2), "steps": [20], "samples": 400, "backend": "native"}
+    expected = decode(state, w0, **arguments).thoughts
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def child() -> None:
+        sender.send_bytes(decode(state, w0, **arguments).thoughts.numpy().tobytes())
+
+    process = context.Process(target=child)
+    process.start()
+    try:
+        assert receiver.poll(30)
+        assert receiver.recv_bytes() == expected.numpy().tobytes()
+        process.join(30)
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("size", ["10**8, steps=[1]", "1, steps=[2**31 - 1]"], ids=["many samples", "one long chain"])
+def test_interrupt_within_a_second(size: str) -> None:
+    code = (
+        "import torch, ttc_fast as t, sys, time\n"
+        "state, w0 = torch.zeros(1, 8, 9), torch.zeros(1, 8)\n"
+        "print('ready', flush=True)\n"
+        "try:\n"
+        f"    while True: t.decode(state, w0, rule=t.GaussianNoise(0.0), samples={size}, backend='native')\n"
+        "except KeyboardInterrupt: sys.exit(7)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert process.wait(timeout=60) == 7
+        assert time.monotonic() - began < 5  # below 1 s on a quiet machine
