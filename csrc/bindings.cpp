@@ -113,10 +113,10 @@ py::tuple sincos_of_words(const Array<std::uint32_t>& b, const std::string& isa)
   return py::make_tuple(sine, cosine);
 }
 
-Array<float> exponential(const Array<float>& z, const std::string& isa) {
-  expect(z.ndim() == 1 && z.size() % 16 == 0, kMultiple);
-  Array<float> out(z.size());
-  find_kernel(isa).exp(z.data(), z.size(), out.mutable_data());
+Array<float> power_of_two(const Array<float>& t, const std::string& isa) {
+  expect(t.ndim() == 1 && t.size() % 16 == 0, kMultiple);
+  Array<float> out(t.size());
+  find_kernel(isa).exp2(t.data(), t.size(), out.mutable_data());
   return out;
 }
 
@@ -125,10 +125,10 @@ double time_part(const std::string& part, const std::string& rule, std::int64_t 
                  const std::string& isa) {
   const Kernel& kernel = find_kernel(isa);
   const std::int64_t rows = kernel.padded(dim);
-  std::vector<float> matrix(rows * (dim + 1)), w(rows * kernel.samples), next(w), draws(4 * w.size());
-  std::vector<std::uint32_t> lanes(4 * kernel.samples);
+  std::vector<float> matrix(kernel.matrix_size(dim, true)), w(rows * kernel.samples), next(w), draws(4 * w.size());
+  std::vector<std::uint32_t> index(w.size()), lanes(4 * kernel.samples);
   const Job job{dim, find_rule(rule), true, 1.0f, nullptr, 0, 0, 1, 0, matrix.data()};
-  Tile tile{0, w.data(), next.data(), draws.data(), lanes.data()};
+  Tile tile{0, w.data(), next.data(), index.data(), draws.data(), lanes.data()};
   kernel.begin(job, tile);
   const auto began = std::chrono::steady_clock::now();
   if (part == "words") {
@@ -136,6 +136,8 @@ double time_part(const std::string& part, const std::string& rule, std::int64_t 
     (void)keep;
   } else if (part == "draws") {
     kernel.draws_only(job, tile, repeats);
+  } else if (part == "links") {
+    kernel.links_only(job, tile, repeats);
   } else {
     kernel.steps_only(job, tile, repeats);
   }
@@ -157,7 +159,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("log_of_words", &log_of_words, py::arg("a").noconvert(), py::arg("isa"), "-2 ln((a + 0.5) 2^-32), for tests.");
   m.def("sincos_of_words", &sincos_of_words, py::arg("b").noconvert(), py::arg("isa"),
         "sin and cos of 2 pi b 2^-32, for tests.");
-  m.def("exponential", &exponential, py::arg("z").noconvert(), py::arg("isa"), "e^z, for tests.");
+  m.def("exp2", &power_of_two, py::arg("t").noconvert(), py::arg("isa"), "2^t, for tests.");
   m.def("time_part", &time_part, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
-        "Seconds for one tile: part 'words' or 'draws' (blocks of four steps) or 'steps', for benchmarks.");
+        "Seconds for one tile: part 'words' or 'draws' (blocks of four steps), 'steps' or 'links', for benchmarks.");
 }

@@ -32,13 +32,16 @@ Aligned<T> aligned(std::int64_t n) {
 // What one thread works in.
 struct Scratch {
   Aligned<float> matrix, w, next, draws;
-  Aligned<std::uint32_t> lanes;
-  Scratch(const Kernel& kernel, std::int64_t dim)
-      : matrix(aligned<float>(kernel.padded(dim) * (dim + 1))),
+  Aligned<std::uint32_t> index, lanes;
+  Scratch(const Kernel& kernel, std::int64_t dim, bool binary)
+      : matrix(aligned<float>(kernel.matrix_size(dim, binary))),
         w(aligned<float>(kernel.padded(dim) * kernel.samples)),
         next(aligned<float>(kernel.padded(dim) * kernel.samples)),
         draws(aligned<float>(4 * kernel.padded(dim) * kernel.samples)),
-        lanes(aligned<std::uint32_t>(4 * kernel.samples)) {}
+        index(aligned<std::uint32_t>(kernel.padded(dim) * kernel.samples)),
+        lanes(aligned<std::uint32_t>(4 * kernel.samples)) {
+    std::fill_n(draws.get(), 4 * kernel.padded(dim) * kernel.samples, 0.0f);  // rows beyond dim are read too
+  }
 };
 
 class Decoder {
@@ -52,7 +55,7 @@ class Decoder {
   bool run() {
     const std::int64_t threads = std::max<std::int64_t>(1, std::min<std::int64_t>(p_.threads, p_.prompts * tiles_));
     std::vector<Scratch> scratch;
-    for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim);
+    for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim, binary());
     std::vector<std::thread> helpers;
     for (std::int64_t i = 1; i < threads; ++i) {
       try {
@@ -71,17 +74,17 @@ class Decoder {
     std::int64_t packed = -1;
     for (std::int64_t item; !stop_ && (item = next_item_++) < p_.prompts * tiles_;) {
       const std::int64_t prompt = item / tiles_;
-      if (prompt != packed) kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, scratch.matrix.get());
+      if (prompt != packed) kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, binary(), scratch.matrix.get());
       packed = prompt;
       decode_tile(scratch, prompt, item % tiles_ * kernel_.samples, asks);
     }
   }
 
   void decode_tile(Scratch& scratch, std::int64_t prompt, std::int64_t sample, bool asks) {
-    const Job job{p_.dim, p_.rule, p_.every_step, 1.0f / p_.temperature, p_.scales, p_.scale_stride, p_.first_step,
+    const Job job{p_.dim, p_.rule, p_.every_step, slope(), p_.scales, p_.scale_stride, p_.first_step,
                   p_.seed, static_cast<std::uint32_t>(p_.first_prompt + prompt), scratch.matrix.get()};
     Tile tile{static_cast<std::uint32_t>(p_.first_sample + sample), scratch.w.get(), scratch.next.get(),
-              scratch.draws.get(), scratch.lanes.get()};
+              scratch.index.get(), scratch.draws.get(), scratch.lanes.get()};
     const std::int64_t present = std::min(kernel_.samples, p_.samples - sample);
     load(tile, prompt, sample, present);
     kernel_.begin(job, tile);
@@ -100,6 +103,11 @@ class Decoder {
       store(answers ? tile.next : tile.w, index, prompt, sample, present);
     }
   }
+
+  bool binary() const { return p_.rule != Rule::kGaussian && p_.every_step; }
+
+  // Bounded, so that a tiny temperature gives a steep link and not 0 * infinity.
+  float slope() const { return static_cast<float>(std::min(1.4426950408889634 / p_.temperature, 1e30)); }
 
   void load(Tile& tile, std::int64_t prompt, std::int64_t sample, std::int64_t present) const {
     for (std::int64_t i = 0; i < p_.dim; ++i) {

@@ -14,7 +14,7 @@ struct Job {
   std::int64_t dim;
   Rule rule;
   bool every_step;           // the drawn bits are the next thought
-  float inverse_temperature; // of the sigmoid link
+  float slope;               // of the sigmoid link: log2(e) / temperature
   const float* scales;       // sigma_t of step t at scales[t * scale_stride]
   std::int64_t scale_stride;
   std::int64_t first_step;
@@ -28,7 +28,8 @@ struct Tile {
   std::uint32_t first_sample;
   float* w;                  // current thoughts
   float* next;               // scratch; after draw_answer: the answers
-  float* draws;              // four arrays: normals or uniforms of the steps of the current block
+  std::uint32_t* index;      // thoughts of bits, four coordinates in a number
+  float* draws;              // four arrays: normals, or words of uniforms, of the current block's steps
   std::uint32_t* lanes;      // what the random words of a sample have in common, four arrays [samples]
 };
 
@@ -36,8 +37,9 @@ struct Kernel {
   const char* isa;
   std::int64_t samples;      // per tile
   std::int64_t (*padded)(std::int64_t dim);
-  // State [d, d+1] of a prompt to a matrix of padded(dim) * (d + 1) floats.
-  void (*pack)(const float* state, std::int64_t dim, float* matrix);
+  // State [d, d+1] of a prompt to a matrix of matrix_size(dim, binary) floats; binary: thoughts are bits.
+  std::int64_t (*matrix_size)(std::int64_t dim, bool binary);
+  void (*pack)(const float* state, std::int64_t dim, bool binary, float* matrix);
   // Prepares the random words of tile.first_sample, ....
   void (*begin)(const Job&, Tile&);
   // Steps begin, ..., end - 1 of the chain.
@@ -45,14 +47,15 @@ struct Kernel {
   // sample_at = "last_step": bits drawn from the thoughts w_t into tile.next, with the words of step t - 1.
   void (*draw_answer)(const Job&, Tile&, std::int64_t t);
   // For tests and benchmarks, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
-  // 2 pi b 2^-32, and e^z.
+  // 2 pi b 2^-32, and 2^t.
   void (*log)(const std::uint32_t* a, std::size_t n, float* out);
   void (*sincos)(const std::uint32_t* b, std::size_t n, float* sine, float* cosine);
-  void (*exp)(const float* z, std::size_t n, float* out);
+  void (*exp2)(const float* t, std::size_t n, float* out);
   // For benchmarks: the parts of the decode by themselves, `repeats` times.
   float (*words_only)(const Job&, Tile&, std::int64_t repeats);
   void (*draws_only)(const Job&, Tile&, std::int64_t repeats);
   void (*steps_only)(const Job&, Tile&, std::int64_t repeats);
+  void (*links_only)(const Job&, Tile&, std::int64_t repeats);
 };
 
 // A decode of all prompts; the arguments of ttc_fast.decode, checked by the caller.

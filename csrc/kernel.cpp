@@ -9,20 +9,41 @@
 namespace ttc_fast {
 namespace {
 
-constexpr int kVectors = 2;                      // vectors of samples side by side
 constexpr int kSamples = kVectors * kLanes;
 constexpr std::uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
 constexpr std::uint32_t kStreamNoise = 0, kStreamBernoulli = 1;  // ttc_fast/rng.py, Stream
 
 std::int64_t padded(std::int64_t dim) { return (dim + kRows - 1) / kRows * kRows; }
 
-// Rows in blocks of kRows, columns one after another within a block; the last column is -b's.
-void pack(const float* state, std::int64_t dim, float* matrix) {
+constexpr int kGroup = 4;                        // coordinates whose products are summed first, see Product
+
+std::int64_t groups(std::int64_t dim) { return (dim + kGroup - 1) / kGroup; }
+
+std::int64_t matrix_size(std::int64_t dim, bool binary) {
+  return padded(dim) * (dim + 1 + (kTables && binary ? groups(dim) * 16 : 0));
+}
+
+// I - P S and P b: rows in blocks of kRows, columns one after another within a block, P b last. For binary
+// thoughts there follow, block by block and group by group, the 16 sums of each row over the group.
+void pack(const float* state, std::int64_t dim, bool binary, float* matrix) {
+  const auto entry = [&](std::int64_t i, std::int64_t j) {
+    const float value = i < dim && j <= dim ? state[i * (dim + 1) + j] : 0.0f;
+    return j == dim ? -value : i == j && i < dim ? 1.0f + value : value;
+  };
   for (std::int64_t block = 0; block < padded(dim); block += kRows) {
     for (std::int64_t j = 0; j <= dim; ++j) {
+      for (int r = 0; r < kRows; ++r) *matrix++ = entry(block + r, j);
+    }
+  }
+  if (!kTables || !binary) return;
+  for (std::int64_t block = 0; block < padded(dim); block += kRows) {
+    for (std::int64_t j = 0; j < dim; j += kGroup) {
       for (int r = 0; r < kRows; ++r) {
-        const std::int64_t i = block + r;
-        *matrix++ = i < dim ? state[i * (dim + 1) + j] : 0.0f;
+        for (int subset = 0; subset < 16; ++subset) {
+          float sum = 0.0f;  // in the order of Product::kGrouped
+          for (int k = 0; k < kGroup && j + k < dim; ++k) sum += subset >> k & 1 ? entry(block + r, j + k) : 0.0f;
+          *matrix++ = sum;
+        }
       }
     }
   }
@@ -58,95 +79,136 @@ void begin(const Job& job, Tile& tile) {
 
 struct Words { U w[4]; };
 
-// Words of all coordinates of one block of four steps, handed to use(coordinate, vector, words).
+// Words of the coordinates begin, ..., end - 1 of one block of four steps: use(coordinate, vector, words).
 template <class Use>
-void for_words(const Job& job, const Tile& tile, std::uint32_t stream, std::int64_t block, Use use) {
+void for_words(const Job& job, const Tile& tile, std::uint32_t stream, std::int64_t block, std::int64_t begin,
+               std::int64_t end, Use use) {
   const RoundKeys keys(job.seed);
   const auto q = static_cast<std::uint32_t>(block);
   const std::uint32_t high1 = high(kMultiplier1, q), low1 = kMultiplier1 * q;       // round 1, of the block
   const U m0 = all(kMultiplier0), m1 = all(kMultiplier1);
-  U third[kVectors], first[kVectors], high3[kVectors], low3[kVectors];
+  W third[kVectors], first[kVectors], high3[kVectors], low3[kVectors];
   for (int v = 0; v < kVectors; ++v) {
     const std::uint32_t* lanes = tile.lanes + v * kLanes;
-    third[v] = load(lanes);
-    first[v] = bxor(load(lanes + 2 * kSamples), all(keys.key0[2]));
+    third[v] = widen(load(lanes));
+    first[v] = widen(bxor(load(lanes + 2 * kSamples), all(keys.key0[2])));
     const U c0 = bxor(load(lanes + kSamples), all(low1 ^ keys.key0[1]));            // round 2: c0
-    multiply(c0, m0, high3[v], low3[v]);                                            // round 3, of the block
+    multiply(widen(c0), m0, high3[v], low3[v]);                                     // round 3, of the block
   }
-  for (std::int64_t i = 0; i < job.dim; ++i) {
+  for (std::int64_t i = begin; i < end; ++i) {
     const std::uint32_t c0 = high1 ^ (static_cast<std::uint32_t>(i) | stream << 24) ^ keys.key0[0];  // round 1
     const std::uint32_t high2 = high(kMultiplier0, c0), low2 = kMultiplier0 * c0;   // round 2, of the coordinate
-    Words c[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      U hi, lo;
-      multiply(bxor(third[v], all(high2 ^ keys.key1[1])), m1, hi, lo);              // round 3
-      c[v].w[0] = bxor(hi, first[v]);
-      c[v].w[1] = lo;
-      c[v].w[2] = bxor(high3[v], all(low2 ^ keys.key1[2]));
-      c[v].w[3] = low3[v];
-    }
-    for (int round = 3; round < 10; ++round) {
-      const U key0 = all(keys.key0[round]), key1 = all(keys.key1[round]);
-      for (int v = 0; v < kVectors; ++v) {
-        U hi0, lo0, hi1, lo1;
-        multiply(c[v].w[0], m0, hi0, lo0);
-        multiply(c[v].w[2], m1, hi1, lo1);
-        c[v].w[0] = bxor(hi1, c[v].w[1], key0);
-        c[v].w[1] = lo1;
-        c[v].w[2] = bxor(hi0, c[v].w[3], key1);
-        c[v].w[3] = lo0;
+    for (int start = 0; start < kVectors; start += kTogether) {
+      W c[kTogether][4];
+      for (int k = 0; k < kTogether; ++k) {
+        W hi, lo;
+        multiply(bxor(third[start + k], all(high2 ^ keys.key1[1])), m1, hi, lo);    // round 3
+        c[k][0] = bxor(hi, first[start + k], all(0u));
+        c[k][1] = lo;
+        c[k][2] = bxor(high3[start + k], all(low2 ^ keys.key1[2]));
+        c[k][3] = low3[start + k];
+      }
+      for (int round = 3; round < 10; ++round) {
+        const U key0 = all(keys.key0[round]), key1 = all(keys.key1[round]);
+        for (int k = 0; k < kTogether; ++k) {
+          W hi0, lo0, hi1, lo1;
+          multiply(c[k][0], m0, hi0, lo0);
+          multiply(c[k][2], m1, hi1, lo1);
+          c[k][0] = bxor(hi1, c[k][1], key0);
+          c[k][1] = lo1;
+          c[k][2] = bxor(hi0, c[k][3], key1);
+          c[k][3] = lo0;
+        }
+      }
+      for (int k = 0; k < kTogether; ++k) {
+        use(i, start + k, Words{{narrow(c[k][0]), narrow(c[k][1]), narrow(c[k][2]), narrow(c[k][3])}});
       }
     }
-    for (int v = 0; v < kVectors; ++v) use(i, v, c[v]);
   }
 }
 
 // -2 ln((a + 0.5) 2^-32), the argument rounded as in rng.py.
-F minus_two_log_of_word(U a) { return minus_two_log(mul(add(from_unsigned(a), all(0.5f)), all(0x1p-32f))); }
+F minus_two_log_of_word(U a) {
+  return minus_two_log(fma(from_unsigned(a), all(0x1p-32f), all(0x1p-33f)));
+}
 
-F uniform(U word) { return mul(from_signed(right<8>(word)), all(0x1p-24f)); }
-
-// The draws of the block of four steps that holds step t.
+// The draws of the block of four steps that holds step t: normals, or the words of the uniforms. First the
+// words of a few coordinates, then their normals: both loops keep to the registers, the words in the cache.
 void make_draws(const Job& job, Tile& tile, std::int64_t t) {
+  constexpr std::int64_t kCoordinates = 8;
+  const bool gaussian = job.rule == Rule::kGaussian;
   const std::int64_t stride = padded(job.dim) * kSamples;
-  const auto at = [&](std::int64_t i, int v) { return tile.draws + i * kSamples + v * kLanes; };
-  if (job.rule == Rule::kGaussian) {
-    for_words(job, tile, kStreamNoise, t / 4, [&](std::int64_t i, int v, const Words& words) {
-      for (int half = 0; half < 2; ++half) {
+  for (std::int64_t begin = 0; begin < job.dim; begin += kCoordinates) {
+    const std::int64_t end = begin + kCoordinates < job.dim ? begin + kCoordinates : job.dim;
+    for_words(job, tile, gaussian ? kStreamNoise : kStreamBernoulli, t / 4, begin, end,
+              [&](std::int64_t i, int v, const Words& words) {
+                float* const out = tile.draws + i * kSamples + v * kLanes;
+                for (int r = 0; r < 4; ++r) store(out + r * stride, from_bits(words.w[r]));
+              });
+    if (!gaussian) continue;
+    for (std::int64_t at = begin * kSamples; at < end * kSamples; at += kLanes) {
+      for (float* pair : {tile.draws + at, tile.draws + at + 2 * stride}) {
         F sine, cosine;
-        const F r = sqrt(minus_two_log_of_word(words.w[2 * half]));
-        sincos_turn(words.w[2 * half + 1], sine, cosine);
-        store(at(i, v) + (2 * half) * stride, mul(r, cosine));
-        store(at(i, v) + (2 * half + 1) * stride, mul(r, sine));
+        const F radius = sqrt(minus_two_log_of_word(bits(load(pair))));
+        sincos_turn(bits(load(pair + stride)), sine, cosine);
+        store(pair, mul(radius, cosine));
+        store(pair + stride, mul(radius, sine));
       }
-    });
-  } else {
-    for_words(job, tile, kStreamBernoulli, t / 4, [&](std::int64_t i, int v, const Words& words) {
-      for (int r = 0; r < 4; ++r) store(at(i, v) + r * stride, uniform(words.w[r]));
-    });
+    }
   }
 }
 
-// 1 where the coefficient is drawn, given the transformer's output u.
+// A coefficient is drawn as 1 iff less < than, given the transformer's output u and the uniform's word.
+struct Comparison { F less, than; };
+
 template <Rule rule>
-F bit(F u, F draw, float inverse_temperature) {
-  if (rule == Rule::kGreedy) return one_if_less(all(0.5f), u);
-  if (rule == Rule::kClip) return one_if_less(draw, u);  // draw < clip(u, 0, 1), since 0 <= draw < 1
-  const F e = exponential(mul(sub(all(0.5f), u), all(inverse_temperature)));
-  return one_if_less(fma(draw, e, draw), all(1.0f));     // draw < 1 / (1 + e)
+Comparison compare(F u, F word, float slope) {
+  if (rule == Rule::kGreedy) return {all(0.5f), u};
+  const F uniform = from_signed(right<8>(bits(word)));                // times 2^24, exactly
+  if (rule == Rule::kClip) return {uniform, mul(u, all(0x1p24f))};    // < clip(u, 0, 1), being in [0, 1)
+  const F e = exp2(fma(u, all(-slope), all(0.5f * slope)));
+  return {fma(uniform, e, uniform), all(0x1p24f)};                    // uniform < 1 / (1 + e)
 }
 
-template <Rule rule, bool every_step>
-void step(const Job& job, Tile& tile, std::int64_t t) {
-  const float* matrix = job.matrix;
-  const float* draws = tile.draws + t % 4 * padded(job.dim) * kSamples;
-  const F scale = all(rule == Rule::kGaussian ? job.scales[t * job.scale_stride] : 0.0f);
-  for (std::int64_t block = 0; block < job.dim; block += kRows) {
-    F sum[kRows][kVectors];
-    const float* offset = matrix + job.dim * kRows;  // the column of -P b
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = all(-offset[r]);
+template <Rule rule>
+F bit(F u, F word, float slope) {
+  const Comparison c = compare<rule>(u, word, slope);
+  return one_if_less(c.less, c.than);
+}
+
+// How u = (I - P S) w + P b is summed over the coordinates of w. For a binary thought kGrouped and kTables
+// give the same bits: a table holds the sums that kGrouped makes.
+enum class Product { kSequential, kGrouped, kTables };
+
+// Inlined, or the sums would lie in memory instead of registers.
+template <Product product>
+__attribute__((always_inline)) inline void multiply_rows(const Job& job, const Tile& tile, std::int64_t block, F (&sum)[kRows][kVectors]) {
+  const float* matrix = job.matrix + block * (job.dim + 1);
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = all(matrix[job.dim * kRows + r]);
+  }
+  if constexpr (product == Product::kTables) {
+    const float* table = job.matrix + padded(job.dim) * (job.dim + 1) + block * groups(job.dim) * 16;
+    for (std::int64_t g = 0; g < groups(job.dim); ++g) {
+      U index[kVectors];
+      for (int v = 0; v < kVectors; ++v) index[v] = load(tile.index + g * kSamples + v * kLanes);
+      for (int r = 0; r < kRows; ++r, table += 16) {
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = add(sum[r][v], lookup(table, index[v]));
+      }
     }
+  } else if constexpr (product == Product::kGrouped) {
+    for (std::int64_t j = 0; j < job.dim; j += kGroup) {
+      const int members = static_cast<int>(job.dim - j < kGroup ? job.dim - j : kGroup);
+      for (int r = 0; r < kRows; ++r) {
+        for (int v = 0; v < kVectors; ++v) {
+          const float* w = tile.w + j * kSamples + v * kLanes;
+          F part = mul(all(matrix[j * kRows + r]), load(w));
+          for (int k = 1; k < members; ++k) part = fma(all(matrix[(j + k) * kRows + r]), load(w + k * kSamples), part);
+          sum[r][v] = add(sum[r][v], part);
+        }
+      }
+    }
+  } else {
     for (std::int64_t j = 0; j < job.dim; ++j, matrix += kRows) {
       F w[kVectors];
       for (int v = 0; v < kVectors; ++v) w[v] = load(tile.w + j * kSamples + v * kLanes);
@@ -155,54 +217,131 @@ void step(const Job& job, Tile& tile, std::int64_t t) {
         for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(a, w[v], sum[r][v]);
       }
     }
-    matrix += kRows;
-    const int rows = static_cast<int>(job.dim - block < kRows ? job.dim - block : kRows);
-    for (int r = 0; r < rows; ++r) {
+  }
+}
+
+// tile.next = u(w), plus scale times the draws if the rule injects noise.
+template <Product product, bool noisy>
+void transform(const Job& job, Tile& tile, const float* draws, float scale) {
+  for (std::int64_t block = 0; block < job.dim; block += kRows) {
+    F sum[kRows][kVectors];
+    multiply_rows<product>(job, tile, block, sum);
+    for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         const std::int64_t at = (block + r) * kSamples + v * kLanes;
-        const F u = add(load(tile.w + at), sum[r][v]);
-        if (rule == Rule::kGaussian) {
-          store(tile.next + at, fma(scale, load(draws + at), u));
-        } else {
-          store(tile.next + at, every_step ? bit<rule>(u, load(draws + at), job.inverse_temperature) : u);
-        }
+        store(tile.next + at, noisy ? fma(all(scale), load(draws + at), sum[r][v]) : sum[r][v]);
       }
     }
   }
+}
+
+void swap(Tile& tile) {
   float* const old = tile.w;
   tile.w = tile.next;
   tile.next = old;
 }
 
-template <Rule rule, bool every_step>
-void advance_by(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
+const float* draws_of(const Job& job, const Tile& tile, std::int64_t t) {
+  return tile.draws + t % 4 * padded(job.dim) * kSamples;
+}
+
+void advance_gaussian(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
   for (std::int64_t t = begin; t < end; ++t) {
-    if (every_step && rule != Rule::kGreedy && (t % 4 == 0 || t == job.first_step)) make_draws(job, tile, t);
-    step<rule, every_step>(job, tile, t);
+    if (t % 4 == 0 || t == job.first_step) make_draws(job, tile, t);
+    transform<Product::kSequential, true>(job, tile, draws_of(job, tile, t), job.scales[t * job.scale_stride]);
+    swap(tile);
   }
 }
 
-void advance(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
-  if (job.rule == Rule::kGaussian) return advance_by<Rule::kGaussian, true>(job, tile, begin, end);
-  if (!job.every_step) return advance_by<Rule::kGreedy, false>(job, tile, begin, end);  // no rule in the chain
-  if (job.rule == Rule::kClip) return advance_by<Rule::kClip, true>(job, tile, begin, end);
-  if (job.rule == Rule::kSigmoid) return advance_by<Rule::kSigmoid, true>(job, tile, begin, end);
-  return advance_by<Rule::kGreedy, true>(job, tile, begin, end);
+void advance_noise_free(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t t = begin; t < end; ++t) {
+    transform<Product::kSequential, false>(job, tile, nullptr, 0.0f);
+    swap(tile);
+  }
+}
+
+// Thoughts as numbers 0 and 1 in `out`, drawn from u in `u`.
+template <Rule rule>
+void draw_bits(const Job& job, const float* u, const float* words, float* out) {
+  for (std::int64_t at = 0; at < job.dim * kSamples; at += kLanes) {
+    store(out + at, bit<rule>(load(u + at), load(words + at), job.slope));
+  }
+}
+
+// Thoughts as the numbers of the tables' entries, four coordinates each. False if one is neither 0 nor 1.
+bool to_index(const Job& job, Tile& tile) {
+  for (std::int64_t g = 0; g < groups(job.dim); ++g) {
+    for (int s = 0; s < kSamples; ++s) {
+      std::uint32_t index = 0;
+      for (std::int64_t i = g * kGroup; i < (g + 1) * kGroup && i < job.dim; ++i) {
+        const float w = tile.w[i * kSamples + s];
+        if (w != 0.0f && w != 1.0f) return false;
+        index |= static_cast<std::uint32_t>(w) << (i % kGroup);
+      }
+      tile.index[g * kSamples + s] = index;
+    }
+  }
+  return true;
+}
+
+void from_index(const Job& job, Tile& tile) {
+  for (std::int64_t i = 0; i < job.dim; ++i) {
+    for (int s = 0; s < kSamples; ++s) {
+      tile.w[i * kSamples + s] = static_cast<float>(tile.index[i / kGroup * kSamples + s] >> (i % kGroup) & 1u);
+    }
+  }
 }
 
 template <Rule rule>
-void draw_answer_by(const Job& job, Tile& tile, const float* draws) {
-  for (std::int64_t at = 0; at < job.dim * kSamples; at += kLanes) {
-    store(tile.next + at, bit<rule>(load(tile.w + at), load(draws + at), job.inverse_temperature));
+void draw_index(const Job& job, Tile& tile, const float* words) {
+  static_assert(kRows % kGroup == 0, "a group that is not full ends within the padded rows");
+  for (std::int64_t g = 0; g < groups(job.dim); ++g) {
+    for (int v = 0; v < kVectors; ++v) {
+      U index = all(0u);
+      for (int k = 0; k < kGroup; ++k) {
+        const std::int64_t at = (g * kGroup + k) * kSamples + v * kLanes;
+        const Comparison c = compare<rule>(load(tile.next + at), load(words + at), job.slope);
+        index = add(index, value_if_less(c.less, c.than, 1u << k));
+      }
+      store(tile.index + g * kSamples + v * kLanes, index);
+    }
   }
+}
+
+template <Rule rule>
+void advance_binary(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
+  bool indexed = kTables && to_index(job, tile);
+  for (std::int64_t t = begin; t < end; ++t) {
+    if (rule != Rule::kGreedy && (t % 4 == 0 || t == job.first_step)) make_draws(job, tile, t);
+    if (indexed) {
+      transform<Product::kTables, false>(job, tile, nullptr, 0.0f);
+    } else {
+      transform<Product::kGrouped, false>(job, tile, nullptr, 0.0f);
+    }
+    if (kTables) {
+      draw_index<rule>(job, tile, draws_of(job, tile, t));
+    } else {
+      draw_bits<rule>(job, tile.next, draws_of(job, tile, t), tile.w);
+    }
+    indexed = kTables;
+  }
+  if (indexed && begin < end) from_index(job, tile);
+}
+
+void advance(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
+  if (job.rule == Rule::kGaussian) return advance_gaussian(job, tile, begin, end);
+  if (!job.every_step) return advance_noise_free(job, tile, begin, end);
+  if (job.rule == Rule::kClip) return advance_binary<Rule::kClip>(job, tile, begin, end);
+  if (job.rule == Rule::kSigmoid) return advance_binary<Rule::kSigmoid>(job, tile, begin, end);
+  advance_binary<Rule::kGreedy>(job, tile, begin, end);
 }
 
 void draw_answer(const Job& job, Tile& tile, std::int64_t t) {
   if (job.rule != Rule::kGreedy) make_draws(job, tile, t - 1);
-  const float* draws = tile.draws + (t - 1) % 4 * padded(job.dim) * kSamples;
-  if (job.rule == Rule::kClip) return draw_answer_by<Rule::kClip>(job, tile, draws);
-  if (job.rule == Rule::kSigmoid) return draw_answer_by<Rule::kSigmoid>(job, tile, draws);
-  draw_answer_by<Rule::kGreedy>(job, tile, draws);
+  const float* words = draws_of(job, tile, t - 1);
+  if (job.rule == Rule::kClip) return draw_bits<Rule::kClip>(job, tile.w, words, tile.next);
+  if (job.rule == Rule::kSigmoid) return draw_bits<Rule::kSigmoid>(job, tile.w, words, tile.next);
+  draw_bits<Rule::kGreedy>(job, tile.w, words, tile.next);
 }
 
 void log(const std::uint32_t* a, std::size_t n, float* out) {
@@ -218,14 +357,14 @@ void sincos(const std::uint32_t* b, std::size_t n, float* sine, float* cosine) {
   }
 }
 
-void exp(const float* z, std::size_t n, float* out) {
-  for (std::size_t i = 0; i < n; i += kLanes) store(out + i, exponential(load(z + i)));
+void power_of_two(const float* t, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; i += kLanes) store(out + i, exp2(load(t + i)));
 }
 
 float words_only(const Job& job, Tile& tile, std::int64_t repeats) {
   U all_words = all(std::uint32_t{0});
   for (std::int64_t q = 0; q < repeats; ++q) {
-    for_words(job, tile, kStreamNoise, q, [&](std::int64_t, int, const Words& words) {
+    for_words(job, tile, kStreamNoise, q, 0, job.dim, [&](std::int64_t, int, const Words& words) {
       all_words = bxor(all_words, bxor(words.w[0], words.w[1]), bxor(words.w[2], words.w[3]));
     });
   }
@@ -239,11 +378,29 @@ void draws_only(const Job& job, Tile& tile, std::int64_t repeats) {
 }
 
 void steps_only(const Job& job, Tile& tile, std::int64_t repeats) {
-  for (std::int64_t t = 0; t < repeats; ++t) step<Rule::kGreedy, false>(job, tile, t);
+  constexpr Product kBinary = kTables ? Product::kTables : Product::kGrouped;
+  for (std::int64_t t = 0; t < repeats; ++t) {
+    if (job.rule == Rule::kGaussian) {
+      transform<Product::kSequential, true>(job, tile, tile.draws, 0.0f);
+      swap(tile);
+    } else {
+      transform<kBinary, false>(job, tile, nullptr, 0.0f);
+    }
+  }
 }
 
-const Kernel kKernel = {kIsa,        kSamples, padded, pack, begin,      advance,    draw_answer,
-                        log,         sincos,   exp,    words_only, draws_only, steps_only};
+void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
+  for (std::int64_t t = 0; t < repeats; ++t) {
+    if (kTables) {
+      draw_index<Rule::kSigmoid>(job, tile, tile.draws);
+    } else {
+      draw_bits<Rule::kSigmoid>(job, tile.next, tile.draws, tile.w);
+    }
+  }
+}
+
+const Kernel kKernel = {kIsa,        kSamples, padded, matrix_size, pack, begin,      advance,    draw_answer,
+                        log,         sincos,   power_of_two, words_only, draws_only, steps_only, links_only};
 
 }  // namespace
 

@@ -1,7 +1,8 @@
 // Vectors of one instruction set: the only file that knows one from another.
 //
 // TTC_FAST_ISA_<NAME> selects it; without any, plain C++ that runs everywhere. All sets but the plain
-// one have a fused multiply-add and give the same bits, lane by lane.
+// one have a fused multiply-add and give the same bits, lane by lane. A tile is kVectors vectors of samples;
+// the matrix product keeps kRows rows of it in registers, the random words kTogether vectors.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ namespace {  // every object file has its own copy: code for one set must not be
 #if defined(TTC_FAST_ISA_AVX512)
 
 constexpr const char* kIsa = "avx512";
-constexpr int kLanes = 16, kRows = 8;
+constexpr int kLanes = 16, kVectors = 3, kRows = 8, kTogether = 3;
 using F = __m512;
 using U = __m512i;
 
@@ -51,17 +52,32 @@ template <int n> U right(U x) { return _mm512_srli_epi32(x, n); }
 template <int n> U right_signed(U x) { return _mm512_srai_epi32(x, n); }
 inline F from_signed(U x) { return _mm512_cvtepi32_ps(x); }
 inline F from_unsigned(U x) { return _mm512_cvtepu32_ps(x); }
-inline void multiply(U x, U m, U& high, U& low) {
-  const U even = _mm512_mul_epu32(x, m);
-  const U odd = _mm512_mul_epu32(_mm512_shuffle_epi32(x, _MM_PERM_DDBB), m);
-  low = _mm512_mask_shuffle_epi32(even, 0xAAAA, odd, _MM_PERM_CCAA);
-  high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+constexpr bool kTables = true;  // a table of 16 numbers is one register, looked up by one instruction
+inline F lookup(const float* table, U index) { return _mm512_permutexvar_ps(index, load(table)); }
+inline U value_if_less(F a, F b, std::uint32_t value) {
+  return _mm512_maskz_mov_epi32(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), all(value));
+}
+inline F flip(F x, U s) { return from_bits(_mm512_ternarylogic_epi32(bits(x), s, all(0x80000000u), 0x78)); }
+
+// Words between the rounds of Philox: in the low halves of 64-bit lanes, as the multiplier wants them; the
+// high halves hold anything.
+struct W { U even, odd; };
+inline W widen(U x) { return {x, _mm512_srli_epi64(x, 32)}; }
+inline U narrow(W x) {
+  const U order = _mm512_set_epi32(30, 14, 28, 12, 26, 10, 24, 8, 22, 6, 20, 4, 18, 2, 16, 0);
+  return _mm512_permutex2var_epi32(x.even, order, x.odd);
+}
+inline W bxor(W a, U b) { return {bxor(a.even, b), bxor(a.odd, b)}; }
+inline W bxor(W a, W b, U c) { return {bxor(a.even, b.even, c), bxor(a.odd, b.odd, c)}; }
+inline void multiply(W x, U m, W& high, W& low) {
+  low = {_mm512_mul_epu32(x.even, m), _mm512_mul_epu32(x.odd, m)};
+  high = {_mm512_srli_epi64(low.even, 32), _mm512_srli_epi64(low.odd, 32)};
 }
 
 #elif defined(TTC_FAST_ISA_AVX2)
 
 constexpr const char* kIsa = "avx2";
-constexpr int kLanes = 8, kRows = 4;
+constexpr int kLanes = 8, kVectors = 2, kRows = 4, kTogether = 1;
 using F = __m256;
 using U = __m256i;
 
@@ -78,6 +94,7 @@ inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 inline F sqrt(F x) { return _mm256_sqrt_ps(x); }
 inline F clamp(F x, float low, float high) { return _mm256_min_ps(all(high), _mm256_max_ps(all(low), x)); }
 inline F one_if_less(F a, F b) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), all(1.0f)); }
+inline U value_if_less(F a, F b, std::uint32_t value) { return _mm256_and_si256(_mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)), all(value)); }
 inline F select(U sign, F plus, F minus) { return _mm256_blendv_ps(plus, minus, _mm256_castsi256_ps(sign)); }
 inline U bits(F x) { return _mm256_castps_si256(x); }
 inline F from_bits(U x) { return _mm256_castsi256_ps(x); }
@@ -93,17 +110,24 @@ inline F from_signed(U x) { return _mm256_cvtepi32_ps(x); }
 inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded once
   return fma(from_signed(right<16>(x)), all(65536.0f), from_signed(band(x, all(0xFFFFu))));
 }
-inline void multiply(U x, U m, U& high, U& low) {
-  const U even = _mm256_mul_epu32(x, m);
-  const U odd = _mm256_mul_epu32(_mm256_shuffle_epi32(x, 0xF5), m);
-  low = _mm256_blend_epi32(even, _mm256_shuffle_epi32(odd, 0xA0), 0xAA);
-  high = _mm256_blend_epi32(_mm256_shuffle_epi32(even, 0xF5), odd, 0xAA);
+constexpr bool kTables = false;
+inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
+
+// As for AVX-512.
+struct W { U even, odd; };
+inline W widen(U x) { return {x, _mm256_srli_epi64(x, 32)}; }
+inline U narrow(W x) { return _mm256_blend_epi32(x.even, _mm256_slli_epi64(x.odd, 32), 0xAA); }
+inline W bxor(W a, U b) { return {bxor(a.even, b), bxor(a.odd, b)}; }
+inline W bxor(W a, W b, U c) { return {bxor(a.even, b.even, c), bxor(a.odd, b.odd, c)}; }
+inline void multiply(W x, U m, W& high, W& low) {
+  low = {_mm256_mul_epu32(x.even, m), _mm256_mul_epu32(x.odd, m)};
+  high = {_mm256_srli_epi64(low.even, 32), _mm256_srli_epi64(low.odd, 32)};
 }
 
 #elif defined(TTC_FAST_ISA_NEON)
 
 constexpr const char* kIsa = "neon";
-constexpr int kLanes = 4, kRows = 8;
+constexpr int kLanes = 4, kVectors = 2, kRows = 8, kTogether = 2;
 using F = float32x4_t;
 using U = uint32x4_t;
 
@@ -122,6 +146,7 @@ inline F clamp(F x, float low, float high) { return vminq_f32(all(high), vmaxq_f
 inline U bits(F x) { return vreinterpretq_u32_f32(x); }
 inline F from_bits(U x) { return vreinterpretq_f32_u32(x); }
 inline F one_if_less(F a, F b) { return from_bits(vandq_u32(vcltq_f32(a, b), bits(all(1.0f)))); }
+inline U value_if_less(F a, F b, std::uint32_t value) { return vandq_u32(vcltq_f32(a, b), all(value)); }
 inline U add(U a, U b) { return vaddq_u32(a, b); }
 inline U sub(U a, U b) { return vsubq_u32(a, b); }
 inline U band(U a, U b) { return vandq_u32(a, b); }
@@ -133,7 +158,13 @@ template <int n> U right_signed(U x) { return vreinterpretq_u32_s32(vshrq_n_s32(
 inline F select(U sign, F plus, F minus) { return vbslq_f32(right_signed<31>(sign), minus, plus); }
 inline F from_signed(U x) { return vcvtq_f32_s32(vreinterpretq_s32_u32(x)); }
 inline F from_unsigned(U x) { return vcvtq_f32_u32(x); }
-inline void multiply(U x, U m, U& high, U& low) {
+constexpr bool kTables = false;
+inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
+
+using W = U;  // words between the rounds of Philox
+inline W widen(U x) { return x; }
+inline U narrow(W x) { return x; }
+inline void multiply(W x, U m, W& high, W& low) {
   const U first = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(x), vget_low_u32(m)));
   const U second = vreinterpretq_u32_u64(vmull_high_u32(x, m));
   low = vuzp1q_u32(first, second);
@@ -143,7 +174,7 @@ inline void multiply(U x, U m, U& high, U& low) {
 #else
 
 constexpr const char* kIsa = "portable";  // vectors of GCC and Clang, for whatever the machine has
-constexpr int kLanes = 4, kRows = 4;
+constexpr int kLanes = 4, kVectors = 2, kRows = 4, kTogether = 2;
 using F = float __attribute__((vector_size(16)));
 using U = std::uint32_t __attribute__((vector_size(16)));
 using S = std::int32_t __attribute__((vector_size(16)));
@@ -171,6 +202,7 @@ inline F clamp(F x, float low, float high) {
   return choose(x > high, all(high), x);
 }
 inline F one_if_less(F a, F b) { return choose(a < b, all(1.0f), all(0.0f)); }
+inline U value_if_less(F a, F b, std::uint32_t value) { return reinterpret_cast<U>(a < b) & all(value); }
 inline F select(U sign, F plus, F minus) { return choose(reinterpret_cast<S>(sign) >> 31, minus, plus); }
 inline U add(U a, U b) { return a + b; }
 inline U sub(U a, U b) { return a - b; }
@@ -184,12 +216,28 @@ inline F from_signed(U x) { return __builtin_convertvector(reinterpret_cast<S>(x
 inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded once
   return from_signed(x >> 16) * 65536.0f + from_signed(x & 0xFFFFu);
 }
-inline void multiply(U x, U m, U& high, U& low) {
+constexpr bool kTables = false;
+inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
+
+using W = U;  // words between the rounds of Philox
+inline W widen(U x) { return x; }
+inline U narrow(W x) { return x; }
+inline void multiply(W x, U m, W& high, W& low) {
   const U64 product = __builtin_convertvector(x, U64) * __builtin_convertvector(m, U64);
   high = __builtin_convertvector(product >> 32, U);
   low = __builtin_convertvector(product, U);
 }
 
+#endif
+
+#if !defined(TTC_FAST_ISA_AVX512)
+inline F lookup(const float* table, U index) {
+  std::uint32_t i[kLanes];
+  float found[kLanes];
+  store(i, index);
+  for (int lane = 0; lane < kLanes; ++lane) found[lane] = table[i[lane]];
+  return load(found);
+}
 #endif
 
 }  // namespace
