@@ -120,8 +120,9 @@ Array<float> power_of_two(const Array<float>& t, const std::string& isa) {
   return out;
 }
 
-// Seconds that one part of the decode takes for `repeats` blocks of four steps (words, draws) or steps.
-double time_part(const std::string& part, const std::string& rule, std::int64_t dim, std::int64_t repeats,
+// Coefficient-steps per second of one part of the decode: "words" or "draws" of `repeats` blocks of four
+// steps, "steps" without draws, or "links".
+double part_rate(const std::string& part, const std::string& rule, std::int64_t dim, std::int64_t repeats,
                  const std::string& isa) {
   const Kernel& kernel = find_kernel(isa);
   const std::int64_t rows = kernel.padded(dim);
@@ -141,7 +142,9 @@ double time_part(const std::string& part, const std::string& rule, std::int64_t 
   } else {
     kernel.steps_only(job, tile, repeats);
   }
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  const int steps = part == "words" || part == "draws" ? 4 : 1;
+  return static_cast<double>(steps * repeats * dim * kernel.samples) / seconds;
 }
 
 }  // namespace
@@ -160,6 +163,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("sincos_of_words", &sincos_of_words, py::arg("b").noconvert(), py::arg("isa"),
         "sin and cos of 2 pi b 2^-32, for tests.");
   m.def("exp2", &power_of_two, py::arg("t").noconvert(), py::arg("isa"), "2^t, for tests.");
-  m.def("time_part", &time_part, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
-        "Seconds for one tile: part 'words' or 'draws' (blocks of four steps), 'steps' or 'links', for benchmarks.");
+  m.def("part_rate", &part_rate, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
+        "Coefficient-steps per second of one part of the decode on one tile, for benchmarks: 'words', 'draws', 'steps' "
+        "or 'links'.");
 }

@@ -1,0 +1,81 @@
+// Proves a build without Python: known answers of the random words, and the bits of decodes, which all
+// instruction sets with a fused multiply-add share. Exit code 0 if all is as it must be.
+//
+//   g++ -std=c++17 -O2 -ffp-contract=off csrc/selftest.cpp csrc/decode.cpp csrc/kernel.cpp ... (tests/test_selftest.py)
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+#include "decode.h"
+#include "philox.h"
+
+using namespace ttc_fast;
+
+namespace {
+
+bool known_answers() {
+  // Random123, tests/kat_vectors, philox4x32 10
+  return philox4x32_10({0, 0, 0, 0}, 0) == Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8} &&
+         philox4x32_10({~0u, ~0u, ~0u, ~0u}, ~std::uint64_t{0}) == Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd} &&
+         philox4x32_10({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0x299f31d0a4093822) ==
+             Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1};
+}
+
+// FNV-1a of the thoughts' bits.
+std::uint64_t checksum(const std::vector<float>& thoughts) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const float value : thoughts) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    hash = (hash ^ bits) * 0x100000001b3;
+  }
+  return hash;
+}
+
+std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t dim) {
+  const std::int64_t prompts = 2, samples = 53;
+  std::vector<float> state(prompts * dim * (dim + 1)), w0(prompts * dim), thoughts(2 * prompts * samples * dim);
+  std::uint32_t random = 1;
+  const auto number = [&] {  // exact in float32, between -1/2 and 1/2
+    random = random * 1664525 + 1013904223;
+    return static_cast<float>(static_cast<std::int32_t>(random) >> 16) * 0x1p-16f;
+  };
+  for (auto& value : state) value = number() / static_cast<float>(dim);
+  for (auto& value : w0) value = number();
+  const float scale = 0.25f;
+  const std::int64_t steps[] = {3, 14};
+  const Problem problem{prompts, samples, dim, state.data(), w0.data(), false, rule, every_step, 0.25f, &scale, 0,
+                        steps, 2, 0, 0x123456789abcdef0, 0x80000000, 0xfffffff0, 2, thoughts.data()};
+  if (!decode(problem, kernel, [] { return false; })) return 0;
+  return checksum(thoughts);
+}
+
+struct Case {
+  const char* name;
+  Rule rule;
+  bool every_step;
+  std::int64_t dim;
+  std::uint64_t expected;
+};
+
+const Case kCases[] = {
+#include "selftest.inc"
+};
+
+}  // namespace
+
+int main() {
+  int faults = known_answers() ? 0 : 1;
+  std::printf("words: %s\n", faults ? "FAIL" : "ok");
+  for (const Kernel* kernel : kernels()) {
+    const bool fused = std::strcmp(kernel->isa, "portable") != 0;  // it rounds otherwise
+    for (const Case& c : kCases) {
+      const std::uint64_t got = run(*kernel, c.rule, c.every_step, c.dim);
+      const bool right = !fused || got == c.expected;
+      faults += !right;
+      std::printf("%-8s {\"%s\", Rule::k%s, %s, %" PRId64 ", 0x%016" PRIx64 "},%s\n", kernel->isa, c.name, c.name,
+                  c.every_step ? "true" : "false", c.dim, got, right ? "" : "  FAIL");
+    }
+  }
+  return faults != 0;
+}
