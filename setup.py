@@ -19,7 +19,7 @@ VARIANTS = {
 """Instruction sets for which csrc/kernel.cpp is compiled once more: machine and flags of GCC and Clang."""
 
 
-class BuildVariants(build_ext):  # type: ignore[misc]
+class BuildVariants(build_ext):
     """Compiles the kernel for every instruction set; one that the compiler does not know is left out."""
 
     def build_extension(self, ext: Pybind11Extension) -> None:

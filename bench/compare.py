@@ -72,7 +72,8 @@ def measure(job: Job, threads: int, turns: int) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor(),
         "instructions": native_backend.isa(),

@@ -252,7 +252,12 @@ def test_any_input_gives_the_answer_of_the_reference(data: st.DataObject) -> Non
         state = torch.cat((torch.zeros(1), state.flatten()))[1:].view(state.shape)
     elif layout == "every other":
         state, w0 = state.repeat_interleave(2, 1)[:, ::2], w0.repeat_interleave(2, 0)[::2]
-    arguments: dict[str, Any] = {"rule": rule, "steps": steps, "samples": samples, "seed": draw(st.integers(0, 2**64 - 1))}
+    arguments: dict[str, Any] = {
+        "rule": rule,
+        "steps": steps,
+        "samples": samples,
+        "seed": draw(st.integers(0, 2**64 - 1)),
+    }
     got = decode(state, w0, backend="native", **arguments).thoughts
     assert got.shape == (len(steps), prompts, samples, dim)
     torch.testing.assert_close(got, reference.decode(state, w0, **arguments), rtol=0, atol=1e-3)
@@ -274,7 +279,7 @@ def test_native_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="state: expected finite numbers"):
         decode(state / 0, w0, backend="native", **arguments)
     monkeypatch.setenv(native.ISA_VARIABLE, "sse9")
-    with pytest.raises(ValueError, match="TTC_FAST_ISA: expected one of .*'portable', got 'sse9'"):
+    with pytest.raises(ValueError, match=r"TTC_FAST_ISA: expected one of .*'portable', got 'sse9'"):
         decode(state, w0, backend="native", **arguments)
 
 

@@ -1,6 +1,7 @@
 """The main job against its exact laws; every test alarms falsely once in 10^6 (:data:`oracles.ALPHA`).
 
-Samples are float64, so that rounding is far below the statistical error.
+They run in float64 on the reference, and in float32 on the fastest backend, whose rounding is far below the
+statistical error.
 """
 
 from __future__ import annotations
@@ -30,15 +31,23 @@ from ttc_fast.rules import Rule
 N = 2**15
 
 
-def setting(kind: str, dim: int, examples: int, rule: Rule, label_noise: float) -> tuple[Prompts, StochasticDecoder]:
+@pytest.fixture(params=[torch.float64, torch.float32], ids=["float64", "float32"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    chosen: torch.dtype = request.param
+    return chosen
+
+
+def setting(
+    kind: str, dim: int, examples: int, rule: Rule, label_noise: float, dtype: torch.dtype
+) -> tuple[Prompts, StochasticDecoder]:
     """Three prompts of a task and a decoder for it."""
     task = LinearRegression(dim, examples, kind, label_noise=label_noise)  # type: ignore[arg-type]
-    model = LinearAttention.gradient_descent(dim, examples=examples, dtype=torch.float64)
-    return task.sample(3, seed=11, dtype=torch.float64), StochasticDecoder(model, rule)
+    model = LinearAttention.gradient_descent(dim, examples=examples, dtype=dtype)
+    return task.sample(3, seed=11, dtype=dtype), StochasticDecoder(model, rule)
 
 
 def states(prompts: Prompts, decoder: StochasticDecoder) -> Array:
-    state: Array = decoder.model.prefill(prompts.x, prompts.y).detach().numpy()
+    state: Array = decoder.model.prefill(prompts.x, prompts.y).detach().double().numpy()
     return state
 
 
@@ -57,11 +66,11 @@ GAUSSIAN = [
 
 @pytest.mark.parametrize(("dim", "examples", "steps", "rule", "label_noise"), GAUSSIAN)
 def test_gaussian_mean_and_covariance(
-    dim: int, examples: int, steps: int, rule: GaussianNoise, label_noise: float
+    dim: int, examples: int, steps: int, rule: GaussianNoise, label_noise: float, dtype: torch.dtype
 ) -> None:
     """Whitened by the exact law, thoughts have N |mean|^2 ~ chi^2_d and sum |z|^2 ~ chi^2_{N d}."""
-    prompts, decoder = setting("continuous", dim, examples, rule, label_noise)
-    thoughts = decoder(prompts, steps=[steps], samples=N, seed=5).thoughts[0].numpy()
+    prompts, decoder = setting("continuous", dim, examples, rule, label_noise, dtype)
+    thoughts = decoder(prompts, steps=[steps], samples=N, seed=5).thoughts[0].double().numpy()
     for state, w in zip(states(prompts, decoder), thoughts):
         mean, covariance = oracles.gaussian_law(state, np.zeros(dim), rule.scales(steps).numpy())
         z = np.linalg.solve(np.linalg.cholesky(covariance), (w - mean).T)
@@ -76,7 +85,7 @@ def test_gaussian_mean_and_covariance(
 
 @pytest.mark.parametrize(("dim", "examples", "steps", "rule", "label_noise"), GAUSSIAN)
 def test_gaussian_error_of_one_decode_and_of_means(
-    dim: int, examples: int, steps: int, rule: GaussianNoise, label_noise: float
+    dim: int, examples: int, steps: int, rule: GaussianNoise, label_noise: float, dtype: torch.dtype
 ) -> None:
     """E |mean of k - w*|^2 = |mu - w*|^2 + tr(Cov)/k, for squared error and prediction risk.
 
@@ -84,11 +93,11 @@ def test_gaussian_error_of_one_decode_and_of_means(
     groups is compared at the quantile of the normal law; its skewness, below 2^1.5 / G^0.5, can raise the
     false-alarm rate to 3 in 10^6.
     """
-    prompts, decoder = setting("continuous", dim, examples, rule, label_noise)
+    prompts, decoder = setting("continuous", dim, examples, rule, label_noise, dtype)
     scores = assess(prompts, decoder, steps, N).scores
     limit = stats.norm.isf(ALPHA / 2)
     assert prompts.w_star is not None
-    for b, (state, w_star) in enumerate(zip(states(prompts, decoder), prompts.w_star.numpy())):
+    for b, (state, w_star) in enumerate(zip(states(prompts, decoder), prompts.w_star.double().numpy())):
         mean, covariance = oracles.gaussian_law(state, np.zeros(dim), rule.scales(steps).numpy())
         m = mean - w_star
         for k in [k for k in budgets(N) if N // k >= 4096]:
@@ -99,7 +108,7 @@ def test_gaussian_error_of_one_decode_and_of_means(
                 got = scores[Key("mean", steps, k, metric)][b].item() * unit
                 assert abs(got - expected) < limit * error, (b, k, metric)
         single = scores[Key("single", steps, N, "squared_error")][b].item()
-        assert single == pytest.approx(scores[Key("mean", steps, 1, "squared_error")][b].item(), rel=1e-12)
+        assert single == pytest.approx(scores[Key("mean", steps, 1, "squared_error")][b].item(), rel=1e-5)
 
 
 Law = Callable[[Array, Array, int, Callable[[Array], Array]], Array]
@@ -121,11 +130,11 @@ def exact_law(rule: BernoulliSampling, state: Array, dim: int, steps: int) -> Ar
 
 @pytest.mark.parametrize(("dim", "examples", "steps", "rule", "label_noise"), BINARY)
 def test_binary_law_is_the_markov_chain(
-    dim: int, examples: int, steps: int, rule: BernoulliSampling, label_noise: float
+    dim: int, examples: int, steps: int, rule: BernoulliSampling, label_noise: float, dtype: torch.dtype
 ) -> None:
     """Counts of the 2^d thoughts against the exact law, by Pearson's chi^2 (rare thoughts pooled)."""
-    prompts, decoder = setting("binary", dim, examples, rule, label_noise)
-    thoughts = decoder(prompts, steps=[steps], samples=N, seed=5).thoughts[0].numpy()
+    prompts, decoder = setting("binary", dim, examples, rule, label_noise, dtype)
+    thoughts = decoder(prompts, steps=[steps], samples=N, seed=5).thoughts[0].double().numpy()
     for state, w in zip(states(prompts, decoder), thoughts):
         expected = N * exact_law(rule, state, dim, steps)
         number = (w @ 2.0 ** np.arange(dim)[::-1]).astype(int)
@@ -138,17 +147,19 @@ def test_binary_law_is_the_markov_chain(
 
 
 @pytest.mark.parametrize(("dim", "examples", "steps", "rule", "label_noise"), BINARY)
-def test_binary_techniques(dim: int, examples: int, steps: int, rule: BernoulliSampling, label_noise: float) -> None:
+def test_binary_techniques(
+    dim: int, examples: int, steps: int, rule: BernoulliSampling, label_noise: float, dtype: torch.dtype
+) -> None:
     """Majority of k (odd, and even with fair ties), oracle best-of-k, and mean of k against the exact law.
 
     Groups are independent and their errors lie in [0, 1]: by Hoeffding's inequality the mean over G of
     them is off by more than sqrt(ln(2 / alpha) / 2G) with probability below alpha.
     """
-    prompts, decoder = setting("binary", dim, examples, rule, label_noise)
+    prompts, decoder = setting("binary", dim, examples, rule, label_noise, dtype)
     scores = assess(prompts, decoder, steps, N).scores
     strings = oracles.bit_strings(dim)
     assert prompts.w_star is not None
-    for b, (state, w_star) in enumerate(zip(states(prompts, decoder), prompts.w_star.numpy())):
+    for b, (state, w_star) in enumerate(zip(states(prompts, decoder), prompts.w_star.double().numpy())):
         law = exact_law(rule, state, dim, steps)
         q = law @ strings
         for k in [k for k in budgets(N) if N // k >= 512]:
@@ -170,12 +181,12 @@ def test_binary_techniques(dim: int, examples: int, steps: int, rule: BernoulliS
 
 
 @pytest.mark.parametrize("votes", [1, 2, 3, 4, 6])
-def test_majority_vote_to_three_digits(votes: int) -> None:
+def test_majority_vote_to_three_digits(votes: int, dtype: torch.dtype) -> None:
     """As above with 200,000 equal prompts of one coefficient: ties of even votes are fair."""
     count = 200_000
-    x, y = torch.ones(count, 1, 1, dtype=torch.float64), torch.full((count, 1), 0.45, dtype=torch.float64)
-    prompts = Prompts(x, y, torch.ones(count, 1, dtype=torch.float64))
-    model = LinearAttention.gradient_descent(1, step_size=1.0, dtype=torch.float64)
+    x, y = torch.ones(count, 1, 1, dtype=dtype), torch.full((count, 1), 0.45, dtype=dtype)
+    prompts = Prompts(x, y, torch.ones(count, 1, dtype=dtype))
+    model = LinearAttention.gradient_descent(1, step_size=1.0, dtype=dtype)
     decoder = StochasticDecoder(model, BernoulliSampling("sigmoid", 0.25))
     scores = evaluate(decoder, prompts.part, count, steps=[1], samples=votes, seed=3).scores
     right = 1 - scores[Key("majority_vote", 1, votes, "hamming")].mean().item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from types import ModuleType
@@ -17,15 +18,15 @@ ISA_VARIABLE: Final = "TTC_FAST_ISA"
 """Environment variable that names the instruction set to use, for tests; default: the fastest."""
 
 
-_C: ModuleType | None
-try:
-    from . import _C
+def _load() -> tuple[ModuleType | None, str]:
+    try:
+        return importlib.import_module("ttc_fast._C"), ""
+    except ImportError as error:
+        return None, f"the C++ extension is not built ({error}); install a C++17 compiler and repeat pip install"
 
-    MISSING = ""
-except ImportError as error:
-    _C = None
-    MISSING = f"the C++ extension is not built ({error}); install a C++17 compiler and repeat pip install"
-"""Why there is no extension, or nothing."""
+
+_C, MISSING = _load()
+"""The extension, and the reason if there is none."""
 
 
 def isas() -> list[str]:

@@ -94,7 +94,7 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
             f"{unstable} of {config.prompts} prompts make the chain diverge, the step being too large for them: "
             "trust the median, or take a smaller --step-size"
         )
-    console.print(f"decoded {kind.throughput / 1e6:.3g} million coefficient-steps per second")
+    console.print(f"decoded {kind.throughput / 1e6:,.1f} million coefficient-steps per second")
 
 
 def _table(rows: str, cells: dict[tuple[int, str], str]) -> Table:
