@@ -10,6 +10,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -138,13 +139,14 @@ def jax_scan(job: Job) -> Callable[[int], Tensor]:
             return u + SIGMA * jax.random.normal(key, u.shape), None
         return (jax.random.uniform(key, u.shape) < jax.nn.sigmoid((u - 0.5) / TEMPERATURE)).astype(u.dtype), None
 
-    @jax.jit
-    def chain(key: jax.Array) -> jax.Array:
+    def chain(key: jax.Array) -> Any:
         return jax.lax.scan(step, jnp.zeros((job.samples, job.dim)), jax.random.split(key, job.steps))[0]
+
+    compiled_chain = jax.jit(chain)
 
     def run(seed: int) -> Tensor:
         # asarray waits for the result; a CPU array is shared, not copied
-        return torch.from_numpy(np.asarray(chain(jax.random.key(seed))).copy())
+        return torch.from_numpy(np.asarray(compiled_chain(jax.random.key(seed))).copy())
 
     return run
 
