@@ -252,6 +252,7 @@ def test_decode_refuses(arguments: dict[str, Any], message: str) -> None:
     [
         (lambda: GaussianNoise(-0.1), "noise_scale: expected a finite number of at least 0, got -0.1"),
         (lambda: GaussianNoise([0.1, -0.1]), "noise_scale: expected finite numbers >= 0"),
+        (lambda: GaussianNoise([0.1, float("nan")]), "noise_scale: expected finite numbers >= 0"),
         (lambda: GaussianNoise("0.1"), "noise_scale: expected a number, got '0.1'"),  # type: ignore[arg-type]
         (lambda: GeometricDecay(0.1, float("inf")), "ratio: expected a finite number of at least 0, got inf"),
         (lambda: PowerLawDecay(-1.0, 1.0), "initial: expected a finite number of at least 0, got -1.0"),

@@ -48,7 +48,8 @@ def tensor(name: str, value: object, shape: Sequence[int | str]) -> Tensor:
 
 def finite(name: str, value: Tensor) -> Tensor:
     """``value`` without NaN and infinity."""
-    if not bool(value.isfinite().all()):
+    # The extremes are NaN if any number is, and one pass finds them.
+    if value.numel() and not all(math.isfinite(extreme.item()) for extreme in value.aminmax()):
         position = (~value.isfinite()).nonzero()[0].tolist()
         raise ValueError(f"{name}: expected finite numbers, got {value[tuple(position)].item()} at {position}")
     return value

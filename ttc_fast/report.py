@@ -89,7 +89,8 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
     if not _knows_truth(kind) and config.samples > 1:
         spread = _cell(summarize(evaluation.scores[Key("single", last, 1, "disagreement")]))
         console.print(f"disagreement of two samples (mean squared difference per coefficient): {spread}")
-    if unstable := int(evaluation.unstable.sum()):
+    unstable = int(evaluation.unstable.sum())
+    if unstable and kind.coefficients == "continuous":  # bits cannot diverge
         console.print(
             f"{unstable} of {config.prompts} prompts make the chain diverge, the step being too large for them: "
             "trust the median, or take a smaller --step-size"

@@ -5,6 +5,7 @@ A rule is a frozen dataclass: it holds the parameters of the law, the backends h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -72,7 +73,7 @@ class GaussianNoise:
             values = torch.as_tensor(scale, dtype=torch.float64)
             if values.ndim == 1 and values.stride(0) == 0:  # one number for any number of steps
                 values = values[:1]
-            if values.ndim != 1 or not bool(((values >= 0) & values.isfinite()).all()):
+            if values.ndim != 1 or (len(values) and not 0 <= values.min().item() <= values.max().item() < math.inf):
                 raise ValueError(f"noise_scale: expected finite numbers >= 0, one for each step, got {scale}")
 
     def scales(self, steps: int) -> Tensor:
