@@ -1,4 +1,4 @@
-"""Decoding rules: how the next thought is drawn, given the transformer's output u (design: rule as data).
+"""Decoding rules: how the next thought is drawn, given the output u of the transformer.
 
 A rule is a frozen dataclass: it holds the parameters of the law, the backends hold the loop.
 """
