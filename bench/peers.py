@@ -64,8 +64,8 @@ def reference(job: Job) -> Callable[[int], Tensor]:
 def _ours(job: Job, seed: int, backend: str) -> Tensor:
     state = job.prompt[2][None]
     w0 = torch.zeros(1, job.dim)
-    arguments = {"rule": job.rule, "steps": [job.steps], "samples": job.samples, "seed": seed, "backend": backend}
-    return decode(state, w0, **arguments).thoughts[0, 0]  # type: ignore[arg-type]
+    out = decode(state, w0, rule=job.rule, steps=[job.steps], samples=job.samples, seed=seed, backend=backend)
+    return out.thoughts[0, 0]
 
 
 def _sample(job: Job, u: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def test_decode(benchmark: BenchmarkFixture, threads: int, kind: str, dim: int, 
     check(job, run(1))
     benchmark.group = f"{kind}, d = {dim}, {threads} threads"
     benchmark.pedantic(run, (2,), rounds=5, iterations=1, warmup_rounds=1)
-    rate = job.work / benchmark.stats.stats.median  # type: ignore[union-attr]
+    rate = job.work / benchmark.stats.stats.median  # type: ignore[union-attr]  # there are stats once it has run
     benchmark.extra_info["coefficient_steps_per_second"] = rate
     if name == "native":
         benchmark.extra_info["fraction_of_limit"] = rate / (threads * limit(job)["limit"])

@@ -127,7 +127,7 @@ double part_rate(const std::string& part, const std::string& rule, std::int64_t 
   const Kernel& kernel = find_kernel(isa);
   const std::int64_t rows = kernel.padded(dim);
   std::vector<float> matrix(kernel.matrix_size(dim, true)), w(rows * kernel.samples), next(w), draws(4 * w.size());
-  std::vector<std::uint32_t> index(w.size()), lanes(4 * kernel.samples);
+  std::vector<std::uint32_t> index(w.size()), lanes(3 * kernel.samples);
   const Job job{dim, find_rule(rule), true, 1.0f, nullptr, 0, 0, 1, 0, matrix.data()};
   Tile tile{0, w.data(), next.data(), index.data(), draws.data(), lanes.data()};
   kernel.begin(job, tile);

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -39,7 +41,7 @@ struct Scratch {
         next(aligned<float>(kernel.padded(dim) * kernel.samples)),
         draws(aligned<float>(4 * kernel.padded(dim) * kernel.samples)),
         index(aligned<std::uint32_t>(kernel.padded(dim) * kernel.samples)),
-        lanes(aligned<std::uint32_t>(4 * kernel.samples)) {
+        lanes(aligned<std::uint32_t>(3 * kernel.samples)) {
     std::fill_n(draws.get(), 4 * kernel.padded(dim) * kernel.samples, 0.0f);  // rows beyond dim are read too
   }
 };
@@ -59,12 +61,21 @@ class Decoder {
     std::vector<std::thread> helpers;
     for (std::int64_t i = 1; i < threads; ++i) {
       try {
-        helpers.emplace_back([this, &s = scratch[i]] { work(s, false); });
+        helpers.emplace_back([this, &s = scratch[i]] {
+          work(s, false);
+          const std::lock_guard<std::mutex> lock(mutex_);
+          ++finished_;
+          all_finished_.notify_one();
+        });
       } catch (const std::system_error&) {
         break;  // the system has no more threads: those there are do the work
       }
     }
     work(scratch[0], true);
+    {  // a helper may still be at a long chain: go on asking
+      std::unique_lock<std::mutex> lock(mutex_);
+      while (!all_finished_.wait_for(lock, std::chrono::milliseconds(50), [&] { return finished_ == helpers.size(); })) ask();
+    }
     for (auto& helper : helpers) helper.join();
     return !stop_;
   }
@@ -139,6 +150,9 @@ class Decoder {
   std::vector<std::pair<std::int64_t, std::int64_t>> asked_;  // step and place in the output, by step
   std::atomic<std::int64_t> next_item_{0};
   std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::condition_variable all_finished_;
+  std::size_t finished_ = 0;  // helpers, guarded by mutex_
   std::chrono::steady_clock::time_point asked_at_ = std::chrono::steady_clock::now();
 };
 

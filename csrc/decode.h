@@ -30,7 +30,7 @@ struct Tile {
   float* next;               // scratch; after draw_answer: the answers
   std::uint32_t* index;      // thoughts of bits, four coordinates in a number
   float* draws;              // four arrays: normals, or words of uniforms, of the current block's steps
-  std::uint32_t* lanes;      // what the random words of a sample have in common, four arrays [samples]
+  std::uint32_t* lanes;      // what the random words of a sample have in common, three arrays [samples]
 };
 
 struct Kernel {

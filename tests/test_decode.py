@@ -253,13 +253,13 @@ def test_decode_refuses(arguments: dict[str, Any], message: str) -> None:
         (lambda: GaussianNoise(-0.1), "noise_scale: expected a finite number of at least 0, got -0.1"),
         (lambda: GaussianNoise([0.1, -0.1]), "noise_scale: expected finite numbers >= 0"),
         (lambda: GaussianNoise([0.1, float("nan")]), "noise_scale: expected finite numbers >= 0"),
-        (lambda: GaussianNoise("0.1"), "noise_scale: expected a number, got '0.1'"),  # type: ignore[arg-type]
+        (lambda: GaussianNoise("0.1"), "noise_scale: expected a number, got '0.1'"),  # type: ignore[arg-type]  # wrong on purpose
         (lambda: GeometricDecay(0.1, float("inf")), "ratio: expected a finite number of at least 0, got inf"),
         (lambda: PowerLawDecay(-1.0, 1.0), "initial: expected a finite number of at least 0, got -1.0"),
-        (lambda: BernoulliSampling("probit"), "link: expected one of 'sigmoid', 'clip', got 'probit'"),  # type: ignore[arg-type]
+        (lambda: BernoulliSampling("probit"), "link: expected one of 'sigmoid', 'clip', got 'probit'"),  # type: ignore[arg-type]  # on purpose
         (lambda: BernoulliSampling(temperature=-1.0), "temperature: expected a finite number of at least 0, got -1.0"),
         (lambda: BernoulliSampling("clip", 0.1), "temperature: expected none with link='clip', got 0.1"),
-        (lambda: BernoulliSampling(sample_at="never"), "sample_at: expected one of"),  # type: ignore[arg-type]
+        (lambda: BernoulliSampling(sample_at="never"), "sample_at: expected one of"),  # type: ignore[arg-type]  # on purpose
     ],
 )
 def test_rules_refuse(make: Any, message: str) -> None:

@@ -11,10 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from test_tasks import bad_files
+from test_tasks import bad_files, save_prompts
 from ttc_fast import LinearRegression
 from ttc_fast.cli import main
 from ttc_fast.ops import resolve_backend
@@ -100,9 +99,7 @@ def test_a_chain_that_overflows_is_reported_as_null(tmp_path: Path) -> None:
 
 
 def prompts_file(folder: Path, kind: Any, known: bool = True) -> str:
-    made = LinearRegression(3, 9, kind).sample(5)
-    arrays = {"x": made.x.numpy(), "y": made.y.numpy(), **({"w_star": made.w_star.numpy()} if known else {})}  # type: ignore[union-attr]
-    np.savez(folder / "prompts.npz", **arrays)  # type: ignore[arg-type]
+    save_prompts(folder / "prompts.npz", LinearRegression(3, 9, kind).sample(5), known)
     return str(folder / "prompts.npz")
 
 

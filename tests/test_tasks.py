@@ -128,11 +128,19 @@ def test_covariance_of_own_prompts_is_their_second_moment() -> None:
     torch.testing.assert_close(Prompts(x, x[:, :, 0]).covariance, expected)
 
 
+def save_prompts(path: Path, prompts: Prompts, known: bool) -> None:
+    """As a user would with NumPy; with w_star if it is ``known``."""
+    x, y, w_star = prompts.x.numpy(), prompts.y.numpy(), prompts.w_star
+    if known and w_star is not None:
+        np.savez(path, x=x, y=y, w_star=w_star.numpy())
+    else:
+        np.savez(path, x=x, y=y)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_load_prompts(tmp_path: Path, known: bool) -> None:
     made = LinearRegression(3, 4).sample(2, dtype=torch.float64)
-    arrays = {"x": made.x.numpy(), "y": made.y.numpy(), **({"w_star": made.w_star.numpy()} if known else {})}  # type: ignore[union-attr]
-    np.savez(tmp_path / "p.npz", **arrays)  # type: ignore[arg-type]
+    save_prompts(tmp_path / "p.npz", made, known)
     loaded = load_prompts(tmp_path / "p.npz", dtype=torch.float64)
     assert torch.equal(loaded.x, made.x)
     assert torch.equal(loaded.y, made.y)
