@@ -15,7 +15,7 @@ What is checked
 
 What is not modelled
     Time, caches, ptxas, the memory model within a warp and between fences, global races within a CTA,
-    clusters, mbarrier, TMA, atomics, wgmma, tcgen05, generic addresses, calls. Whatever is not in the table
+    clusters, mbarrier, TMA, atomics, tcgen05, generic addresses, calls. Whatever is not in the table
     of opcodes, or carries a modifier that its entry does not name, raises ``SimError`` when it is executed.
 
 Numerics
@@ -213,6 +213,9 @@ class Sim:
         # cp.async: groups committed per lane, and the copies in flight as (lanes, group, places in the log).
         self.groups = np.zeros(self.n, I64)
         self.in_flight: list[tuple[Array, Array, Array]] = []
+        # wgmma: groups committed per lane, and the reads in flight as (lanes, group, places, epoch).
+        self.matrix_groups = np.zeros(self.n, I64)
+        self.reading: list[tuple[Array, Array, Array, Array]] = []
 
     def _make_memory(self, shared: int, args: Sequence[Argument]) -> None:
         program = self.program
@@ -368,13 +371,23 @@ class Sim:
         return key
 
     def access_shared(
-        self, addresses: Array, nbytes: int, lanes: Array, where: str, data: Array | None = None, pending: bool = False
+        self,
+        addresses: Array,
+        nbytes: int,
+        lanes: Array,
+        where: str,
+        data: Array | None = None,
+        pending: bool = False,
+        product: bool = False,
     ) -> Array:
+        """Like ``access_global``. ``pending``: a cp.async writes; ``product``: a wgmma reads."""
         offsets = self._shared_offsets(addresses, nbytes, lanes, where)
         log, key = self.shared_log, self._shared_key(lanes)[:, None]
         at = log.places(offsets, nbytes)
         if data is None:
             self._report(self.shared_races, log.read(at, key), log, where)
+            if product:
+                self.reading.append((lanes, self.matrix_groups[lanes], at, log.writer[at]))
             return gather(self.shared, offsets, nbytes)
         past, now = log.write(at, key)
         scatter(self.shared, offsets, nbytes, data)
@@ -414,6 +427,19 @@ class Sim:
             if not ready.all():
                 remaining.append((owners[~ready], group[~ready], at[~ready]))
         self.in_flight = remaining
+
+    def finish_products(self, lanes: Array, done: Array, where: str) -> None:
+        """The wgmma groups below ``done`` end here: their operands must still hold what they held."""
+        limit = np.zeros(self.n, I64)
+        limit[lanes] = done
+        remaining = []
+        for owners, group, at, writer in self.reading:
+            ready = group < limit[owners]
+            self._report(self.shared_races, self.shared_log.writer[at[ready]] != writer[ready], self.shared_log, where)
+            self.shared_log.read(at[ready], self._shared_key(owners[ready])[:, None])
+            if not ready.all():
+                remaining.append((owners[~ready], group[~ready], at[~ready], writer[~ready]))
+        self.reading = remaining
 
     # ---- warps
 

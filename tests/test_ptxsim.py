@@ -500,6 +500,49 @@ def test_mma_drops_low_bits_of_tf32() -> None:
     same(run_mma(a, b, np.zeros((16, 8), np.float32), "tf32"), expected)
 
 
+WGMMA = """mul.lo.u32 %r9, %t, 4; mov.u32 %r8, smem; add.u32 %r9, %r9, %r8; cvt.rn.f32.u32 %r1, %t;
+st.shared.b32 [%r9], %r1; st.shared.b32 [%r9+512], 0f40000000; st.shared.b32 [%r9+1024], 0f40400000;
+st.shared.b32 [%r9+1536], %r1; setp.gt.u32 %p1, %t, 63; @!%p1 st.shared.b32 [%r9+2048], %r1;
+fence.proxy.async.shared::cta; bar.sync 0; wgmma.fence.sync.aligned;
+mov.b32 %r2, 0; mov.b32 %r3, 0; mov.b32 %r4, 0f3F800000; mov.b32 %r5, 0; setp.eq.u32 %p2, 0, 0;
+wgmma.mma_async.sync.aligned.m64n8k8.f32.tf32.tf32 {%r2, %r3, %r4, %r5}, 0x1000080000, 0x1000080080, %p2, 1, 1;
+wgmma.commit_group.sync.aligned;"""
+
+
+def test_wgmma_of_unswizzled_matrices() -> None:
+    """Blocks of 8 rows of 16 bytes; the second half of a row follows 128 bytes later, 8 more rows 256 later."""
+    outs = "mov.b32 %o0, %r2; mov.b32 %o1, %r3; mov.b32 %o2, %r4; mov.b32 %o3, %r5;"
+    body = WGMMA + "wgmma.wait_group.sync.aligned 0;" + outs
+    sim, out = simulate(body, outputs="f4 f4 f4 f4", threads=128, shared=2304)
+    word = np.concatenate([np.arange(128), np.full(128, 2), np.full(128, 3), np.arange(128), np.arange(64)])
+    row, k = np.arange(64)[:, None], np.arange(8)
+    a = word[row // 8 * 64 + row % 8 * 4 + k // 4 * 32 + k % 4]
+    b = word[512 + row[:8] * 4 + k // 4 * 32 + k % 4]
+    d = a @ b.T
+    t = np.arange(128)
+    first, column = t // 32 * 16 + t % 32 // 4, 2 * (t % 4)
+    for i, values in enumerate(out):
+        same(values, (d[first + 8 * (i // 2), column + i % 2] + (i == 2)).astype(np.float32))
+    assert not sim.shared_races
+
+
+@pytest.mark.parametrize(
+    ("after", "clean"),
+    [
+        ("wgmma.wait_group.sync.aligned 0; bar.sync 0; st.shared.b32 [%r9], 1;", True),
+        ("wgmma.wait_group.sync.aligned 0; st.shared.b32 [%r9], 1;", False),
+        ("bar.sync 0; st.shared.b32 [%r9], 1; wgmma.wait_group.sync.aligned 0;", False),
+        (
+            "wgmma.wait_group.sync.aligned 1; bar.sync 0; st.shared.b32 [%r9], 1; wgmma.wait_group.sync.aligned 0;",
+            False,
+        ),
+    ],
+)
+def test_races_with_wgmma(after: str, clean: bool) -> None:
+    sim, _ = simulate(WGMMA + after, threads=128, shared=2304)
+    assert (not sim.shared_races) == clean
+
+
 # ------------------------------------------------------------------------------------------------ memory
 
 SHARED_ADDRESS = "mul.lo.u32 %r9, %t, 4; mov.u32 %r8, smem; add.u32 %r9, %r9, %r8;"
@@ -716,7 +759,7 @@ FAULTS = [
     ("$again: bra $again;", "more than 1000 steps"),
     ("frobnicate.b32 %r0, %t;", r"unsupported opcode frobnicate.b32 .* at pc \d+ .frobnicate.b32 %r0, %t. \(a.py:12\)"),
     ("add.rz.f32 %r0, %t, %t;", "unsupported opcode add.rz.f32 .'rz'."),
-    ("wgmma.fence.sync.aligned;", "unsupported opcode wgmma"),
+    ("tcgen05.wait::ld.sync.aligned;", "unsupported opcode tcgen05"),
     ("mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16 {%r0}, {%r1, %r1}, {%r2}, {%r0};", "types of mma"),
     ("mov.b32 %r0, %nothing;", "unknown operand"),
     ("cvt.u64.u32 %r0, %t;", "too narrow"),
@@ -771,6 +814,25 @@ def dot(x, y, o, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, PRECISION: t
 
 
 @triton.jit
+def dot_transposed(x, y, o, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr):
+    m, n, k = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
+    a = tl.load(x + m[:, None] * K + k[None, :])
+    b = tl.load(y + n[:, None] * K + k[None, :])
+    tl.store(o + m[:, None] * N + n[None, :], tl.dot(a, b.trans(1, 0), input_precision=PRECISION))
+
+
+@triton.jit
+def dot_loop(x, y, o, n_steps, D: tl.constexpr, M: tl.constexpr, K: tl.constexpr):
+    m, d, k = tl.program_id(0) * M + tl.arange(0, M), tl.arange(0, D), tl.arange(0, K)
+    acc = tl.zeros((M, D), tl.float32)
+    for step in range(n_steps):
+        a = tl.load(x + m[:, None] * K * n_steps + (step * K + k)[None, :])
+        b = tl.load(y + (step * K + k)[:, None] * D + d[None, :])
+        acc = tl.dot(a, b, acc, input_precision="tf32x3")
+    tl.store(o + m[:, None] * D + d[None, :], acc)
+
+
+@triton.jit
 def total(x, o, R: tl.constexpr, C: tl.constexpr):
     r, c = tl.arange(0, R), tl.arange(0, C)
     value = tl.load(x + r[:, None] * C + c[None, :])
@@ -806,11 +868,15 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    def build(name: str, capability: int, signature: dict[str, str], warps: int = 4, **constants: Any) -> Any:
+    def build(
+        name: str, capability: int, signature: dict[str, str], warps: int = 4, stages: int = 2, **constants: Any
+    ) -> Any:
         signature = signature | dict.fromkeys(constants, "constexpr")
         attributes = {(i,): [["tt.divisibility", 16]] for i, ty in enumerate(signature.values()) if ty[0] == "*"}
         source = ASTSource(fn=getattr(module, name), signature=signature, constexprs=constants, attrs=attributes)
-        return compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+        return compile(
+            source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps, "num_stages": stages}
+        )
 
     return build
 
@@ -860,6 +926,28 @@ def test_triton_dot_of_short_floats(compiled: Callable[..., Any], capability: in
     same(out, x @ y)
 
 
+@pytest.mark.parametrize(("m", "n", "k"), [(64, 64, 16), (64, 128, 32), (128, 32, 64)])
+@pytest.mark.parametrize(
+    ("ty", "precision"), [("fp32", "tf32"), ("fp32", "tf32x3"), ("fp16", "ieee"), ("bf16", "ieee")]
+)
+def test_triton_wgmma(compiled: Callable[..., Any], ty: str, precision: str, m: int, n: int, k: int) -> None:
+    """Rows of 32, 64 and 128 bytes give the three swizzles."""
+    generator = np.random.default_rng(0)
+    x, y = (generator.integers(-8, 9, shape).astype(np.float32) for shape in [(m, k), (n, k)])
+    cast: dict[str, Callable[[Array], Array]] = {
+        "fp32": lambda v: v,
+        "fp16": lambda v: v.astype(np.float16),
+        "bf16": lambda v: (v.view(np.uint32) >> 16).astype(np.uint16),
+    }
+    signature = dict(x=f"*{ty}", y=f"*{ty}", o="*fp32")
+    dot = compiled("dot_transposed", 90, signature, M=m, N=n, K=k, PRECISION=precision)
+    out = np.full((m, n), NAN, np.float32)
+    sim = launch(dot, (1,), cast[ty](x), cast[ty](y), out)
+    check_clean(sim)
+    assert any("wgmma.mma_async" in op for op in sim.count)
+    same(out, x @ y.T)
+
+
 @pytest.mark.parametrize("warps", [1, 4, 8])
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_triton_reduction(compiled: Callable[..., Any], capability: int, warps: int) -> None:
@@ -868,6 +956,24 @@ def test_triton_reduction(compiled: Callable[..., Any], capability: int, warps: 
     out = np.full(33, NAN, np.float32)
     check_clean(launch(total, (1,), x, out))
     same(out, [*x.sum(0), x.sum()])
+
+
+@pytest.mark.parametrize(("capability", "stages"), [(80, 3), (90, 1), (100, 2)])
+def test_triton_pipelined_loop(compiled: Callable[..., Any], capability: int, stages: int) -> None:
+    """Copies that run ahead of the products are waited for; a lost wait or barrier is seen."""
+    generator = np.random.default_rng(0)
+    x, y = (generator.normal(size=shape).astype(np.float32) for shape in [(32, 128), (128, 64)])
+    signature = dict(x="*fp32", y="*fp32", o="*fp32", n_steps="i32")
+    dot = compiled("dot_loop", capability, signature, stages=stages, D=64, M=16, K=32)
+    text, out = dot.asm["ptx"], np.full((32, 64), NAN, np.float32)
+    check_clean(launch(dot, (2,), x, y, out, 4))
+    assert np.abs(out - x.astype(np.float64) @ y).max() < 1e-4
+    assert ("cp.async.wait_group" in text) == (stages > 1)
+    for at in (found.start() for found in re.finditer(r"cp\.async\.wait_group|bar\.sync", text)):
+        mutant = Sim(text[:at] + "// " + text[at:], (2,), dot.metadata.shared, [x, y, out, 4]).run()
+        assert mutant.shared_races or "wait_group" in text[at : at + 30]
+    unwaited = Sim(text.replace("cp.async.wait_group", "// "), (2,), dot.metadata.shared, [x, y, out, 4]).run()
+    assert bool(unwaited.shared_races) == (stages > 1)
 
 
 def test_each_barrier_of_a_reduction_is_needed(compiled: Callable[..., Any]) -> None:
