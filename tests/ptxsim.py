@@ -15,7 +15,8 @@ What is checked
 
 What is not modelled
     Time, caches, ptxas, the memory model within a warp and between fences, global races within a CTA,
-    clusters, mbarrier, TMA, atomics, tcgen05, generic addresses, calls. Whatever is not in the table
+    clusters, mbarrier, TMA, atomics, tcgen05, wgmma
+    of operands that are not K-major, generic addresses, calls. Whatever is not in the table
     of opcodes, or carries a modifier that its entry does not name, raises ``SimError`` when it is executed.
 
 Numerics
