@@ -2,3 +2,24 @@
 
 Its modules are loaded by name, so that the library can be imported where Triton is missing.
 """
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+MAX_DIM = 256
+"""Largest number of coefficients that the kernels decode."""
+
+
+def interpreted() -> bool:
+    """Whether Triton runs its kernels in Python, on the CPU (environment variable TRITON_INTERPRET)."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
+
+
+def target() -> str:
+    """What kernels are compiled for here: ``"cuda"``, ``"hip"``, or ``"interpreter"``."""
+    if interpreted():
+        return "interpreter"
+    return "hip" if torch.version.hip else "cuda"

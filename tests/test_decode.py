@@ -282,5 +282,5 @@ def test_operator_is_well_formed(rule: Rule) -> None:
         packed: tuple[Any, ...] = (rule.scales(4), None, None, None)
     else:
         packed = (None, rule.link, rule.temperature, rule.sample_at)
-    arguments = (state, w0, *packed, [1, 4], 5, -1, 2, 3, 0, "reference")
+    arguments = (state, w0, *packed, [1, 4], 5, -1, 2, 3, 0, "reference", "fp32")
     torch.library.opcheck(torch.ops.ttc_fast.decode.default, arguments)

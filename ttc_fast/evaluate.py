@@ -89,7 +89,7 @@ def evaluate(
     if not steps:
         raise ValueError("steps: expected at least one step, got none")
     weights = decoder.model.V
-    backend = resolve_backend(backend, weights.dtype, weights.device)
+    backend = resolve_backend(backend, weights.dtype, weights.device, decoder.model.dim)
     dim = decoder.model.dim
     per_prompt = len(steps) * samples * dim
     _check_memory(per_prompt * weights.element_size())

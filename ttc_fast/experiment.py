@@ -60,8 +60,9 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
     """
     began = time.perf_counter()
     device = _device(config.device)
-    backend = resolve_backend(config.backend, device=device)
+    resolve_backend(config.backend, device=device)  # fails before the prompts are made
     source = _from_task(config, device) if config.prompts_file is None else _from_file(config, device)
+    backend = resolve_backend(config.backend, device=device, dim=source.dim)
     step_size = default_step_size(source.dim, source.examples) if config.step_size is None else config.step_size
     binary = BernoulliSampling(config.link, config.temperature)
     rules: dict[Kind, Rule] = {"continuous": GaussianNoise(config.noise_scale), "binary": binary}

@@ -179,6 +179,7 @@ class StochasticDecoder(nn.Module):
         seed: int = 0,
         first_sample: int = 0,
         backend: str = "auto",
+        precision: str = "fp32",
     ) -> DecodeOutput:
         """Thoughts of every prompt from w_0 = 0; see :func:`ttc_fast.decode`."""
         state = self.model.prefill(prompts.x, prompts.y)
@@ -192,6 +193,7 @@ class StochasticDecoder(nn.Module):
             first_sample=first_sample,
             first_prompt=prompts.first,
             backend=backend,
+            precision=precision,
         )
 
     def extra_repr(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import check, native, reference
+from .kernels import MAX_DIM, interpreted
 from .rules import BernoulliSampling, GaussianNoise, Rule
 
 
@@ -34,33 +36,88 @@ class Backend(NamedTuple):
 
 CPU = torch.device("cpu")
 
-_DECODERS: dict[str, Callable[..., Tensor]] = {"native": native.decode, "reference": reference.decode}
+PRECISIONS = ("fp32", "ieee", "tf32")
 
 
-_BACKENDS = (
-    Backend("triton", False, "this version has the random words in Triton, but not yet the decode"),
-    Backend("native", not native.MISSING, native.MISSING or f"C++, float32 on the CPU: {', '.join(native.isas())}"),
-    Backend("reference", True, "plain PyTorch, runs wherever PyTorch runs"),
-)
+def _triton_decode(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
+    from .kernels.decode import decode  # imports triton, which takes a second
+
+    thoughts: Tensor = decode(state, w0, **arguments)
+    return thoughts
+
+
+_DECODERS: dict[str, Callable[..., Tensor]] = {
+    "triton": _triton_decode,
+    "native": native.decode,
+    "reference": reference.decode,
+}
+
+
+def _triton_backend() -> Backend:
+    if importlib.util.find_spec("triton") is None:
+        return Backend("triton", False, "Triton is not installed; `pip install triton` where it is to be had")
+    if interpreted():
+        return Backend("triton", True, "TRITON_INTERPRET is set: interpreted in Python on the CPU, to check kernels")
+    if torch.cuda.is_available():
+        return Backend("triton", True, f"float32 on the GPU: {torch.cuda.get_device_name()}")
+    return Backend(
+        "triton",
+        False,
+        "PyTorch sees no GPU; run where there is one with a CUDA or ROCm build of PyTorch, or set "
+        "TRITON_INTERPRET=1 to check the kernels on the CPU, slowly",
+    )
 
 
 def backends() -> tuple[Backend, ...]:
     """All backends, fastest first, with the reason why each can or cannot run here."""
-    return _BACKENDS
+    return (
+        _triton_backend(),
+        Backend("native", not native.MISSING, native.MISSING or f"C++, float32 on the CPU: {', '.join(native.isas())}"),
+        Backend("reference", True, "plain PyTorch, runs wherever PyTorch runs"),
+    )
 
 
-def resolve_backend(name: str, dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> str:
-    """The backend that ``name`` (a backend's name or ``"auto"``) stands for, here and for such tensors.
+def _obstacle(backend: Backend, dtype: torch.dtype, device: torch.device, dim: int, precision: str) -> str:
+    """Why the backend cannot do such a decode; empty if it can."""
+    if not backend.available:
+        return backend.reason
+    if backend.name != "triton" and precision == "tf32":
+        return "it computes in float32; precision='tf32' is for the triton backend"
+    if backend.name == "reference":
+        return ""
+    wanted = "cpu" if backend.name == "native" or interpreted() else "cuda"
+    if (dtype, device.type) != (torch.float32, wanted):
+        return f"it decodes float32 on {wanted}, the state is {dtype} on {device}"
+    if backend.name == "triton" and dim > MAX_DIM:
+        return f"it decodes up to {MAX_DIM} coefficients, the state has {dim}"
+    return ""
+
+
+def resolve_backend(
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = CPU,
+    dim: int = 1,
+    precision: str = "fp32",
+) -> str:
+    """The backend that ``name`` (a backend's name or ``"auto"``) stands for, here and for such a decode.
 
     Raises:
-        ValueError: ``name`` is unknown, or that backend cannot run.
+        ValueError: ``name`` or ``precision`` is unknown, or that backend cannot run.
     """
-    obstacles = {b.name: "" if b.available else b.reason for b in backends()}
-    check.choice("backend", name, ("auto", *obstacles))
-    if not obstacles["native"] and (dtype != torch.float32 or device.type != "cpu"):
-        obstacles["native"] = f"it decodes float32 on the CPU, the state is {dtype} on {device}"
+    table = backends()
+    check.choice("backend", name, ("auto", *(b.name for b in table)))
+    check.choice("precision", precision, PRECISIONS)
+    obstacles = {b.name: _obstacle(b, dtype, device, dim, precision) for b in table}
     if name == "auto":
-        return next(backend for backend, obstacle in obstacles.items() if not obstacle)
+        if interpreted():
+            obstacles["triton"] = "its interpreter is for checking, on request"
+        able = [backend for backend, obstacle in obstacles.items() if not obstacle]
+        if not able:
+            raise ValueError(
+                f"precision: {precision!r} needs the triton backend, which cannot run: {obstacles['triton']}"
+            )
+        return able[0]
     if obstacles[name]:
         raise ValueError(f"backend: {name!r} cannot run: {obstacles[name]}; or use backend='auto'")
     return name
@@ -78,6 +135,7 @@ def decode(
     first_prompt: int = 0,
     first_step: int = 0,
     backend: str = "auto",
+    precision: str = "fp32",
 ) -> DecodeOutput:
     """Decode N stochastic chains of thought for each of B prompts.
 
@@ -97,6 +155,9 @@ def decode(
         first_prompt: global index of the first prompt.
         first_step: the step that ``w0`` belongs to, to resume a chain; steps before it cannot be asked.
         backend: a name of :func:`backends`, or ``"auto"`` for the fastest one that can run.
+        precision: of the matrix product on tensor cores, where the triton backend runs: ``"fp32"``,
+            about that of float32; ``"ieee"``, float32 without tensor cores; ``"tf32"``, one product of
+            10-bit fractions, errors about 2^-11 of the thought. The other backends compute in float32.
 
     Returns:
         :class:`DecodeOutput` with ``thoughts [len(steps), B, N, d]``.
@@ -119,7 +180,7 @@ def decode(
     seed = check.integer("seed", seed, 0, 2**64 - 1)
     first_sample = check.integer("first_sample", first_sample, 0, 2**32 - samples)
     first_prompt = check.integer("first_prompt", first_prompt, 0, 2**32 - prompts)
-    name = resolve_backend(backend, state.dtype, state.device)
+    name = resolve_backend(backend, state.dtype, state.device, dim, precision)
     thoughts: Tensor = torch.ops.ttc_fast.decode(
         state.detach(),
         w0.detach(),
@@ -131,6 +192,7 @@ def decode(
         first_prompt,
         first_step,
         name,
+        precision,
     )
     return DecodeOutput(thoughts, asked, name)
 
@@ -156,6 +218,7 @@ def _decode(
     first_prompt: int,
     first_step: int,
     backend: str,
+    precision: str,
 ) -> Tensor:
     # Checked here and not in decode(): torch.compile cannot trace a test of values.
     check.finite("state", state)
@@ -170,6 +233,7 @@ def _decode(
         first_sample=first_sample,
         first_prompt=first_prompt,
         first_step=first_step,
+        **({"precision": precision} if backend == "triton" else {}),
     )
 
 
@@ -184,7 +248,7 @@ torch.library.define(
     "ttc_fast::decode",
     "(Tensor state, Tensor w0, Tensor? noise_scale, str? link, float? temperature, str? sample_at, "
     "int[] steps, int samples, int seed, int first_sample, int first_prompt, int first_step, "
-    "str backend) -> Tensor",
+    "str backend, str precision) -> Tensor",
 )
 torch.library.impl("ttc_fast::decode", "CompositeExplicitAutograd")(_decode)
 torch.library.register_fake("ttc_fast::decode")(_decode_fake)

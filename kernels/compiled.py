@@ -1,0 +1,133 @@
+"""The kernels as machine code of GPUs that need not be there: no GPU, driver or CUDA is used.
+
+Triton's own wheel brings the assembler and the disassembler of NVIDIA; AMD's is part of its compiler.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import triton
+from triton import knobs
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from .decode import OPTIONS, Tile, constants, decode_kernel, streamed_kernel, tile
+
+SHARED_MEMORY = {
+    "sm_80": 163 * 1024,
+    "sm_86": 99 * 1024,
+    "sm_89": 99 * 1024,
+    "sm_90": 227 * 1024,
+    "sm_100": 227 * 1024,
+    "sm_120": 99 * 1024,
+    "gfx942": 64 * 1024,
+}
+"""Bytes of shared memory a program may use: CUDA C++ Programming Guide, table of technical
+specifications per compute capability; AMD CDNA 3 ISA, LDS."""
+
+CONSTANTS: dict[str, dict[str, Any]] = {
+    "gaussian": {"RULE": "gaussian", "EVERY_STEP": True},
+    "bernoulli": {"RULE": "sigmoid", "EVERY_STEP": True},
+    "clip": {"RULE": "clip", "EVERY_STEP": True},
+    "threshold": {"RULE": "threshold", "EVERY_STEP": True},
+    "last_step": {"RULE": "sigmoid", "EVERY_STEP": False},
+}
+"""Rules by the names used here, and the constants they are compiled with."""
+
+
+class Compiled(NamedTuple):
+    """A kernel for one architecture."""
+
+    arch: str
+    tile: Tile
+    shared_bytes: int
+    registers: int
+    """Per thread."""
+    stack_bytes: int
+    spill_bytes: int
+    """Stored to and loaded from the stack, per thread."""
+    ptx: str
+    """Empty for AMD."""
+    assembly: str
+
+
+def gpu(arch: str) -> GPUTarget:
+    """Triton's name of an architecture such as ``"sm_90"`` or ``"gfx942"``."""
+    if arch not in SHARED_MEMORY:
+        raise ValueError(f"arch: expected one of {', '.join(SHARED_MEMORY)}, got {arch!r}")
+    return GPUTarget("hip", arch, 64) if arch.startswith("gfx") else GPUTarget("cuda", int(arch[3:]), 32)
+
+
+def compile_decode(arch: str, rule: str, dim: int, precision: str = "fp32") -> Compiled:
+    """The kernel that a decode of ``dim`` coefficients launches on such a GPU; ``rule`` is a key of CONSTANTS."""
+    target = gpu(arch)
+    chosen = tile(dim, SHARED_MEMORY[arch])
+    return compile_kernel(arch, constants(CONSTANTS[rule], precision, target.backend, dim, chosen), chosen)
+
+
+def compile_kernel(arch: str, constants: dict[str, Any], chosen: Tile) -> Compiled:
+    """The kernel of a tile with these constants."""
+    function = streamed_kernel if chosen.streamed else decode_kernel
+    signature = {p.name: _type(p) for p in function.params}
+    source = ASTSource(fn=function, signature=signature, constexprs=constants)
+    kernel = triton.compile(source, target=gpu(arch), options={**OPTIONS, "num_warps": chosen.warps})
+    if arch.startswith("gfx"):
+        assembly = kernel.asm["amdgcn"]
+        registers, stack, spills = (
+            _number(rf"\.{key}:\s*(\d+)", assembly)
+            for key in ("vgpr_count", "private_segment_fixed_size", "vgpr_spill_count")
+        )
+        return Compiled(arch, chosen, kernel.metadata.shared, registers, stack, 4 * spills, "", assembly)
+    ptx = kernel.asm["ptx"]
+    log = _tool(
+        "ptxas",
+        arch,
+        ptx.encode(),
+        "-v",
+        "--regAllocOptLevel=2",
+        f"--gpu-name={_assembler_name(arch)}",
+        "-o",
+        "/dev/null",
+    )
+    return Compiled(
+        arch,
+        chosen,
+        kernel.metadata.shared,
+        registers=_number(r"Used (\d+) registers", log),
+        stack_bytes=_number(r"(\d+) bytes stack frame", log),
+        spill_bytes=_number(r"(\d+) bytes spill stores", log) + _number(r"(\d+) bytes spill loads", log),
+        ptx=ptx,
+        assembly=_tool("nvdisasm", arch, kernel.asm["cubin"], "-c"),
+    )
+
+
+def _type(parameter: Any) -> str:
+    if parameter.is_constexpr:
+        return "constexpr"
+    return str(parameter.annotation_type) or ("*i32" if parameter.name == "stops" else "*fp32")
+
+
+def _assembler_name(arch: str) -> str:
+    return arch + ("a" if int(arch[3:]) >= 90 else "")  # what Triton asks for, too
+
+
+def _tool(name: str, arch: str, binary: bytes, *arguments: str) -> str:
+    """Output and log of one of the programs in Triton's wheel, run on a file."""
+    assembler = knobs.nvidia.ptxas_blackwell if int(arch[3:]) >= 100 else knobs.nvidia.ptxas
+    program = assembler.path if name == "ptxas" else Path(knobs.nvidia.cuobjdump.path).with_name(name)
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(binary)
+        run = subprocess.run([program, *arguments, file.name], capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"{name} failed on the kernel for {arch}: {run.stderr.strip()}")
+    return run.stdout + run.stderr
+
+
+def _number(pattern: str, text: str) -> int:
+    match = re.search(pattern, text)
+    return int(match.group(1)) if match else 0

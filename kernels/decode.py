@@ -1,0 +1,490 @@
+"""The fused stochastic decode in Triton. kernels/README.md explains it with a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ttc_fast.rng import Stream
+from ttc_fast.rules import GaussianNoise, Rule
+
+from . import target
+from .philox import philox4x32_10
+
+_NOISE = tl.constexpr(int(Stream.NOISE) << 24)
+_BERNOULLI = tl.constexpr(int(Stream.BERNOULLI) << 24)
+
+# Box-Muller of words a = $2 and b = $3 on the special-function unit. The radius is sqrt(-2 ln x) with
+# x = (a + 1/2) 2^-32. lg2.approx has an absolute error of 2^-22 around x = 1, too much where the
+# radius is small: there -2 ln(1 - v) = 2 v + v^2 + 2/3 v^3 + ... . No branch, no table.
+_BOX_MULLER = tl.constexpr("""{
+    .reg .f32 x, v, near, far, angle; .reg .pred small;
+    cvt.rn.f32.u32 x, $2;
+    fma.rn.f32 x, x, 0f2F800000, 0f2F000000;
+    lg2.approx.ftz.f32 far, x;
+    mul.rn.f32 far, far, 0fBFB17218;
+    sub.rn.f32 v, 0f3F800000, x;
+    fma.rn.f32 near, v, 0f3F2AAAAB, 0f3F800000;
+    fma.rn.f32 near, near, v, 0f40000000;
+    mul.rn.f32 near, near, v;
+    setp.lt.f32 small, v, 0f3C800000;
+    selp.f32 x, near, far, small;
+    sqrt.approx.ftz.f32 x, x;
+    cvt.rn.f32.s32 angle, $3;
+    mul.rn.f32 angle, angle, 0f30C90FDB;
+    cos.approx.ftz.f32 v, angle;
+    sin.approx.ftz.f32 angle, angle;
+    mul.rn.f32 $0, x, v;
+    mul.rn.f32 $1, x, angle;
+}""")
+
+
+@triton.jit
+def _box_muller(a, b, TARGET: tl.constexpr):
+    """Two independent standard normals of two words."""
+    if TARGET == "cuda":
+        first, second = tl.inline_asm_elementwise(
+            _BOX_MULLER, "=f,=f,r,r", [a, b], dtype=(tl.float32, tl.float32), is_pure=True, pack=1
+        )
+    else:
+        x = tl.fma(a.to(tl.float32), 2.0**-32, 2.0**-33)
+        radius = tl.sqrt(-2.0 * tl.log(x))
+        angle = b.to(tl.int32, bitcast=True).to(tl.float32) * 1.4629180792671596e-09  # 2 pi 2^-32
+        first = radius * tl.cos(angle)
+        second = radius * tl.sin(angle)
+    return first, second
+
+
+@triton.jit
+def _exp2(x, TARGET: tl.constexpr):
+    if TARGET == "cuda":
+        power = tl.inline_asm_elementwise(
+            "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+    else:
+        power = tl.exp2(x)
+    return power
+
+
+@triton.jit
+def _upper(x, ROUND: tl.constexpr):
+    """x rounded to the 8 significant bits of a bfloat16 (ROUND = 0x8000) or cut to them (ROUND = 0)."""
+    return ((x.to(tl.int32, bitcast=True) + ROUND) & -65536).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _bfloat16(x, TARGET: tl.constexpr):
+    """x, whose lower 16 bits are zero, as the operand of a matrix product."""
+    if TARGET == "interpreter":  # it computes in NumPy, which has no bfloat16: the same values as float32
+        part = x
+    else:
+        part = (x.to(tl.uint32, bitcast=True) >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    return part
+
+
+@triton.jit
+def _split(m, PRECISION: tl.constexpr, TARGET: tl.constexpr):
+    """A matrix in the parts that :func:`_product` needs."""
+    if PRECISION == "fp32":
+        m1 = _upper(m, 0x8000)
+        rest = m - m1
+        m2 = _upper(rest, 0x8000)
+        m3 = _upper(rest - m2, 0x8000)
+        parts = _bfloat16(m1, TARGET), _bfloat16(m2, TARGET), _bfloat16(m3, TARGET)
+    else:
+        parts = m, m, m
+    return parts
+
+
+@triton.jit
+def _product(w, m1, m2, m3, u, BINARY: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr):
+    """u + w m. PRECISION "fp32": w = w1 + w2 + w3 exactly, in bfloat16; the products left out are below 2^-22.
+
+    A binary thought is a bfloat16 itself: its products are exact.
+    """
+    if PRECISION == "fp32":
+        if BINARY:
+            w1 = _bfloat16(w, TARGET)
+            u = tl.dot(w1, m3, u, input_precision="ieee")
+        else:
+            head = _upper(w, 0)
+            rest = w - head
+            middle = _upper(rest, 0)
+            w1 = _bfloat16(head, TARGET)
+            w2 = _bfloat16(middle, TARGET)
+            u = tl.dot(_bfloat16(rest - middle, TARGET), m1, u, input_precision="ieee")
+            u = tl.dot(w2, m2, u, input_precision="ieee")
+            u = tl.dot(w1, m3, u, input_precision="ieee")
+            u = tl.dot(w2, m1, u, input_precision="ieee")
+        u = tl.dot(w1, m2, u, input_precision="ieee")
+        u = tl.dot(w1, m1, u, input_precision="ieee")
+    else:
+        u = tl.dot(w, m1, u, input_precision=PRECISION)
+    return u
+
+
+@triton.jit
+def _matrix(state, dim, k, i):
+    """Rows k, columns i of (I - P S)^T; zero where padded."""
+    entry = tl.load(
+        state + i[None, :] * (dim + 1) + k[:, None], mask=(i[None, :] < dim) & (k[:, None] < dim), other=0.0
+    )
+    return tl.where(i[None, :] == k[:, None], entry + 1.0, entry)
+
+
+@triton.jit
+def _uniform(word):
+    """2^24 times the uniform of a word."""
+    return (word >> 8).to(tl.int32).to(tl.float32)
+
+
+@triton.jit
+def _draws(seed, sample, coordinate, block, prompt, RULE: tl.constexpr, TARGET: tl.constexpr):
+    """What is random in four consecutive steps: for each a normal, or 2^24 times a uniform."""
+    zero = sample * 0 + coordinate * 0
+    stream = _NOISE if RULE == "gaussian" else _BERNOULLI
+    a, b, c, d = philox4x32_10(seed, sample + zero, (coordinate | stream) + zero, block + zero, prompt + zero, TARGET)
+    if RULE == "gaussian":
+        a, b = _box_muller(a, b, TARGET)
+        c, d = _box_muller(c, d, TARGET)
+    else:
+        a, b, c, d = _uniform(a), _uniform(b), _uniform(c), _uniform(d)
+    return a, b, c, d
+
+
+@triton.jit
+def _token(u, draw, noise, gain, RULE: tl.constexpr, TARGET: tl.constexpr):
+    """The next thought, given the transformer's output u."""
+    if RULE == "gaussian":
+        token = tl.fma(draw, tl.load(noise), u)
+    else:
+        if RULE == "sigmoid":  # the uniform < 1 / (1 + odds), without the division
+            odds = _exp2((0.5 - u) * gain, TARGET)
+            one = tl.fma(draw, odds, draw) < 16777216.0
+        elif RULE == "clip":
+            one = draw < u * 16777216.0
+        else:
+            one = u > 0.5
+        token = one.to(tl.float32)
+    return token
+
+
+_POINTERS = ("state", "w0", "noise", "stops", "thoughts")
+_SCALARS = (
+    "prompts", "samples", "dim", "stops_count", "w0_prompt_stride", "w0_sample_stride",
+    "seed", "first_prompt", "first_sample", "first_step", "gain",
+)  # fmt: skip
+
+
+# Compiled once for each set of constants, whatever the arguments: what was examined is what runs.
+@triton.jit(do_not_specialize=_SCALARS, do_not_specialize_on_alignment=_POINTERS)
+def decode_kernel(
+    state, w0, noise, stops, thoughts,
+    prompts: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
+    w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
+    seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
+    RULE: tl.constexpr, EVERY_STEP: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
+    D: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """A program decodes BN samples of one prompt, all D (padded) coefficients of them.
+
+    The steps go in blocks of four, counted from that of ``first_step``. ``stops [stops_count, 6]``
+    lists the blocks with asked thoughts: (block, 0, row of ``thoughts`` to write after each of its
+    four steps or -1). The blocks between them run in a loop that touches no memory but ``noise``,
+    the schedule sigma_t. The first block is always listed: it may begin before ``first_step``, and
+    w0 need not be binary. Padded coefficients have zero rows and columns in the matrix: they stay
+    finite and without effect.
+    """
+    RANDOM: tl.constexpr = RULE == "gaussian" or EVERY_STEP  # else only the answers are
+    BINARY: tl.constexpr = RULE != "gaussian" and EVERY_STEP
+    tiles = tl.cdiv(samples, BN)
+    program = tl.program_id(0).to(tl.int64)
+    prompt = program // tiles
+    start = (program % tiles) * BN
+    n = tl.arange(0, BN)
+    i = tl.arange(0, D)
+    rows = tl.minimum(samples - start, BN).to(tl.int32)
+    state += prompt * dim * (dim + 1)
+    w0 += prompt * w0_prompt_stride + start * w0_sample_stride
+    thoughts += (prompt * samples + start) * dim
+
+    w = tl.load(
+        w0 + n[:, None] * w0_sample_stride + i[None, :], mask=(n[:, None] < rows) & (i[None, :] < dim), other=0.0
+    )
+    bias = -tl.load(state + i * (dim + 1) + dim, mask=i < dim, other=0.0)[None, :] + tl.zeros((BN, D), tl.float32)
+    m1, m2, m3 = _split(_matrix(state, dim, i, i), PRECISION, TARGET)
+    sample = (first_sample + start + n).to(tl.uint32)[:, None]
+    coordinate = i.to(tl.uint32)[None, :]
+    prompt = (first_prompt + prompt).to(tl.uint32)
+    first_block = (first_step // 4).to(tl.uint32)
+
+    block = 0
+    for stop in range(stops_count):
+        last = tl.load(stops + 6 * stop)
+        for q in range(block, last):
+            if RANDOM:
+                draws = _draws(seed, sample, coordinate, first_block + q, prompt, RULE, TARGET)
+            for r in tl.static_range(4):
+                w = _product(w, m1, m2, m3, bias, BINARY, PRECISION, TARGET)
+                if RANDOM:
+                    w = _token(w, draws[r], noise + 4 * q + r, gain, RULE, TARGET)
+
+        draws = _draws(seed, sample, coordinate, first_block + last, prompt, RULE, TARGET)
+        # Zero, but the compiler cannot know: it would compute the addresses below before the loop above,
+        # and hold them in registers that the loop needs.
+        origin = tl.load(stops + 6 * stop + 1)
+        row = (origin + n)[:, None]
+        column = (origin + i)[None, :]
+        inside = (row < rows) & (column < dim)
+        for r in tl.static_range(4):
+            u = _product(w, m1, m2, m3, bias, False, PRECISION, TARGET)
+            token = _token(u, draws[r], noise + 4 * last + r, gain, RULE, TARGET)
+            slot = tl.load(stops + 6 * stop + 2 + r).to(tl.int64)
+            page = thoughts + slot * prompts * samples * dim
+            tl.store(page + row * dim + column, token, mask=inside & (slot >= 0))
+            if RANDOM:
+                u = token
+            # A decode may start inside a block of four.
+            w = tl.where(4 * last + r >= first_step % 4, u, w)
+        block = last + 1
+
+
+@triton.jit(do_not_specialize=_SCALARS, do_not_specialize_on_alignment=("scratch", *_POINTERS))
+def streamed_kernel(
+    scratch, state, w0, noise, stops, thoughts,
+    prompts: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
+    w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
+    seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
+    RULE: tl.constexpr, EVERY_STEP: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
+    D: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """The same decode where the matrix does not fit on chip: it passes by in slices at every step.
+
+    ``stops`` lists every block. ``scratch [programs, 5, BN, D]`` holds the thoughts, which a program's
+    threads read from each other, and the draws of four steps, which would take all registers.
+    """
+    K: tl.constexpr = 32
+    PAGE: tl.constexpr = BN * D
+    RANDOM: tl.constexpr = RULE == "gaussian" or EVERY_STEP
+    tiles = tl.cdiv(samples, BN)
+    program = tl.program_id(0).to(tl.int64)
+    prompt = program // tiles
+    start = (program % tiles) * BN
+    n = tl.arange(0, BN)[:, None]
+    i = tl.arange(0, D)[None, :]
+    rows = tl.minimum(samples - start, BN).to(tl.int32)
+    inside = (n < rows) & (i < dim)
+    scratch += program * 5 * PAGE
+    state += prompt * dim * (dim + 1)
+    w0 += prompt * w0_prompt_stride + start * w0_sample_stride
+    thoughts += (prompt * samples + start) * dim
+    sample = (first_sample + start + n).to(tl.uint32)
+    prompt = (first_prompt + prompt).to(tl.uint32)
+    first_block = (first_step // 4).to(tl.uint32)
+
+    tl.store(scratch + n * D + i, tl.load(w0 + n * w0_sample_stride + i, mask=inside, other=0.0))
+    for block in range(stops_count):
+        tl.debug_barrier()
+        draws = _draws(seed, sample, i.to(tl.uint32), first_block + block, prompt, RULE, TARGET)
+        for r in tl.static_range(4):
+            tl.store(scratch + (1 + r) * PAGE + n * D + i, draws[r])
+        for r in range(4):
+            tl.debug_barrier()
+            u = -tl.load(state + i * (dim + 1) + dim, mask=i < dim, other=0.0) + tl.zeros((BN, D), tl.float32)
+            for slice in range(0, D, K):
+                k = slice + tl.arange(0, K)
+                m1, m2, m3 = _split(_matrix(state, dim, k, tl.arange(0, D)), PRECISION, TARGET)
+                w = tl.load(scratch + n * D + k[None, :])
+                u = _product(w, m1, m2, m3, u, False, PRECISION, TARGET)
+            draw = tl.load(scratch + (1 + r) * PAGE + n * D + i)
+            token = _token(u, draw, noise + 4 * block + r, gain, RULE, TARGET)
+            slot = tl.load(stops + 6 * block + 2 + r).to(tl.int64)
+            tl.store(thoughts + slot * prompts * samples * dim + n * dim + i, token, mask=inside & (slot >= 0))
+            if RANDOM:
+                u = token
+            tl.debug_barrier()
+            tl.store(scratch + n * D + i, u, mask=4 * block + r >= first_step % 4)
+
+
+class Tile(NamedTuple):
+    """How the decodes of padded dimension D are cut into programs."""
+
+    samples: int
+    """BN, the samples of one program."""
+    warps: int
+    streamed: bool = False
+    """Whether the matrix passes by in slices at every step instead of staying on chip."""
+
+
+TILES = {16: Tile(32, 2), 32: Tile(16, 2), 64: Tile(16, 4), 128: Tile(16, 8), 256: Tile(16, 8, streamed=True)}
+"""Tile of every padded dimension: eight coefficients to a thread (sixteen at 256), so that four steps of
+noise, thoughts and a thread's share of the matrix are registers. Chosen by ``ttc_fast.kernels.inspect``;
+never by timing, which would let the bits of a result change from run to run."""
+
+STREAMED_128 = Tile(32, 8, streamed=True)
+"""Tile of dimension 128 on a GPU with less shared memory than RESIDENT_128."""
+RESIDENT_128 = 116 * 1024
+"""Bytes of shared memory a program needs to keep a matrix of 128 x 128 on chip."""
+
+
+def padded(dim: int) -> int:
+    """The dimension a decode of ``dim`` coefficients is padded to."""
+    return max(16, 1 << (dim - 1).bit_length())
+
+
+def tile(dim: int, shared_memory: int) -> Tile:
+    """The tile for ``dim`` coefficients and a GPU's shared memory per program, in bytes."""
+    if padded(dim) == 128 and shared_memory < RESIDENT_128:
+        return STREAMED_128
+    return TILES[padded(dim)]
+
+
+def _shared_memory(device: torch.device) -> int:
+    if device.type == "cpu":  # the interpreter
+        return RESIDENT_128
+    properties = torch.cuda.get_device_properties(device)
+    return int(getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block))
+
+
+OPTIONS: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": False}
+"""Of the compiler: nothing to prefetch, and no fused multiply-add but those written as such."""
+
+
+def constants(law: dict[str, Any], precision: str, target: str, dim: int, tile: Tile) -> dict[str, Any]:
+    """The constants that a kernel is compiled with; ``law`` is what the rule says."""
+    return {**law, "PRECISION": precision, "TARGET": target, "D": padded(dim), "BN": tile.samples}
+
+
+def _law(rule: Rule) -> dict[str, Any]:
+    if isinstance(rule, GaussianNoise):
+        return {"RULE": "gaussian", "EVERY_STEP": True}
+    link = "clip" if rule.temperature is None else "sigmoid" if rule.temperature else "threshold"
+    return {"RULE": link, "EVERY_STEP": rule.sample_at == "every_step"}
+
+
+class Launch(NamedTuple):
+    """A kernel and what it is launched with."""
+
+    kernel: Any
+    programs: int
+    arguments: dict[str, Any]
+    constants: dict[str, Any]
+    warps: int
+
+
+def prepare(
+    state: Tensor,
+    w0: Tensor,
+    thoughts: Tensor,
+    *,
+    rule: Rule,
+    steps: Sequence[int],
+    seed: int,
+    first_sample: int,
+    first_prompt: int,
+    first_step: int,
+    precision: str,
+    target: str,
+    tile: Tile,
+) -> Launch:
+    """The launch that writes w_t to ``thoughts[row] [B, N, d]`` for every ``steps[row]`` = t > first_step."""
+    prompts, samples, dim = thoughts.shape[1:]
+    first_block, last_block = first_step // 4, (max(steps) - 1) // 4
+    if last_block - first_block >= 2**29:
+        raise ValueError(f"steps: expected at most 2^31 steps in one decode on the GPU, got {max(steps) - first_step}")
+    # Row of the asked thoughts after each of the four steps of the first block and of every asked one.
+    listed = range(last_block - first_block + 1) if tile.streamed else (0,)
+    rows = {block: [-1] * 4 for block in listed}
+    for row, t in enumerate(steps):
+        if t > first_step:
+            rows.setdefault((t - 1) // 4 - first_block, [-1] * 4)[(t - 1) % 4] = row
+    programs = prompts * triton.cdiv(samples, tile.samples)
+    if programs >= 2**31:
+        raise ValueError(
+            f"prompts: expected at most {2**31 // triton.cdiv(samples, tile.samples)} at once, got {prompts}"
+        )
+
+    noise, gain = thoughts, 1.0  # for the rules that have none
+    if isinstance(rule, GaussianNoise):
+        noise = torch.zeros(4 * (last_block - first_block + 1))
+        scales = rule.scales(max(steps))[4 * first_block :]
+        noise[: len(scales)] = scales
+    elif rule.temperature:
+        gain = min(math.log2(math.e) / rule.temperature, torch.finfo(torch.float32).max)
+    device = state.device
+    arguments: dict[str, Any] = {}
+    if tile.streamed:
+        arguments["scratch"] = torch.empty(programs * 5 * tile.samples * padded(dim), device=device)
+    arguments |= {
+        "state": state.contiguous(),
+        "w0": w0.contiguous(),
+        "noise": noise.to(device),
+        "stops": torch.tensor([[block, 0, *rows[block]] for block in sorted(rows)], dtype=torch.int32, device=device),
+        "thoughts": thoughts,
+        "prompts": prompts,
+        "samples": samples,
+        "dim": dim,
+        "stops_count": len(rows),
+        "w0_prompt_stride": dim if w0.ndim == 2 else samples * dim,
+        "w0_sample_stride": 0 if w0.ndim == 2 else dim,
+        "seed": seed,
+        "first_prompt": first_prompt,
+        "first_sample": first_sample,
+        "first_step": first_step,
+        "gain": gain,
+    }
+    return Launch(
+        streamed_kernel if tile.streamed else decode_kernel,
+        programs,
+        arguments,
+        constants(_law(rule), precision, target, dim, tile),
+        tile.warps,
+    )
+
+
+def decode(
+    state: Tensor,
+    w0: Tensor,
+    *,
+    rule: Rule,
+    steps: Sequence[int],
+    samples: int,
+    seed: int,
+    first_sample: int = 0,
+    first_prompt: int = 0,
+    first_step: int = 0,
+    precision: str = "fp32",
+) -> Tensor:
+    """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked."""
+    prompts, dim = state.shape[:2]
+    asked = sorted(set(steps))
+    thoughts = state.new_empty(len(asked), prompts, samples, dim)
+    if thoughts.numel() and asked[0] == first_step:
+        thoughts[0] = w0 if w0.ndim == 3 else w0[:, None]
+    if thoughts.numel() and asked[-1] > first_step:
+        launch = prepare(
+            state,
+            w0,
+            thoughts,
+            rule=rule,
+            steps=asked,
+            seed=seed,
+            first_sample=first_sample,
+            first_prompt=first_prompt,
+            first_step=first_step,
+            precision=precision,
+            target=target(),
+            tile=tile(dim, _shared_memory(state.device)),
+        )
+        launch.kernel[(launch.programs,)](
+            *launch.arguments.values(), **launch.constants, **OPTIONS, num_warps=launch.warps
+        )
+    if asked == list(steps):
+        return thoughts
+    return thoughts[[asked.index(t) for t in steps]]
