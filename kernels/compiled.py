@@ -16,7 +16,7 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from .decode import OPTIONS, Tile, constants, decode_kernel, streamed_kernel, tile
+from .decode import OPTIONS, Launch, Tile, constants, decode_kernel, streamed_kernel, tile
 
 SHARED_MEMORY = {
     "sm_80": 163 * 1024,
@@ -65,24 +65,28 @@ def gpu(arch: str) -> GPUTarget:
 
 def compile_decode(arch: str, rule: str, dim: int, precision: str = "fp32") -> Compiled:
     """The kernel that a decode of ``dim`` coefficients launches on such a GPU; ``rule`` is a key of CONSTANTS."""
-    target = gpu(arch)
+    backend = gpu(arch).backend
     chosen = tile(dim, SHARED_MEMORY[arch])
-    return compile_kernel(arch, constants(CONSTANTS[rule], precision, target.backend, dim, chosen), chosen)
-
-
-def compile_kernel(arch: str, constants: dict[str, Any], chosen: Tile) -> Compiled:
-    """The kernel of a tile with these constants."""
     function = streamed_kernel if chosen.streamed else decode_kernel
+    return _compile(arch, function, constants(CONSTANTS[rule], precision, backend, dim, chosen), chosen)
+
+
+def compile_launch(arch: str, launch: Launch) -> Compiled:
+    """The kernel of a launch that was prepared for such a GPU."""
+    return _compile(arch, launch.kernel, launch.constants, launch.tile)
+
+
+def _compile(arch: str, function: Any, constants: dict[str, Any], tile: Tile) -> Compiled:
     signature = {p.name: _type(p) for p in function.params}
     source = ASTSource(fn=function, signature=signature, constexprs=constants)
-    kernel = triton.compile(source, target=gpu(arch), options={**OPTIONS, "num_warps": chosen.warps})
+    kernel = triton.compile(source, target=gpu(arch), options={**OPTIONS, "num_warps": tile.warps})
     if arch.startswith("gfx"):
         assembly = kernel.asm["amdgcn"]
         registers, stack, spills = (
             _number(rf"\.{key}:\s*(\d+)", assembly)
             for key in ("vgpr_count", "private_segment_fixed_size", "vgpr_spill_count")
         )
-        return Compiled(arch, chosen, kernel.metadata.shared, registers, stack, 4 * spills, "", assembly)
+        return Compiled(arch, tile, kernel.metadata.shared, registers, stack, 4 * spills, "", assembly)
     ptx = kernel.asm["ptx"]
     log = _tool(
         "ptxas",
@@ -96,7 +100,7 @@ def compile_kernel(arch: str, constants: dict[str, Any], chosen: Tile) -> Compil
     )
     return Compiled(
         arch,
-        chosen,
+        tile,
         kernel.metadata.shared,
         registers=_number(r"Used (\d+) registers", log),
         stack_bytes=_number(r"(\d+) bytes stack frame", log),

@@ -177,7 +177,7 @@ def _token(u, draw, noise, gain, RULE: tl.constexpr, TARGET: tl.constexpr):
 
 _POINTERS = ("state", "w0", "noise", "stops", "thoughts")
 _SCALARS = (
-    "prompts", "samples", "dim", "stops_count", "w0_prompt_stride", "w0_sample_stride",
+    "page", "samples", "dim", "stops_count", "w0_prompt_stride", "w0_sample_stride",
     "seed", "first_prompt", "first_sample", "first_step", "gain",
 )  # fmt: skip
 
@@ -186,7 +186,7 @@ _SCALARS = (
 @triton.jit(do_not_specialize=_SCALARS, do_not_specialize_on_alignment=_POINTERS)
 def decode_kernel(
     state, w0, noise, stops, thoughts,
-    prompts: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
+    page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
     w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
     seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
     RULE: tl.constexpr, EVERY_STEP: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
@@ -194,12 +194,12 @@ def decode_kernel(
 ):  # fmt: skip
     """A program decodes BN samples of one prompt, all D (padded) coefficients of them.
 
-    The steps go in blocks of four, counted from that of ``first_step``. ``stops [stops_count, 6]``
-    lists the blocks with asked thoughts: (block, 0, row of ``thoughts`` to write after each of its
-    four steps or -1). The blocks between them run in a loop that touches no memory but ``noise``,
-    the schedule sigma_t. The first block is always listed: it may begin before ``first_step``, and
-    w0 need not be binary. Padded coefficients have zero rows and columns in the matrix: they stay
-    finite and without effect.
+    The steps go in blocks of four, counted from that of ``first_step``. ``stops [stops_count, 7]``
+    lists the blocks with asked thoughts: (first of the blocks before it that are not listed, itself, 0,
+    row of ``thoughts`` to write after each of its four steps or -1). A row has ``page`` elements.
+    The blocks that are not listed run in a loop that touches no memory but ``noise``, the schedule
+    sigma_t. Block 0 is always listed: it may begin before ``first_step``, and w0 need not be binary.
+    Padded coefficients have zero rows and columns in the matrix: they stay finite and without effect.
     """
     RANDOM: tl.constexpr = RULE == "gaussian" or EVERY_STEP  # else only the answers are
     BINARY: tl.constexpr = RULE != "gaussian" and EVERY_STEP
@@ -224,10 +224,12 @@ def decode_kernel(
     prompt = (first_prompt + prompt).to(tl.uint32)
     first_block = (first_step // 4).to(tl.uint32)
 
-    block = 0
     for stop in range(stops_count):
-        last = tl.load(stops + 6 * stop)
-        for q in range(block, last):
+        # A loop that carries the next block in a variable is compiled to start at 0 again: Triton 3.7.1
+        # takes a variable that is only a bound for a constant. The table names both ends instead.
+        first = tl.load(stops + 7 * stop)
+        last = tl.load(stops + 7 * stop + 1)
+        for q in range(first, last):
             if RANDOM:
                 draws = _draws(seed, sample, coordinate, first_block + q, prompt, RULE, TARGET)
             for r in tl.static_range(4):
@@ -238,27 +240,25 @@ def decode_kernel(
         draws = _draws(seed, sample, coordinate, first_block + last, prompt, RULE, TARGET)
         # Zero, but the compiler cannot know: it would compute the addresses below before the loop above,
         # and hold them in registers that the loop needs.
-        origin = tl.load(stops + 6 * stop + 1)
+        origin = tl.load(stops + 7 * stop + 2)
         row = (origin + n)[:, None]
         column = (origin + i)[None, :]
         inside = (row < rows) & (column < dim)
         for r in tl.static_range(4):
             u = _product(w, m1, m2, m3, bias, False, PRECISION, TARGET)
             token = _token(u, draws[r], noise + 4 * last + r, gain, RULE, TARGET)
-            slot = tl.load(stops + 6 * stop + 2 + r).to(tl.int64)
-            page = thoughts + slot * prompts * samples * dim
-            tl.store(page + row * dim + column, token, mask=inside & (slot >= 0))
+            slot = tl.load(stops + 7 * stop + 3 + r)
+            tl.store(thoughts + slot * page + row * dim + column, token, mask=inside & (slot >= 0))
             if RANDOM:
                 u = token
             # A decode may start inside a block of four.
             w = tl.where(4 * last + r >= first_step % 4, u, w)
-        block = last + 1
 
 
 @triton.jit(do_not_specialize=_SCALARS, do_not_specialize_on_alignment=("scratch", *_POINTERS))
 def streamed_kernel(
     scratch, state, w0, noise, stops, thoughts,
-    prompts: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
+    page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
     w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
     seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
     RULE: tl.constexpr, EVERY_STEP: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
@@ -269,7 +269,7 @@ def streamed_kernel(
     ``stops`` lists every block. ``scratch [programs, 5, BN, D]`` holds the thoughts, which a program's
     threads read from each other, and the draws of four steps, which would take all registers.
     """
-    K: tl.constexpr = 32
+    K: tl.constexpr = 4096 // D
     PAGE: tl.constexpr = BN * D
     RANDOM: tl.constexpr = RULE == "gaussian" or EVERY_STEP
     tiles = tl.cdiv(samples, BN)
@@ -304,8 +304,8 @@ def streamed_kernel(
                 u = _product(w, m1, m2, m3, u, False, PRECISION, TARGET)
             draw = tl.load(scratch + (1 + r) * PAGE + n * D + i)
             token = _token(u, draw, noise + 4 * block + r, gain, RULE, TARGET)
-            slot = tl.load(stops + 6 * block + 2 + r).to(tl.int64)
-            tl.store(thoughts + slot * prompts * samples * dim + n * dim + i, token, mask=inside & (slot >= 0))
+            slot = tl.load(stops + 7 * block + 3 + r)
+            tl.store(thoughts + slot * page + n * dim + i, token, mask=inside & (slot >= 0))
             if RANDOM:
                 u = token
             tl.debug_barrier()
@@ -327,7 +327,7 @@ TILES = {16: Tile(32, 2), 32: Tile(16, 2), 64: Tile(16, 4), 128: Tile(16, 8), 25
 noise, thoughts and a thread's share of the matrix are registers. Chosen by ``ttc_fast.kernels.inspect``;
 never by timing, which would let the bits of a result change from run to run."""
 
-STREAMED_128 = Tile(32, 8, streamed=True)
+STREAMED_128 = Tile(16, 8, streamed=True)
 """Tile of dimension 128 on a GPU with less shared memory than RESIDENT_128."""
 RESIDENT_128 = 116 * 1024
 """Bytes of shared memory a program needs to keep a matrix of 128 x 128 on chip."""
@@ -345,11 +345,11 @@ def tile(dim: int, shared_memory: int) -> Tile:
     return TILES[padded(dim)]
 
 
-def _shared_memory(device: torch.device) -> int:
-    if device.type == "cpu":  # the interpreter
-        return RESIDENT_128
+def _tile_here(dim: int, device: torch.device) -> Tile:
+    if device.type == "cpu":  # the interpreter: its time is by the operation, whatever the size
+        return tile(dim, RESIDENT_128)._replace(samples=64)
     properties = torch.cuda.get_device_properties(device)
-    return int(getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block))
+    return tile(dim, getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block))
 
 
 OPTIONS: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": False}
@@ -375,7 +375,7 @@ class Launch(NamedTuple):
     programs: int
     arguments: dict[str, Any]
     constants: dict[str, Any]
-    warps: int
+    tile: Tile
 
 
 def prepare(
@@ -399,18 +399,19 @@ def prepare(
     if last_block - first_block >= 2**29:
         raise ValueError(f"steps: expected at most 2^31 steps in one decode on the GPU, got {max(steps) - first_step}")
     # Row of the asked thoughts after each of the four steps of the first block and of every asked one.
-    listed = range(last_block - first_block + 1) if tile.streamed else (0,)
-    rows = {block: [-1] * 4 for block in listed}
+    rows = {block: [-1] * 4 for block in (range(last_block - first_block + 1) if tile.streamed else (0,))}
     for row, t in enumerate(steps):
         if t > first_step:
             rows.setdefault((t - 1) // 4 - first_block, [-1] * 4)[(t - 1) % 4] = row
+    listed = sorted(rows)
+    stops = [[previous + 1, block, 0, *rows[block]] for previous, block in zip([-1, *listed], listed)]
     programs = prompts * triton.cdiv(samples, tile.samples)
     if programs >= 2**31:
         raise ValueError(
             f"prompts: expected at most {2**31 // triton.cdiv(samples, tile.samples)} at once, got {prompts}"
         )
 
-    noise, gain = thoughts, 1.0  # for the rules that have none
+    noise, gain = torch.zeros(1), 1.0  # for the rules that have none
     if isinstance(rule, GaussianNoise):
         noise = torch.zeros(4 * (last_block - first_block + 1))
         scales = rule.scales(max(steps))[4 * first_block :]
@@ -425,9 +426,9 @@ def prepare(
         "state": state.contiguous(),
         "w0": w0.contiguous(),
         "noise": noise.to(device),
-        "stops": torch.tensor([[block, 0, *rows[block]] for block in sorted(rows)], dtype=torch.int32, device=device),
+        "stops": torch.tensor(stops, dtype=torch.int32, device=device),
         "thoughts": thoughts,
-        "prompts": prompts,
+        "page": prompts * samples * dim,
         "samples": samples,
         "dim": dim,
         "stops_count": len(rows),
@@ -444,7 +445,7 @@ def prepare(
         programs,
         arguments,
         constants(_law(rule), precision, target, dim, tile),
-        tile.warps,
+        tile,
     )
 
 
@@ -480,10 +481,10 @@ def decode(
             first_step=first_step,
             precision=precision,
             target=target(),
-            tile=tile(dim, _shared_memory(state.device)),
+            tile=_tile_here(dim, state.device),
         )
         launch.kernel[(launch.programs,)](
-            *launch.arguments.values(), **launch.constants, **OPTIONS, num_warps=launch.warps
+            *launch.arguments.values(), **launch.constants, **OPTIONS, num_warps=launch.tile.warps
         )
     if asked == list(steps):
         return thoughts

@@ -21,21 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from test_decode import RULES, problem
+from equivalence import ALL_RULES, NORMAL_ERROR, check_free_run, check_step
+from test_decode import problem
 from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends, decode, native, reference, rng
 from ttc_fast.rules import Rule
 
 _C = pytest.importorskip("ttc_fast._C", reason="the C++ extension is not built")
 ISAS: list[str] = _C.isas()
-ALL_RULES = [*RULES, BernoulliSampling("sigmoid", 0.0), GaussianNoise(GeometricDecay(0.5, 0.9))]
-EPS = 2.0**-24
-"""Half a unit in the last place of 1 in float32: the error of one rounding."""
-
-NORMAL_ERROR = 1.2e-5
-"""Largest difference of a normal between backends, both in float32 from the same words. Radius, at most
-6.76: logarithms within 4 and 1 ulp, halved by the root, and two roundings, 4 * 2^-23 relative, 3.3e-6.
-Angle: three roundings of an angle below 2 pi in the reference, 9.4e-7, and sines within 4 and 1 ulp,
-3e-7; times the radius, 8.4e-6."""
 
 
 @pytest.fixture(params=ISAS)
@@ -126,72 +118,20 @@ def test_uniforms_are_equal_to_the_bit(isa: str) -> None:
             assert bool((got == bit).all())
 
 
-def magnitude(state: Tensor, w: Tensor) -> float:
-    """Bound of the partial sums of u from thoughts ``[B, N, d]``."""
-    return (w.abs() + w.abs() @ state[:, :, :-1].abs().mT + state[:, None, :, -1].abs()).max().item()
+def native_decode(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
+    return decode(state, w0, backend="native", **arguments).thoughts
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)
 @pytest.mark.parametrize("dim", [1, 2, 3, 8, 16, 31, 64, 130])
 def test_teacher_forced_step(isa: str, rule: Rule, dim: int) -> None:
-    """One step from the same thoughts. Each side rounds the d + 3 operations of u; a normal differs by
-    NORMAL_ERROR; a Bernoulli draw may differ only where |uniform - p| is within the error of p."""
-    state, _ = problem(3, dim)
-    w = torch.rand(3, 37, dim, generator=torch.Generator().manual_seed(dim))
-    error = 2 * (dim + 3) * EPS * magnitude(state, w)
-    for first_step in (0, 6):
-        arguments: dict[str, Any] = {"rule": rule, "steps": [first_step + 1], "first_step": first_step, "samples": 37}
-        got = decode(state, w, seed=3, backend="native", **arguments).thoughts[0]
-        expected = decode(state, w, seed=3, backend="reference", **arguments).thoughts[0]
-        if isinstance(rule, GaussianNoise):
-            scale = rule.scales(first_step + 1)[first_step].item()
-            assert (got - expected).abs().max() <= error + scale * NORMAL_ERROR + 2 * EPS * magnitude(state, w)
-        else:
-            assert flips_are_proved(state, w, rule, first_step, got, expected, error) <= 1
-
-
-def flips_are_proved(
-    state: Tensor, w: Tensor, rule: BernoulliSampling, t: int, got: Tensor, expected: Tensor, error: float
-) -> int:
-    """Number of draws that differ in step t from thoughts ``w [B, N, d]``, each proved to lie at the boundary."""
-    prompts, samples, dim = w.shape
-    u = w.double() + w.double() @ state[:, :, :-1].double().mT - state[:, None, :, -1].double()
-    words = rng.philox(
-        rng.counter(
-            rng.Stream.BERNOULLI,
-            prompt=torch.arange(prompts)[:, None, None],
-            sample=torch.arange(samples)[:, None],
-            coordinate=torch.arange(dim),
-            block=t // 4,
-        ),
-        3,
-    )
-    flips = got != expected
-    if rule.temperature == 0:
-        return int((flips & ((u - 0.5).abs() > error)).sum()) * 2  # off the boundary: no proof
-    slope = 1.0 if rule.temperature is None else 1 / (4 * rule.temperature)
-    margin = (rng.uniform(words[t % 4], torch.float64) - rule.probability(u)).abs()
-    # p itself: the exponential within 5 ulp and a few roundings of numbers up to 1.
-    assert bool((margin[flips] <= slope * error + 16 * EPS).all())
-    return int(flips.sum())
+    check_step(native_decode, rule, dim)
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)
 @pytest.mark.parametrize(("dim", "samples", "steps"), [(1, 1, 9), (3, 7, 4), (16, 65, 33), (31, 33, 12), (70, 20, 6)])
 def test_free_run(isa: str, rule: Rule, dim: int, samples: int, steps: int) -> None:
-    """The chains stay together: errors of a step do not grow, the state being stable. After a proved flip
-    a Bernoulli chain may go its own way; with these seeds none flips."""
-    state, w0 = problem(3, dim)
-    arguments: dict[str, Any] = {"rule": rule, "steps": range(steps + 1), "samples": samples, "seed": 2**63 + 1}
-    got = decode(state, w0, backend="native", **arguments).thoughts
-    expected = decode(state, w0, backend="reference", **arguments).thoughts
-    assert not got.isnan().any()
-    if isinstance(rule, GaussianNoise):
-        worst = max(magnitude(state, w) for w in expected)
-        step_error = 2 * (dim + 4) * EPS * worst + rule.scales(steps).max().item() * NORMAL_ERROR
-        assert (got - expected).abs().max() <= steps * math.sqrt(dim) * step_error
-    else:
-        assert torch.equal(got, expected)
+    check_free_run(native_decode, rule, dim, samples, steps)
 
 
 def test_instruction_sets_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:

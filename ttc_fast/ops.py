@@ -53,27 +53,30 @@ _DECODERS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+_TRITON_INSTALLED = importlib.util.find_spec("triton") is not None
+_NATIVE = Backend(
+    "native", not native.MISSING, native.MISSING or f"C++, float32 on the CPU: {', '.join(native.isas())}"
+)
+_REFERENCE = Backend("reference", True, "plain PyTorch, runs wherever PyTorch runs")
+
+
+def backends() -> tuple[Backend, ...]:
+    """All backends, fastest first, with the reason why each can or cannot run here."""
+    return _triton_backend(), _NATIVE, _REFERENCE
+
+
 def _triton_backend() -> Backend:
-    if importlib.util.find_spec("triton") is None:
+    if not _TRITON_INSTALLED:
         return Backend("triton", False, "Triton is not installed; `pip install triton` where it is to be had")
     if interpreted():
         return Backend("triton", True, "TRITON_INTERPRET is set: interpreted in Python on the CPU, to check kernels")
     if torch.cuda.is_available():
-        return Backend("triton", True, f"float32 on the GPU: {torch.cuda.get_device_name()}")
+        return Backend("triton", True, "float32 on the GPU")
     return Backend(
         "triton",
         False,
         "PyTorch sees no GPU; run where there is one with a CUDA or ROCm build of PyTorch, or set "
         "TRITON_INTERPRET=1 to check the kernels on the CPU, slowly",
-    )
-
-
-def backends() -> tuple[Backend, ...]:
-    """All backends, fastest first, with the reason why each can or cannot run here."""
-    return (
-        _triton_backend(),
-        Backend("native", not native.MISSING, native.MISSING or f"C++, float32 on the CPU: {', '.join(native.isas())}"),
-        Backend("reference", True, "plain PyTorch, runs wherever PyTorch runs"),
     )
 
 
