@@ -100,4 +100,36 @@ def check_free_run(
         assert (got - expected).abs().max() <= steps * math.sqrt(dim) * step_error
     else:
         assert torch.equal(got, expected)
+    if steps:  # the last thought alone: by way of loops that keep no thought
+        assert torch.equal(decode(state, w0, **{**given, "steps": [steps]}), got[-1:])
     return got
+
+
+def check_uniforms(decode: Decode, samples: int = 500) -> None:
+    """Uniforms are equal to the bit: a coefficient becomes 1 iff uniform < p, so not for p = uniform, but
+    for the next float above it."""
+    first_sample = 2**32 - samples
+    for first_step in (0, 1, 2, 3, 7):
+        words = rng.philox(
+            rng.counter(
+                rng.Stream.BERNOULLI,
+                prompt=torch.arange(2)[:, None, None],
+                sample=torch.arange(first_sample, 2**32)[:, None],
+                coordinate=torch.arange(9),
+                block=first_step // 4,
+            ),
+            5,
+        )
+        p = rng.uniform(words[first_step % 4], torch.float32)
+        for u, bit in ((p, 0.0), (torch.nextafter(p, torch.tensor(2.0)), 1.0)):
+            got = decode(
+                torch.zeros(2, 9, 10),
+                u,
+                rule=BernoulliSampling("clip"),
+                steps=[first_step + 1],
+                first_step=first_step,
+                samples=samples,
+                first_sample=first_sample,
+                seed=5,
+            )
+            assert bool((got == bit).all())

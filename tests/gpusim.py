@@ -74,5 +74,5 @@ class Gpu:
                 self.edit(code.ptx), (launch.programs,), code.shared_bytes, list(arguments.values()),
                 approx_ulp=self.approx_ulp, seed=self.seed,
             ).run()  # fmt: skip
-        self.races += sum(sim.shared_races.values())
+        self.races += sum(sim.shared_races.values()) + sum(sim.global_races.values())
         self.conflicts += sum(sim.global_conflicts.values())

@@ -10,13 +10,13 @@ What is checked
     * ``shared_races``: bytes of shared memory that two warps touch between the same two barriers, one of
       them writing. Equal bytes stored by one instruction of several warps (a replicated layout) are no race.
       A ``cp.async`` counts as unfinished, for everybody, until its thread waits for its group;
+    * ``global_races``: the same for global memory, which the threads of a CTA may exchange values through;
     * ``global_conflicts``: bytes of global memory that two CTAs touch, one of them writing;
     * warp collectives by lanes that are not the ones named, barriers by a part of a warp, deadlock.
 
 What is not modelled
-    Time, caches, ptxas, the memory model within a warp and between fences, global races within a CTA,
-    clusters, mbarrier, TMA, atomics, tcgen05, wgmma
-    of operands that are not K-major, generic addresses, calls. Whatever is not in the table
+    Time, caches, ptxas, the memory model within a warp and between fences, clusters, mbarrier, TMA, atomics,
+    tcgen05, wgmma of operands that are not K-major, generic addresses, calls. Whatever is not in the table
     of opcodes, or carries a modifier that its entry does not name, raises ``SimError`` when it is executed.
 
 Numerics
@@ -114,9 +114,9 @@ class GlobalMemory:
 
     SPACING = 40
 
-    def __init__(self, granule: int, ctas: int) -> None:
+    def __init__(self, granule: int, ctas: int, warps: int) -> None:
         self.arrays: list[Array] = []
-        self.granule, self.ctas = granule, ctas
+        self.granule, self.ctas, self.warps = granule, ctas, warps
 
     def add(self, array: Array) -> int:
         """Address of an array. It is copied now, and back after the run."""
@@ -136,6 +136,7 @@ class GlobalMemory:
         self.starts = np.cumsum(padded) - padded
         self.data = np.zeros(int(padded.sum()), U8)
         self.log = AccessLog(len(self.data), self.granule, self.ctas)
+        self.warp_log = AccessLog(len(self.data), self.granule, self.warps)
         self.writeable = np.array([a.flags.writeable for a in self.arrays], np.bool_)
         for array, start in zip(self.arrays, self.starts):
             self.data[start : start + array.nbytes] = array.reshape(-1).view(U8)
@@ -179,7 +180,7 @@ class Sim:
         max_steps: more than this many steps raise ``SimError``.
 
     Attributes:
-        shared_races, global_conflicts: conflicting bytes by instruction.
+        shared_races, global_races, global_conflicts: conflicting bytes by instruction.
         count: executed warp-instructions by opcode.
         steps: issued instructions, each for any number of lanes.
     """
@@ -205,6 +206,7 @@ class Sim:
         self.approx_ulp, self.seed, self.max_steps = approx_ulp, seed, max_steps
         self.count: collections.Counter[str] = collections.Counter()
         self.shared_races: collections.Counter[str] = collections.Counter()
+        self.global_races: collections.Counter[str] = collections.Counter()
         self.global_conflicts: collections.Counter[str] = collections.Counter()
         self.steps = 0
         self._immediates: dict[tuple[str, str], Array] = {}
@@ -226,7 +228,7 @@ class Sim:
         self.shared_log = AccessLog(len(self.shared), self._granule("shared"), self.threads // WARP)
         self.local_stride = -(-max(program.sizes["local"], 1) // 16) * 16
         self.local = np.full(self.n * self.local_stride, 255, U8)
-        self.memory = GlobalMemory(self._granule("global"), self.ctas)
+        self.memory = GlobalMemory(self._granule("global"), self.ctas, self.n // WARP)
         if len(args) > len(program.parameters):
             raise ValueError(f"{program.name} has {len(program.parameters)} parameters, got {len(args)} arguments")
         padded = [*args, *[0] * (len(program.parameters) - len(args))]
@@ -348,15 +350,19 @@ class Sim:
         """Reads, or writes ``data``: rows of words of up to 8 bytes per lane."""
         memory = self.memory
         offsets = memory.locate(addresses, nbytes, data is not None, where)
-        at, key = memory.log.places(offsets, nbytes), self.cta[lanes][:, None]
+        at, cta = memory.log.places(offsets, nbytes), self.cta[lanes]
+        warp = (self.epoch[cta] << memory.warp_log.shift | self.warp[lanes])[:, None]
         if data is None:
-            bad = memory.log.read(at, key)
-            data = gather(memory.data, offsets, nbytes)
-        else:
-            past, now = memory.log.write(at, key)
-            bad = past | now
-            scatter(memory.data, offsets, nbytes, data)
-        self._report(self.global_conflicts, bad, memory.log, where)
+            self._report(self.global_conflicts, memory.log.read(at, cta[:, None]), memory.log, where)
+            self._report(self.global_races, memory.warp_log.read(at, warp), memory.log, where)
+            return gather(memory.data, offsets, nbytes)
+        past, now = memory.log.write(at, cta[:, None])
+        self._report(self.global_conflicts, past | now, memory.log, where)
+        past, now = memory.warp_log.write(at, warp)
+        scatter(memory.data, offsets, nbytes, data)
+        if now.any():  # equal bytes of a replicated layout are no race
+            now &= (gather(memory.data, offsets, nbytes) != data.view(UNSIGNED[min(nbytes, 8)])).any(1)[:, None]
+        self._report(self.global_races, past | now, memory.log, where)
         return data
 
     def _shared_offsets(self, addresses: Array, nbytes: int, lanes: Array, where: str) -> Array:

@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from equivalence import ALL_RULES, NORMAL_ERROR, check_free_run, check_step
+from equivalence import ALL_RULES, NORMAL_ERROR, check_free_run, check_step, check_uniforms
 from test_decode import problem
-from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends, decode, native, reference, rng
+from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends, decode, native, reference
 from ttc_fast.rules import Rule
 
 _C = pytest.importorskip("ttc_fast._C", reason="the C++ extension is not built")
@@ -88,38 +88,12 @@ def test_normals(isa: str) -> None:
         assert got.std() == pytest.approx(1, abs=0.02)
 
 
-def test_uniforms_are_equal_to_the_bit(isa: str) -> None:
-    """A coefficient becomes 1 iff uniform < p: not for p = uniform, but for the next float above it."""
-    samples, first_sample = 500, 2**32 - 500
-    for first_step in (0, 1, 2, 3, 7):
-        words = rng.philox(
-            rng.counter(
-                rng.Stream.BERNOULLI,
-                prompt=torch.arange(2)[:, None, None],
-                sample=torch.arange(first_sample, 2**32)[:, None],
-                coordinate=torch.arange(9),
-                block=first_step // 4,
-            ),
-            5,
-        )
-        p = rng.uniform(words[first_step % 4], torch.float32)
-        for u, bit in ((p, 0.0), (torch.nextafter(p, torch.tensor(2.0)), 1.0)):
-            got = decode(
-                torch.zeros(2, 9, 10),
-                u,
-                rule=BernoulliSampling("clip"),
-                steps=[first_step + 1],
-                first_step=first_step,
-                samples=samples,
-                first_sample=first_sample,
-                seed=5,
-                backend="native",
-            ).thoughts
-            assert bool((got == bit).all())
-
-
 def native_decode(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
     return decode(state, w0, backend="native", **arguments).thoughts
+
+
+def test_uniforms_are_equal_to_the_bit(isa: str) -> None:
+    check_uniforms(native_decode)
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)
