@@ -48,7 +48,8 @@ PREDICTIONS_TEXT = {
     "Philox with a store was timed at 597 of 898 G words a second that this model allows, 66 % (FlagGems, pull "
     "request 5646), and normals at 239 (pull request 6527) to 358 of 354. Our loop adds a barrier at every step and "
     "16 warps or fewer on an SM, which can push it lower; a clock below the highest one, too",
-    "eager": "the eager loop with the fewest passes over memory, at the full bandwidth of the datasheet",
+    "eager": "the eager loop with the fewest passes over memory, at the full bandwidth of the datasheet, its matrix "
+    "product in float32 (PyTorch's default, no TF32) at the full rate of multiply-adds; eager_memory: without that",
     "falsified_by": [
         "a run faster than bound_high: a rate of the table, or the count of instructions, is wrong",
         "a run slower than expected[0]: latency or barriers, which the model leaves out, decide",
@@ -151,18 +152,18 @@ def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str
         "tensor_instructions": found.tensor_instructions,
         "loops": found.loops,
         "lower_bound": {"instructions_per_step": least.instructions, "pipes": least.pipes},
-        "gpus": {gpu.name: _on(gpu, rule, found.mix, least) for gpu in roofline.GPUS if gpu.arch == arch},
+        "gpus": {gpu.name: _on(gpu, rule, dim, found.mix, least) for gpu in roofline.GPUS if gpu.arch == arch},
     }
 
 
-def _on(gpu: roofline.Gpu, rule: str, mix: roofline.Mix, least: roofline.Mix) -> dict[str, Any]:
+def _on(gpu: roofline.Gpu, rule: str, dim: int, mix: roofline.Mix, least: roofline.Mix) -> dict[str, Any]:
     """What a kernel, the least work and an eager loop may reach on one GPU, in coefficient-steps per second."""
-    ours, ideal, eager = roofline.bound(mix, gpu), roofline.bound(least, gpu), roofline.eager_bound(rule, gpu)
+    ours, ideal, eager = roofline.bound(mix, gpu), roofline.bound(least, gpu), roofline.eager_bound(rule, gpu, dim)
     careful = roofline.bound(mix, gpu, gpu.mma_sync)
     return {
         "bound": ours.rate, "resource": ours.resource, "bound_low": ours.low, "bound_high": ours.high,
         "mathematics": ideal.rate, "mathematics_resource": ideal.resource, "share": ours.rate / ideal.rate,
-        "eager": eager, "speed_up": ours.rate / eager,
+        "eager_memory": roofline.eager_bound(rule, gpu, 0), "eager": eager, "speed_up": ours.rate / eager,
         "expected": [EXPECTED[0] * careful.rate, EXPECTED[1] * ours.rate],
         "cycles": roofline.cycles(mix, gpu),
     }  # fmt: skip
@@ -174,7 +175,7 @@ def predictions() -> dict[str, Any]:
     for arch, rule, dim in product(dict.fromkeys(gpu.arch for gpu in roofline.GPUS), RULES[:2], (16, 32, 64, 128)):
         facts = inspect(arch, rule, dim)
         for gpu, on in facts["gpus"].items():
-            keys = ("bound", "bound_low", "bound_high", "expected", "eager")
+            keys = ("bound", "bound_low", "bound_high", "expected", "eager_memory", "eager")
             rates = {key: _rounded(on[key]) for key in keys}
             rows.append({"gpu": gpu, "rule": rule, "dim": dim, "resource": on["resource"], **rates})
     return {**PREDICTIONS_TEXT, "triton": _triton_version(), "predictions": rows}
@@ -205,7 +206,7 @@ _PIPE_COLUMNS = ("fma", "imad", "wide", "alu", "xu", "tensor", "lsu", "shuffle",
 def _table(title: str, columns: Iterable[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in columns:
-        table.add_column(name, justify="left" if name in ("rule", "limited by") else "right")
+        table.add_column(name, justify="left" if name in ("rule", "limit") else "right", no_wrap=True)
     return table
 
 
@@ -215,8 +216,11 @@ def _what(facts: dict[str, Any]) -> list[str]:
 
 
 def _resources(arch: str, found: list[dict[str, Any]]) -> Table:
-    columns = ("rule", "d", "tile", "registers", "spill B", "stack B", "shared B", "warps/SM", "barriers/step")
-    table = _table(f"{arch}: resources of a program", [*columns, "instr./step", "least", "ratio"])
+    table = _table(
+        f"{arch}: a program; its barriers in a step; its instructions for a coefficient-step",
+        ("rule", "d", "tile", "registers", "spill B", "stack B", "shared B", "warps/SM", "barriers", "instr.", "least",
+         "ratio"),
+    )  # fmt: skip
     for facts in found:
         tile = f"{facts['samples']} x {facts['warps']}w" + (" streamed" if facts["streamed"] else "")
         row = [tile, *(str(facts[key]) for key in ("registers", "spill_bytes", "stack_bytes", "shared_bytes"))]
@@ -243,36 +247,26 @@ def _rates(gpu: roofline.Gpu, found: list[dict[str, Any]]) -> Table:
     table = _table(
         f"{gpu.name} ({gpu.sms} SMs, {gpu.gigahertz} GHz, {gpu.terabytes} TB/s): G coefficient-steps per second, "
         "never measured",
-        (
-            "rule",
-            "d",
-            "bound",
-            "(16 to 64)",
-            "limited by",
-            "mathematics",
-            "share",
-            "ideal eager",
-            "speed-up",
-            "expected",
-        ),
+        ("rule", "d", "bound", "(16 to 64)", "limit", "least", "share", "eager", "+ product", "speed-up", "expected"),
     )
     for facts in found:
         on = facts["gpus"][gpu.name]
-        giga = {key: f"{on[key] / 1e9:,.0f}" for key in ("bound", "bound_low", "bound_high", "mathematics", "eager")}
+        names = ("bound", "bound_low", "bound_high", "mathematics", "eager_memory", "eager")
+        giga = {name: f"{on[name] / 1e9:,.0f}" for name in names}
         expected = " to ".join(f"{rate / 1e9:,.0f}" for rate in on["expected"])
         between = f"{giga['bound_low']} to {giga['bound_high']}"
         table.add_row(
             *_what(facts), giga["bound"], between, on["resource"], giga["mathematics"], f"{on['share']:.0%}",
-            giga["eager"], f"{on['speed_up']:.1f}", expected,
+            giga["eager_memory"], giga["eager"], f"{on['speed_up']:.1f}", expected,
         )  # fmt: skip
     return table
 
 
-LEGEND = """tile: samples and warps of a program. least: the fewest instructions that the mathematics asks for, ratio to it.
+LEGEND = """tile: samples and warps of a program. least: the fewest instructions that the mathematics asks for, and their bound.
 bound: issue slots, pipes and tensor cores perfectly busy; 16 to 64: lanes a clock of wide multiplications, whose
-rate is not published (32 likely). mathematics: the same bound for the least instructions, share of it. ideal
-eager: the PyTorch loop with the fewest passes over memory, at full bandwidth. expected: 0.4 to 0.9 of the bound, the
-lower end with what mma.sync reaches of the tensor cores. Rates and sources: kernels/roofline.py."""
+rate is not published (32 likely). eager: the PyTorch loop with the fewest passes over memory at full bandwidth;
++ product: and its matrix product in float32 at full rate. speed-up: bound over that. expected: 0.4 to 0.9 of the
+bound, at the lower end with what mma.sync reaches of the tensor cores. Rates, sources: kernels/roofline.py."""
 
 
 def show(found: list[dict[str, Any]]) -> None:

@@ -196,12 +196,16 @@ EAGER = {
 and writes per coefficient-step in float32; the d x d matrix is read from cache."""
 
 
-def eager_bound(rule: str, gpu: Gpu) -> float:
-    """Coefficient-steps per second of that loop if device memory were perfectly busy and nothing else took time.
+def eager_bound(rule: str, gpu: Gpu, dim: int) -> float:
+    """Coefficient-steps per second that no eager loop exceeds on thoughts that do not fit into the L2 cache.
 
-    It holds for thoughts that do not fit into the L2 cache.
+    Its operations run one after the other: each moves its bytes at the full bandwidth, the matrix product
+    takes d multiply-adds in float32 at the full rate if that is longer. With ``dim`` = 0: memory alone.
     """
-    return gpu.terabytes * 1e12 / sum(EAGER[rule].values())
+    byte = 1 / (gpu.terabytes * 1e12)
+    product, *others = EAGER[rule].values()
+    multiply_add = 1 / (gpu.sms * gpu.fma * gpu.gigahertz * 1e9)
+    return 1 / (max(product * byte, dim * multiply_add) + sum(others) * byte)
 
 
 class Occupancy(NamedTuple):

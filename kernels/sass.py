@@ -7,6 +7,7 @@ Set Reference". Which pipe executes them: Nsight Compute documentation, "Pipelin
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 _LABEL = re.compile(r"^\s*(\.L_x_\d+):")
@@ -14,7 +15,7 @@ _LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*
 _TARGET = re.compile(r"`\((\.L_x_\d+)\)")
 
 PIPES: dict[str, tuple[str, ...]] = {
-    "fma": ("FFMA", "FMUL", "FADD", "FFMA2", "FMUL2", "FADD2", "FFMA32I", "FMUL32I", "FADD32I"),
+    "fma": ("FFMA", "FMUL", "FADD", "FFMA2", "FMUL2", "FADD2", "FFMA32I", "FMUL32I", "HFMA2", "HADD2", "HMUL2"),
     "imad": ("IMAD",),
     "alu": (
         "LOP3", "SHF", "ISETP", "FSETP", "SEL", "FSEL", "FSET", "PRMT", "MOV", "LEA", "VIADD", "IADD", "IADD3", "PLOP3",
@@ -82,7 +83,7 @@ def nest(assembly: str) -> list[list[str]]:
     """
     instructions, labels = parse(assembly)
     found = loops(instructions, labels)
-    if not found or any(inner.last > outer.last for outer, inner in zip(found, found[1:])):
+    if not found or any(inner.last > outer.last for outer, inner in pairwise(found)):
         raise ValueError(f"assembly: expected loops one inside the other, got {[tuple(loop) for loop in found]}")
     bodies = []
     for loop, inner in zip(found, [*found[1:], Loop(len(instructions), -1)]):
