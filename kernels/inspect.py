@@ -262,7 +262,7 @@ def _rates(gpu: roofline.Gpu, found: list[dict[str, Any]]) -> Table:
     return table
 
 
-LEGEND = """tile: samples and warps of a program. least: the fewest instructions that the mathematics asks for, and their bound.
+LEGEND = """tile: samples and warps. least: the fewest instructions that the mathematics asks for, and their bound.
 bound: issue slots, pipes and tensor cores perfectly busy; 16 to 64: lanes a clock of wide multiplications, whose
 rate is not published (32 likely). eager: the PyTorch loop with the fewest passes over memory at full bandwidth;
 + product: and its matrix product in float32 at full rate. speed-up: bound over that. expected: 0.4 to 0.9 of the
@@ -293,12 +293,17 @@ def _dim(text: str) -> int:
     return int(text)
 
 
+def _choices(parser: argparse.ArgumentParser, flag: str, choices: Sequence[str], default: list[str]) -> None:
+    text = f"of {', '.join(choices)} (default {' '.join(default)})"
+    parser.add_argument(flag, nargs="+", choices=choices, default=default, metavar=flag[2:].upper(), help=text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ttc_fast.kernels.inspect", description=__doc__)
-    parser.add_argument("--arch", nargs="+", choices=ARCHS, default=["sm_80", "sm_90", "sm_100"])
-    parser.add_argument("--rule", nargs="+", choices=RULES, default=["gaussian", "bernoulli"])
-    parser.add_argument("--dim", nargs="+", type=_dim, default=[16, 32, 64, 128], metavar="D")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"])
+    _choices(parser, "--arch", ARCHS, ["sm_80", "sm_90", "sm_100"])
+    _choices(parser, "--rule", RULES, ["gaussian", "bernoulli"])
+    parser.add_argument("--dim", nargs="+", type=_dim, default=[16, 32, 64, 128], metavar="D", help="1 to 256")
+    _choices(parser, "--precision", PRECISIONS, ["fp32"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
     parser.add_argument("--predict", type=Path, metavar="FILE", help="write only the predictions for bench/gpu.py")
     return parser
@@ -313,9 +318,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if interpreted():
         print("inspect: TRITON_INTERPRET is set, so that nothing is compiled: unset it", file=sys.stderr)
         return 2
-    for file in filter(None, (options.json, options.predict)):
-        if not file.parent.is_dir():
-            print(f"inspect: expected a file in an existing folder, got {file}", file=sys.stderr)
+    for flag, file in (("--json", options.json), ("--predict", options.predict)):
+        if file and not file.parent.is_dir():
+            print(f"inspect: {flag}: expected a file in an existing folder, got {file}", file=sys.stderr)
             return 2
     if options.predict:
         options.predict.write_text(json.dumps(predictions(), indent=1) + "\n")
