@@ -183,7 +183,14 @@ def predictions() -> dict[str, Any]:
 
 def _rounded(value: Any) -> Any:
     """Three digits: what the file shows is what is predicted."""
-    return [_rounded(v) for v in value] if isinstance(value, list) else float(f"{value:.3g}")
+    return [_rounded(v) for v in value] if isinstance(value, list) else int(float(f"{value:.3g}"))
+
+
+def _text(predicted: dict[str, Any]) -> str:
+    """JSON with a line for each prediction."""
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in predicted["predictions"])
+    head = json.dumps({**predicted, "predictions": []}, indent=1)
+    return head.replace('"predictions": []', f'"predictions": [\n{rows}\n ]') + "\n"
 
 
 def _triton_version() -> str:
@@ -323,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"inspect: {flag}: expected a file in an existing folder, got {file}", file=sys.stderr)
             return 2
     if options.predict:
-        options.predict.write_text(json.dumps(predictions(), indent=1) + "\n")
+        options.predict.write_text(_text(predictions()))
         return 0
     with Console(stderr=True).status("") as status:
         found = []
