@@ -1,4 +1,4 @@
-"""The same decode as a researcher would write it by hand: the peers that the native backend is timed against.
+"""The same decode as a researcher would write it by hand: the peers that our backends are timed against.
 
 A job is one prompt, N samples, T steps, thoughts of the last step only, float32. Every peer draws its own
 random numbers; :func:`check` holds its output against the exact law before anything is timed.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ class Job:
     dim: int
     samples: int = 4096
     steps: int = 32
+    device: str = "cpu"
 
     @property
     def work(self) -> int:
@@ -44,26 +45,32 @@ class Job:
         """Features [n, d], labels [n], state [d, d+1] with n = 4d examples."""
         prompts = LinearRegression(self.dim, 4 * self.dim, label_noise=0.1).sample(1, seed=1)
         model = LinearAttention.gradient_descent(self.dim, examples=4 * self.dim)
-        return prompts.x[0], prompts.y[0], model.prefill(prompts.x, prompts.y)[0].detach()
+        x, y, state = prompts.x[0], prompts.y[0], model.prefill(prompts.x, prompts.y)[0].detach()
+        return x.to(self.device), y.to(self.device), state.to(self.device)
 
     @functools.cached_property
     def affine(self) -> tuple[Tensor, Tensor]:
         """M^T [d, d] and c [d] of u(w) = w M^T + c."""
         state = self.prompt[2]
-        return (torch.eye(self.dim) + state[:, :-1]).mT.contiguous(), -state[:, -1]
+        return (torch.eye(self.dim, device=self.device) + state[:, :-1]).mT.contiguous(), -state[:, -1]
+
+    def start(self) -> Tensor:
+        """w_0 of every sample."""
+        return torch.zeros(self.samples, self.dim, device=self.device)
 
 
 def native(job: Job) -> Callable[[int], Tensor]:
-    return lambda seed: _ours(job, seed, "native")
+    return lambda seed: ours(job, seed, "native")
 
 
 def reference(job: Job) -> Callable[[int], Tensor]:
-    return lambda seed: _ours(job, seed, "reference")
+    return lambda seed: ours(job, seed, "reference")
 
 
-def _ours(job: Job, seed: int, backend: str) -> Tensor:
+def ours(job: Job, seed: int, backend: str) -> Tensor:
+    """The last thoughts [N, d] by one of our backends."""
     state = job.prompt[2][None]
-    w0 = torch.zeros(1, job.dim)
+    w0 = torch.zeros(1, job.dim, device=job.device)
     out = decode(state, w0, rule=job.rule, steps=[job.steps], samples=job.samples, seed=seed, backend=backend)
     return out.thoughts[0, 0]
 
@@ -74,36 +81,40 @@ def _sample(job: Job, u: Tensor) -> Tensor:
     return (torch.rand_like(u) < torch.sigmoid_(u.sub_(0.5).div_(TEMPERATURE))).float()
 
 
-def eager_gram(job: Job) -> Callable[[int], Tensor]:
-    """PyTorch eager, Gram form: one d x d product a step."""
-    matrix, offset = job.affine
+def chain(job: Job, step: Callable[[Tensor], Tensor]) -> Callable[[], Tensor]:
+    """All steps of a job, one after the other."""
 
-    def run(seed: int) -> Tensor:
-        torch.manual_seed(seed)
-        w = torch.zeros(job.samples, job.dim)
+    def run() -> Tensor:
+        w = job.start()
         for _ in range(job.steps):
-            w = _sample(job, torch.addmm(offset, w, matrix))
+            w = step(w)
         return w
 
     return run
+
+
+def seeded(run: Callable[[], Tensor]) -> Callable[[int], Tensor]:
+    def seed_and_run(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return run()
+
+    return seed_and_run
+
+
+def eager_gram(job: Job) -> Callable[[int], Tensor]:
+    """PyTorch eager, Gram form: one d x d product a step."""
+    matrix, offset = job.affine
+    return seeded(chain(job, lambda w: _sample(job, torch.addmm(offset, w, matrix))))
 
 
 def eager_tokens(job: Job) -> Callable[[int], Tensor]:
     """PyTorch eager, token form: attention over the n examples at each step."""
     x, y, _ = job.prompt
     value = x * (-job.dim * 4 / (5 * job.dim + 1) / len(x))  # -P x_i / n
-
-    def run(seed: int) -> Tensor:
-        torch.manual_seed(seed)
-        w = torch.zeros(job.samples, job.dim)
-        for _ in range(job.steps):
-            w = _sample(job, torch.addmm(w, torch.addmm(-y, w, x.mT), value))
-        return w
-
-    return run
+    return seeded(chain(job, lambda w: _sample(job, torch.addmm(w, torch.addmm(-y, w, x.mT), value))))
 
 
-def compiled(job: Job) -> Callable[[int], Tensor]:
+def compiled_step(job: Job) -> Callable[[Tensor], Tensor]:
     """torch.compile of the step in Gram form."""
     torch.compiler.reset()  # a job's shapes are compiled for themselves
     matrix, offset = job.affine
@@ -115,40 +126,40 @@ def compiled(job: Job) -> Callable[[int], Tensor]:
             return u + SIGMA * torch.randn_like(u)
         return (torch.rand_like(u) < torch.sigmoid((u - 0.5) / TEMPERATURE)).float()
 
-    def run(seed: int) -> Tensor:
-        torch.manual_seed(seed)
-        w = torch.zeros(job.samples, job.dim)
-        for _ in range(job.steps):
-            w = step(w)
-        return w
-
-    return run
+    return step
 
 
-def jax_scan(job: Job) -> Callable[[int], Tensor]:
-    """JAX: jit of lax.scan in Gram form, with JAX's default random numbers."""
+def compiled(job: Job) -> Callable[[int], Tensor]:
+    """torch.compile of the step."""
+    return seeded(chain(job, compiled_step(job)))
+
+
+def jax_chain(job: Job) -> Callable[[int], Any]:
+    """JAX: jit of lax.scan in Gram form, with JAX's default random numbers; an array that may not be there yet."""
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
-    matrix, offset = (jnp.asarray(a.numpy()) for a in job.affine)
+    matrix, offset = (jnp.asarray(a.cpu().numpy()) for a in job.affine)
 
     def step(w: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        u = w @ matrix + offset
+        u = jnp.matmul(w, matrix, precision="highest") + offset  # a GPU would take TF32
         if job.kind == "continuous":
             return u + SIGMA * jax.random.normal(key, u.shape), None
         return (jax.random.uniform(key, u.shape) < jax.nn.sigmoid((u - 0.5) / TEMPERATURE)).astype(u.dtype), None
 
-    def chain(key: jax.Array) -> Any:
+    def steps(key: jax.Array) -> Any:
         return jax.lax.scan(step, jnp.zeros((job.samples, job.dim)), jax.random.split(key, job.steps))[0]
 
-    compiled_chain = jax.jit(chain)
+    run = jax.jit(steps)
+    return lambda seed: run(jax.random.key(seed))
 
-    def run(seed: int) -> Tensor:
-        # asarray waits for the result; a CPU array is shared, not copied
-        return torch.from_numpy(np.asarray(compiled_chain(jax.random.key(seed))).copy())
 
-    return run
+def jax_scan(job: Job) -> Callable[[int], Tensor]:
+    """JAX, its result waited for: a CPU array is shared, not copied."""
+    import numpy as np
+
+    run = jax_chain(job)
+    return lambda seed: torch.from_numpy(np.asarray(run(seed)).copy())
 
 
 PEERS: dict[str, Callable[[Job], Callable[[int], Tensor]]] = {
@@ -160,13 +171,16 @@ PEERS: dict[str, Callable[[Job], Callable[[int], Tensor]]] = {
 }
 
 
+LAW_SAMPLES = 2**16
+
+
 @functools.cache
 def _law(job: Job) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [d] of the last thought: exact, or from 2^16 samples of the reference."""
+    """Mean and standard deviation [d] of the last thought: exact, or from LAW_SAMPLES of the reference."""
     if job.kind == "binary":
-        truth = _ours(Job(job.kind, job.dim, 2**16, job.steps), 99, "reference").double()
+        truth = ours(replace(job, samples=LAW_SAMPLES), 99, "reference").double().cpu()
         return truth.mean(0), truth.std(0)
-    matrix, offset = (a.double() for a in job.affine)
+    matrix, offset = (a.double().cpu() for a in job.affine)
     mean, covariance = torch.zeros(job.dim, dtype=torch.float64), torch.zeros(job.dim, job.dim, dtype=torch.float64)
     for _ in range(job.steps):
         mean = mean @ matrix + offset
@@ -177,14 +191,17 @@ def _law(job: Job) -> tuple[Tensor, Tensor]:
 def check(job: Job, thoughts: Tensor) -> None:
     """Mean and, where it is not a function of the mean, spread of every coefficient, to 7 standard errors.
 
+    Of many samples, evenly spaced ones are looked at: as many as the law is known from.
+
     Raises:
         ValueError: the output does not have the law of the job.
     """
     if thoughts.shape != (job.samples, job.dim):
         raise ValueError(f"thoughts: expected shape {[job.samples, job.dim]}, got {list(thoughts.shape)}")
+    thoughts = thoughts[:: max(1, job.samples // LAW_SAMPLES)].cpu()
     mean, std = _law(job)
     # A standard error, and a floor for coefficients that hardly ever move.
-    error = (std + 0.02) / math.sqrt(job.samples)
+    error = (std + 0.02) / math.sqrt(len(thoughts))
     off_mean = ((thoughts.double().mean(0) - mean).abs() / error).max()
     off_std = ((thoughts.double().std(0) - std).abs() / error).max() if job.kind == "continuous" else 0.0
     if not (off_mean < 7 and off_std < 7):

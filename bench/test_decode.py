@@ -10,6 +10,7 @@ from bench.compare import DIMS, limit
 from bench.peers import PEERS, Job, check, native
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own
 @pytest.mark.parametrize("name", ["native", *PEERS])
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("kind", ["continuous", "binary"])
