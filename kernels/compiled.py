@@ -66,7 +66,7 @@ def gpu(arch: str) -> GPUTarget:
 def compile_decode(arch: str, rule: str, dim: int, precision: str = "fp32") -> Compiled:
     """The kernel that a decode of ``dim`` coefficients launches on such a GPU; ``rule`` is a key of CONSTANTS."""
     backend = gpu(arch).backend
-    chosen = tile(dim, SHARED_MEMORY[arch])
+    chosen = tile(dim, SHARED_MEMORY[arch], precision)
     function = streamed_kernel if chosen.streamed else decode_kernel
     return _compile(arch, function, constants(CONSTANTS[rule], precision, backend, dim, chosen), chosen)
 

@@ -255,6 +255,10 @@ def decode_kernel(
             w = tl.where(4 * last + r >= first_step % 4, u, w)
 
 
+SLICE = tl.constexpr(4096)
+"""Elements of the matrix in one slice of the streamed kernel."""
+
+
 @triton.jit(do_not_specialize=_SCALARS, do_not_specialize_on_alignment=("scratch", *_POINTERS))
 def streamed_kernel(
     scratch, state, w0, noise, stops, thoughts,
@@ -269,7 +273,7 @@ def streamed_kernel(
     ``stops`` lists every block. ``scratch [programs, 5, BN, D]`` holds the thoughts, which a program's
     threads read from each other, and the draws of four steps, which would take all registers.
     """
-    K: tl.constexpr = 4096 // D
+    K: tl.constexpr = SLICE // D
     PAGE: tl.constexpr = BN * D
     RANDOM: tl.constexpr = RULE == "gaussian" or EVERY_STEP
     tiles = tl.cdiv(samples, BN)
@@ -290,7 +294,6 @@ def streamed_kernel(
 
     tl.store(scratch + n * D + i, tl.load(w0 + n * w0_sample_stride + i, mask=inside, other=0.0))
     for block in range(stops_count):
-        tl.debug_barrier()
         draws = _draws(seed, sample, i.to(tl.uint32), first_block + block, prompt, RULE, TARGET)
         for r in tl.static_range(4):
             tl.store(scratch + (1 + r) * PAGE + n * D + i, draws[r])
@@ -328,7 +331,8 @@ noise, thoughts and a thread's share of the matrix are registers. Chosen by ``tt
 never by timing, which would let the bits of a result change from run to run."""
 
 STREAMED_128 = Tile(16, 8, streamed=True)
-"""Tile of dimension 128 on a GPU with less shared memory than RESIDENT_128."""
+"""Tile of dimension 128 on a GPU with less shared memory than RESIDENT_128, and without tensor cores, whose
+operands would take all registers."""
 RESIDENT_128 = 116 * 1024
 """Bytes of shared memory a program needs to keep a matrix of 128 x 128 on chip."""
 
@@ -338,18 +342,20 @@ def padded(dim: int) -> int:
     return max(16, 1 << (dim - 1).bit_length())
 
 
-def tile(dim: int, shared_memory: int) -> Tile:
+def tile(dim: int, shared_memory: int, precision: str) -> Tile:
     """The tile for ``dim`` coefficients and a GPU's shared memory per program, in bytes."""
-    if padded(dim) == 128 and shared_memory < RESIDENT_128:
+    if padded(dim) == 128 and (shared_memory < RESIDENT_128 or precision == "ieee"):
         return STREAMED_128
     return TILES[padded(dim)]
 
 
-def _tile_here(dim: int, device: torch.device) -> Tile:
+def _tile_here(dim: int, device: torch.device, precision: str) -> Tile:
     if device.type == "cpu":  # the interpreter: its time is by the operation, whatever the size
-        return tile(dim, RESIDENT_128)._replace(samples=64)
+        return tile(dim, RESIDENT_128, precision)._replace(samples=64)
     properties = torch.cuda.get_device_properties(device)
-    return tile(dim, getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block))
+    return tile(
+        dim, getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block), precision
+    )
 
 
 OPTIONS: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": False}
@@ -481,7 +487,7 @@ def decode(
             first_step=first_step,
             precision=precision,
             target=target(),
-            tile=_tile_here(dim, state.device),
+            tile=_tile_here(dim, state.device, precision),
         )
         launch.kernel[(launch.programs,)](
             *launch.arguments.values(), **launch.constants, **OPTIONS, num_warps=launch.tile.warps

@@ -32,8 +32,6 @@ ARCHS = (*roofline.OCCUPANCY, "gfx942")
 RULES = tuple(roofline.EAGER)
 STEPS = 4
 """Steps of one trip of the hot loop."""
-STREAMED_SLICE = 32
-"""Rows of the matrix in one trip of the innermost loop of ``streamed_kernel``."""
 
 EXPECTED = 0.4, 0.9
 """Range in which a run should lie, as shares of its bound (see PREDICTIONS_TEXT)."""
@@ -83,7 +81,9 @@ def analyse(compiled: Compiled, dim: int) -> Analysis:
     bodies = sass.nest(compiled.assembly)
     trips = [1]
     if compiled.tile.streamed:
-        trips = [1, STEPS, STEPS * padded // STREAMED_SLICE]
+        from .decode import SLICE  # imports triton
+
+        trips = [1, STEPS, STEPS * padded**2 // SLICE.value]
         if len(bodies) != len(trips):
             raise ValueError(f"assembly: expected {len(trips)} loops in a streamed kernel, got {len(bodies)}")
     hot = list(zip(trips, bodies[-len(trips) :]))

@@ -35,6 +35,8 @@ class Gpu:
     module: Any = kernels
     """Where the kernels come from."""
     races: int = 0
+    """Of shared and of global memory."""
+    global_races: int = 0
     conflicts: int = 0
 
     def __call__(
@@ -55,7 +57,7 @@ class Gpu:
         if asked[0] == first_step:
             thoughts[0] = w0 if w0.ndim == 3 else w0[:, None]
         if asked[-1] > first_step:
-            tile = self.tile or self.module.tile(state.shape[1], compiled.SHARED_MEMORY[self.arch])
+            tile = self.tile or self.module.tile(state.shape[1], compiled.SHARED_MEMORY[self.arch], self.precision)
             launch = self.module.prepare(
                 state, w0, thoughts, rule=rule, steps=asked, seed=seed, first_sample=first_sample,
                 first_prompt=first_prompt, first_step=first_step, precision=self.precision, target="cuda", tile=tile,
@@ -75,4 +77,5 @@ class Gpu:
                 approx_ulp=self.approx_ulp, seed=self.seed,
             ).run()  # fmt: skip
         self.races += sum(sim.shared_races.values()) + sum(sim.global_races.values())
+        self.global_races += sum(sim.global_races.values())
         self.conflicts += sum(sim.global_conflicts.values())

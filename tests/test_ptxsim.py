@@ -735,6 +735,17 @@ def test_conflicts_between_ctas() -> None:
     assert conflicts(first + same_place + "@%p1 st.global.b32 [%d1+128], 1; @%p1 ld.global.b32 %r1, [%d1+128];") == 0
 
 
+@pytest.mark.parametrize(("barrier", "races"), [("", 256), ("bar.sync 0;", 0)])
+def test_races_through_global_memory(barrier: str, races: int) -> None:
+    """Every thread stores a word and loads that of a thread of the other warp."""
+    buffer = np.zeros(64, np.uint32)
+    body = f"""ld.param.u64 %d0, [in0]; mad.wide.u32 %d1, %t, 4, %d0; st.global.b32 [%d1], %t; {barrier}
+        xor.b32 %r0, %t, 32; mad.wide.u32 %d1, %r0, 4, %d0; ld.global.b32 %r1, [%d1];"""
+    sim = Sim(kernel(body, [buffer], [], 64), (1,), 0, [buffer]).run()
+    assert sum(sim.global_races.values()) == races
+    assert not sim.global_conflicts
+
+
 FAULTS = [
     (
         "ld.param.u64 %d0, [in0]; ld.global.b8 %h0, [%d0+128];",
