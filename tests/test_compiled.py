@@ -193,7 +193,12 @@ def test_short_scratch_is_caught() -> None:
 @pytest.mark.parametrize(
     ("arch", "rule"),
     [("sm_90", "gaussian")]
-    + [pytest.param(arch, rule, marks=slow) for arch in ARCHS for rule in ("gaussian", "bernoulli")][1:]
+    + [
+        pytest.param(arch, rule, marks=slow)
+        for arch in ARCHS
+        for rule in ("gaussian", "bernoulli")
+        if (arch, rule) != ("sm_90", "gaussian")
+    ]
     + [pytest.param("sm_100", rule, marks=slow) for rule in ("clip", "threshold", "last_step")],
 )
 def test_shipped_table(arch: str, rule: str) -> None:

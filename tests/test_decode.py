@@ -239,6 +239,9 @@ S, W0 = problem(2, 3)
         ({"first_prompt": -1}, "first_prompt: expected an integer from 0"),
         ({"backend": "cuda"}, "backend: expected one of 'auto', 'triton', 'native', 'reference', got 'cuda'"),
         ({"backend": "triton"}, "backend: 'triton' cannot run"),
+        ({"precision": "half"}, "precision: expected one of 'fp32', 'ieee', 'tf32', got 'half'"),
+        ({"precision": "tf32"}, "precision: 'tf32' needs the triton backend, which cannot run: "),
+        ({"precision": "tf32", "backend": "reference"}, "backend: 'reference' cannot run: it computes in float32"),
     ],
 )
 def test_decode_refuses(arguments: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from test_tasks import bad_files, save_prompts
 from ttc_fast import LinearRegression
@@ -68,6 +70,36 @@ def test_reference_tells_the_same(tmp_path: Path) -> None:
     """Up to the rounding of float32; a Bernoulli draw would have to lie at its boundary to differ."""
     for ours, theirs in zip(run_json(tmp_path)["records"], run_json(tmp_path, "--backend", "reference")["records"]):
         assert ours["mean"] == pytest.approx(theirs["mean"], rel=1e-4, abs=1e-6), ours
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_interpreted_kernels_tell_the_same(tmp_path: Path) -> None:
+    """Binary thoughts are equal on all backends, so are the results; a note says why it takes long."""
+    arguments = ["--coefficients", "binary", "--prompts", "2", "--samples", "5", "--steps", "2", "6"]
+    file = tmp_path / "interpreted.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "ttc_fast.run", *SMALL[1:], *arguments, "--backend", "triton", "--json", str(file)],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "note: Triton interprets its kernels in Python" in done.stderr
+    document = json.loads(file.read_text())
+    assert document["backend"] == "triton"
+    assert document["records"] == run_json(tmp_path, *arguments)["records"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["--backend", "triton"], "backend: 'triton' cannot run: "),
+        (["--device", "cuda"], "device: expected one that PyTorch can use here, got 'cuda': "),
+    ):
+        assert main(["run", *arguments]) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"ttc-fast: error: {message}")
+        assert err.count("\n") == 1
 
 
 def test_tables(capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,5 +151,7 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"device: expected one that PyTorch can use here, got {name!r}: {reason}") from error
+        raise ValueError(
+            f"device: expected one that PyTorch can use here, got {name!r}: {reason}; leave it out for the CPU"
+        ) from error
     return device

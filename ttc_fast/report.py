@@ -56,6 +56,11 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
         yield line
 
 
+def notice(text: str) -> None:
+    """Something to know before a long wait, on stderr."""
+    print(f"ttc-fast: note: {text}", file=sys.stderr)
+
+
 def show(result: RunResult) -> None:
     """Print what ran, the tables and the throughput."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)

@@ -58,9 +58,12 @@ def main(config: RunConfig) -> None:
     # torch takes seconds to import: it waits until the command line is understood.
     from . import report
     from .experiment import run
+    from .kernels import interpreted
 
     if config.json is not None:
         report.check_writable(config.json)
+    if config.backend == "triton" and interpreted() and not config.quiet:
+        report.notice("Triton interprets its kernels in Python (TRITON_INTERPRET is set): slow, to check them")
     with report.progress(quiet=config.quiet) as progress:
         result = run(config, progress)
     if not config.quiet:
