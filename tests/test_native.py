@@ -187,7 +187,7 @@ def test_large_dimension(isa: str) -> None:
 def test_native_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     state, w0 = problem(1, 3)
     arguments: dict[str, Any] = {"rule": GaussianNoise(0.1), "steps": [2], "samples": 5}
-    with pytest.raises(ValueError, match=r"backend: 'native' cannot run: it decodes float32 on the CPU, .*float64"):
+    with pytest.raises(ValueError, match=r"backend: 'native' cannot run: it decodes float32 on cpu, .*float64"):
         decode(state.double(), w0.double(), backend="native", **arguments)
     assert decode(state.double(), w0.double(), **arguments).backend == "reference"
     with pytest.raises(ValueError, match="state: expected finite numbers"):
