@@ -17,19 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .estimators import Array, bank, integers, pass_at_k, selection_weights, sizes
+from .estimators import Array, bank, integers, pass_at_k, selection_weights, sizes, tiles
 
 Counts: TypeAlias = NDArray[np.int64]
+Waves: TypeAlias = NDArray[np.complex128]
 Ties: TypeAlias = Literal["random", "fail", "first"]
 NoAnswer: TypeAlias = Literal["fail", "ignore"]
 
-LEAST = 1e-19
+LEAST = 1e-17
 """Events below this probability are left out."""
+
+_TILE = 2**14
+"""Complex numbers in a temporary array: 256 KB, which stay in the cache."""
 
 
 def majority_right(right: ArrayLike, samples: int, budgets: Sequence[int]) -> Array:
@@ -132,151 +136,143 @@ def win_probability(
         if ties != "fail" or len(leaders) == 1:
             wins[leaders] = 1 / max(len(leaders), 1)
         return np.asarray(wins * wanted)
-    bank = _Bank(counts, silent, k, total)
     seen: dict[int, float] = {}
     for a in np.flatnonzero(wanted):
         n = int(counts[a])
-        if ties == "first":
-            wins[a] = bank.wins(a, ties, positions)
-        else:  # answers of equal count are alike
-            if n not in seen:
-                seen[n] = bank.wins(a, ties, positions)
-            wins[a] = seen[n]
+        if n not in seen or ties == "first":  # answers of equal count are alike
+            seen[n] = _wins(int(a), counts, silent, k, ties, positions)
+        wins[a] = seen[n]
     return wins
 
 
-class _Law(NamedTuple):
-    """Binomial probabilities of ``low``, ``low + 1``, ...; those left out are negligible."""
-
-    low: int
-    pmf: Array
-
-    def at(self, x: Counts) -> Array:
-        inside = (x >= self.low) & (x < self.low + len(self.pmf))
-        return np.where(inside, self.pmf[np.clip(x - self.low, 0, len(self.pmf) - 1)], 0.0)
-
-
-class _Bank:
-    """The binomials of one bank and budget."""
-
-    def __init__(self, counts: Counts, silent: int, k: int, total: int) -> None:
-        self.counts, self.k, self.total = counts, k, total
-        self.p = k / total
-        self.laws = {n: _binomial(n, self.p) for n in {*counts.tolist(), total}}
-        self.silent = silent
-        self.at_k = float(self.laws[total].at(np.array(k)))
-
-    def wins(self, a: int, ties: Ties, positions: Sequence[Counts]) -> float:
-        """P(a wins)."""
-        others = np.delete(np.arange(len(self.counts)), a)
-        j, chance = self._votes(a, others)
-        if len(j) == 0:
-            return 0.0
-        # An answer that can never reach the least j is as free as the samples that do not vote.
-        rivals = np.array([b for b in others if self._highest(b) >= j[0]], dtype=np.int64)
-        free = self.total - int(self.counts[a]) - int(self.counts[rivals].sum())
-        if ties == "first":
-            return self._sum(j, chance, list(rivals), [1] * len(rivals), free, self._first(a, rivals, j, positions))
-        sizes, first, repeats = np.unique(self.counts[rivals], return_index=True, return_counts=True)
-        most_tied = min(len(rivals), self.k // int(j[0]) - 1) if ties == "random" else 0
-        nodes = _uniform_nodes(most_tied) if most_tied else ((0.0, 1.0),)
-        rule = ((np.full(len(j), weight), [np.full(len(j), u)] * len(sizes)) for u, weight in nodes)
-        return self._sum(j, chance, list(rivals[first]), repeats.tolist(), free, rule)
-
-    def _highest(self, b: int) -> int:
-        law = self.laws[int(self.counts[b])]
-        return law.low + len(law.pmf) - 1
-
-    def _votes(self, a: int, others: Counts) -> tuple[Counts, Array]:
-        """The numbers of votes j with which a can win, and P(X_a = j), sum not yet conditioned."""
-        law = self.laws[int(self.counts[a])]
-        j = law.low + np.arange(len(law.pmf))
-        chance = law.pmf * _binomial(self.total - int(self.counts[a]), self.p).at(self.k - j) / self.at_k
-        if len(others):
-            strongest = self.laws[int(self.counts[others].max())]
-            below = np.cumsum(strongest.pmf)[np.clip(j - strongest.low, 0, len(strongest.pmf) - 1)]
-            chance = chance * np.where(j < strongest.low, 0.0, below) / self.at_k
-        least = max(1, -(-(self.k - self.silent) // len(self.counts)))  # the most votes are at least the mean
-        possible = np.flatnonzero((chance > LEAST) & (j >= least))
-        if len(possible) == 0:
-            return j[:0], law.pmf[:0]
-        kept = slice(possible[0], possible[-1] + 1)
-        return j[kept], law.pmf[kept]
-
-    def _first(
-        self, a: int, rivals: Counts, j: Counts, positions: Sequence[Counts]
-    ) -> Iterator[tuple[Array, list[Array]]]:
-        """For every place of a's first sample: P(it is the first | X_a = j), and P(b starts later | X_b = j)."""
-        n = int(self.counts[a])
-        weights = selection_weights(n, j)
-        weights = np.where(np.arange(weights.shape[1]) <= n - j[:, None], weights, 0.0)
-        place = positions[a][: weights.shape[1]]
-        later = []
-        for b in rivals:
-            size = int(self.counts[b])
-            before = np.searchsorted(positions[b], place)
-            later.append(1 - np.nan_to_num(pass_at_k(np.full(len(place), size), before, j.tolist()), nan=1.0))
-        for t in range(len(place)):
-            yield weights[:, t], [u[t] for u in later]
-
-    def _sum(
-        self,
-        j: Counts,
-        chance: Array,
-        rivals: list[int],
-        repeats: list[int],
-        free: int,
-        rule: Iterator[tuple[Array, list[Array]]],
-    ) -> float:
-        """Sum over j and over the rule for ties, whose items are a weight ``[J]`` and the u_b ``[J]``."""
-        wave, weight = self._waves(j, free + int(self.counts[rivals] @ np.array(repeats, dtype=np.int64)))
-        below, level = [], []
-        for b in rivals:
-            below_b, level_b = _truncated(self.laws[int(self.counts[b])], j, wave)
-            below.append(below_b)
-            level.append(level_b)
-        # conj(wave)^(k-j), and what the free samples add
-        base = np.conj(_powers(wave, self.k - j)) * (1 - self.p + self.p * wave) ** free * weight
-        total = np.zeros(len(j))
+def _wins(a: int, counts: Counts, silent: int, k: int, ties: Ties, positions: Sequence[Counts]) -> float:
+    """P(answer a wins), k < N."""
+    total = int(counts.sum()) + silent
+    p = k / total
+    low, high = _range(counts, p)
+    # No fewer votes than the strongest gets, than the mean, than the others leave; negligible cases aside.
+    least = max(1, int(low.max()), -(-(k - silent) // len(counts)), k - total + int(counts[a]))
+    if least > high[a]:
+        return 0.0
+    rivals = np.flatnonzero((high >= least) & (np.arange(len(counts)) != a))
+    free = total - int(counts[a]) - int(counts[rivals].sum())  # samples that cannot matter: any number of them
+    if ties != "first":  # rivals of equal count are alike
+        _, first, repeats = np.unique(counts[rivals], return_index=True, return_counts=True)
+        rivals = rivals[first]
+    else:
+        repeats = np.ones(len(rivals), dtype=np.int64)
+    shown = np.concatenate(([a], rivals))
+    start = int(low[shown].min())
+    laws = _binomials(counts[shown], p, start, int(high[shown].max()))
+    j = np.arange(least, min(int(high[a]), k) + 1)
+    at_k = _mode_probability(total, k)
+    chance = laws[0, j - start]
+    bound = chance * (laws[1:].cumsum(axis=1)[:, j - start] ** repeats[:, None]).prod(axis=0)
+    possible = np.flatnonzero(bound > LEAST * at_k)
+    if len(possible) == 0:
+        return 0.0
+    j, chance = j[possible[0] : possible[-1] + 1], chance[possible[0] : possible[-1] + 1]
+    others = free + int(counts[rivals] @ repeats)
+    spare = _range(np.array(others), p)
+    roots = _roots(min(max(int(spare[1]) - k + int(j[-1]), k - int(j[0]) - int(spare[0])), others) + 1)
+    waves = len(roots) // 2 + 1  # the other half is conjugate
+    # What the free samples add, times the wave that reads off the coefficient of z^(k-j).
+    base = _powers(roots, j - k, waves) * (1 - p + p * roots[:waves]) ** free
+    base[:, 1:] *= 2
+    if ties == "first":
+        rule = _first_sample(positions[a], [positions[b] for b in rivals], j)
+    else:
+        rule = _fair_draw(min(int(repeats.sum()), k // int(j[0]) - 1) if ties == "random" else 0, len(j))
+    integral, crowded = np.zeros(len(j)), np.flatnonzero(repeats > 1)
+    for tile, below, level in _truncated(laws[1:], start, j, roots, waves):
+        factors = np.empty_like(level)
         for share, beaten in rule:
-            product = base
-            for below_b, level_b, u, times in zip(below, level, beaten, repeats):
-                factor = below_b + u[:, None] * level_b
-                product = product * (factor if times == 1 else factor**times)
-            total += share * product.real.sum(axis=1)
-        return float(chance @ total / self.at_k)
-
-    def _waves(self, j: Counts, others: int) -> tuple[NDArray[np.complex128], Array]:
-        """The frequencies e^(2 pi i m / M), m <= M/2, and their weights: M odd, and so long that a sum of the
-        ``others`` samples that is off by M has a negligible probability."""
-        low, high = _range(others, self.p)
-        length = min(max(high - (self.k - int(j[-1])), self.k - int(j[0]) - low), others) + 1
-        length += 1 - length % 2
-        m = np.arange(length // 2 + 1)
-        return np.exp(2j * np.pi / length * m), np.where(m == 0, 1.0, 2.0) / length
+            np.multiply(beaten[:, tile, None], level, out=factors)
+            factors += below
+            for r in crowded:
+                factors[r] **= int(repeats[r])
+            integral[tile] += share[tile] * (base[tile] * factors.prod(axis=0)).real.sum(axis=1)
+    return float(chance @ integral / (at_k * len(roots)))
 
 
-def _truncated(law: _Law, j: Counts, wave: NDArray[np.complex128]) -> tuple[NDArray[np.complex128], ...]:
-    """sum_{l<j} P(l) z^l and P(j) z^j for every j and frequency z: two arrays ``[J, M]``."""
-    l = law.low + np.arange(len(law.pmf) + 1)  # noqa: E741  # one more for "all of them"
-    pmf = np.append(law.pmf, 0.0)
-    terms = pmf[:, None] * _powers(wave, l)
-    sums = np.cumsum(terms, axis=0)
-    last = np.clip(j - 1 - law.low, 0, len(law.pmf))
-    below = np.where((j - 1 >= law.low)[:, None], sums[last], 0.0)
-    here = np.clip(j - law.low, 0, len(law.pmf))
-    return below, np.where((j >= law.low)[:, None], terms[here], 0.0)
+TieRule: TypeAlias = Sequence[tuple[Array, Array]]
+"""Cases of a tie: the weight of the case ``[J]``, and u_b ``[R, J]`` or, alike for all rivals, ``[1, J]``."""
 
 
-def _powers(wave: NDArray[np.complex128], exponents: Counts) -> NDArray[np.complex128]:
-    """wave^exponent for consecutive or falling exponents ``[J, M]``."""
-    return np.asarray(wave ** exponents[:, None])
+def _fair_draw(most_tied: int, votes: int) -> TieRule:
+    """Nodes that integrate polynomials of degree ``most_tied`` in u exactly; the node 0 where none can tie."""
+    nodes = _gauss_legendre(most_tied // 2 + 1) if most_tied else [(0.0, 1.0)]
+    return [(np.full(votes, weight), np.full((1, votes), u)) for u, weight in nodes]
 
 
-def _range(n: int, p: float) -> tuple[int, int]:
-    """Where Bin(n, p) lies but for a probability below 1e-18 (Chernoff)."""
-    mean, deviation = n * p, np.sqrt(n * p * (1 - p))
-    return max(0, int(mean - 9 * deviation) - 2), min(n, int(mean + 9 * deviation) + 20)
+@lru_cache(maxsize=64)
+def _gauss_legendre(nodes: int) -> list[tuple[float, float]]:
+    """Nodes in [0, 1] and weights."""
+    from scipy.special import roots_legendre
+
+    return [((float(x) + 1) / 2, float(weight) / 2) for x, weight in zip(*roots_legendre(nodes))]
+
+
+def _first_sample(ours: Counts, theirs: Sequence[Counts], j: Counts) -> TieRule:
+    """For every place of a's first sample: P(it is the first | X_a = j), and P(b starts later | X_b = j)."""
+    weights = selection_weights(len(ours), j)
+    weights[np.arange(weights.shape[1]) > len(ours) - j[:, None]] = 0.0
+    place = ours[: weights.shape[1]]
+    later = np.empty((len(place), len(theirs), len(j)))
+    for b, other in enumerate(theirs):
+        before = np.searchsorted(other, place)
+        later[:, b] = 1 - np.nan_to_num(pass_at_k(np.full(len(place), len(other)), before, j.tolist()), nan=1.0)
+    return list(zip(weights.T, later))
+
+
+def _truncated(laws: Array, start: int, j: Counts, roots: Waves, waves: int) -> Iterator[tuple[slice, Waves, Waves]]:
+    """sum_{l<j} P(l) z^l and P(j) z^j for consecutive j and the first roots z, two arrays ``[R, J, waves]``,
+    in tiles of J."""
+    smaller = np.arange(start, int(j[0]))
+    so_far = laws[:, : len(smaller)] @ _powers(roots, smaller, waves)
+    for tile in tiles(len(j), _TILE // (max(len(laws), 1) * waves)):
+        level = laws[:, j[tile] - start, None] * _powers(roots, j[tile], waves)
+        below = np.empty_like(level)
+        for i in range(level.shape[1]):
+            below[:, i] = so_far
+            so_far = so_far + level[:, i]
+        yield tile, below, level
+
+
+def _roots(length: int) -> Waves:
+    """The roots of unity, an odd number of at least ``length``."""
+    length += 1 - length % 2
+    return np.asarray(np.exp(2j * np.pi / length * np.arange(length)))
+
+
+def _powers(roots: Waves, exponents: Counts, waves: int) -> Waves:
+    """z^exponent for the first ``waves`` roots of unity z: ``[J, waves]``."""
+    return roots[exponents[:, None] * np.arange(waves) % len(roots)]
+
+
+def _range(n: Counts, p: float) -> tuple[Counts, Counts]:
+    """Where Bin(n, p) lies but for a probability below 1e-15, elementwise."""
+    mean = n * p
+    reach = 8.6 * np.sqrt(mean * (1 - p))
+    return np.maximum(0, mean - reach - 20).astype(np.int64), np.minimum(n, mean + reach + 20).astype(np.int64)
+
+
+def _binomials(n: Counts, p: float, low: int, high: int) -> Array:
+    """P(Bin(n, p) = x) for every n and x = low, ..., high, which holds all but a negligible part: ``[R, X]``."""
+    x = np.arange(low, high)
+    with np.errstate(divide="ignore"):
+        ratio = np.log(np.maximum(n[:, None] - x, 0) / (x + 1) * (p / (1 - p)))
+    pmf = np.zeros((len(n), len(x) + 1))
+    np.cumsum(ratio, axis=1, out=pmf[:, 1:])
+    pmf = np.exp(pmf - pmf.max(axis=1, keepdims=True))
+    return np.asarray(pmf / pmf.sum(axis=1, keepdims=True))
+
+
+@lru_cache(maxsize=128)
+def _mode_probability(total: int, k: int) -> float:
+    """P(Bin(N, k/N) = k)."""
+    (low,), (high,) = _range(np.array([total]), k / total)
+    return float(_binomials(np.array([total]), k / total, int(low), int(high))[0, k - low])
 
 
 @lru_cache(maxsize=128)
@@ -302,21 +298,3 @@ def _from_ratios(log_ratios: Array) -> Array:
     left, right = -np.cumsum(log_ratios[:mode][::-1])[::-1], np.cumsum(log_ratios[mode:])
     weights = np.exp(np.concatenate((left, [0.0], right)))
     return np.asarray(weights / weights.sum())
-
-
-@lru_cache(maxsize=4096)
-def _binomial(n: int, p: float) -> _Law:
-    """Bin(n, p) by the ratios of neighbours."""
-    low, high = _range(n, p)
-    x = np.arange(low, high)
-    ratio = np.log((n - x) / (x + 1) * (p / (1 - p)))
-    return _Law(low, _from_ratios(ratio))
-
-
-@lru_cache(maxsize=64)
-def _uniform_nodes(degree: int) -> tuple[tuple[float, float], ...]:
-    """Nodes and weights that integrate polynomials of ``degree`` over [0, 1] exactly."""
-    from scipy.special import roots_legendre
-
-    nodes, weights = roots_legendre(degree // 2 + 1)
-    return tuple(((float(u) + 1) / 2, float(w) / 2) for u, w in zip(nodes, weights))
