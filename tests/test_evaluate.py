@@ -10,8 +10,8 @@ import torch
 from scipy import stats
 
 from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
-from ttc_fast.estimators import summarize
 from ttc_fast.evaluate import Key, budgets, evaluate, groups
+from ttc_fast.intervals import summarize
 from ttc_fast.rules import Rule
 
 

@@ -1,64 +1,27 @@
-"""A run's output: progress, tables, JSON."""
+"""A run's output: tables and JSON."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 import platform
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy
-import rich.box
-import rich.progress
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from . import __version__, rng
-from .estimators import Summary, summarize
+from . import __version__, output, rng
 from .evaluate import Key
 from .experiment import KindResult, RunResult
+from .intervals import Summary, summarize
 from .techniques import TECHNIQUES
-
-PLAIN_WIDTH = 118
-"""Columns of the tables where the output is no terminal."""
-
-
-@contextlib.contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """Reports progress on standard error: a bar on a terminal, a line per quarter elsewhere."""
-    if quiet:
-        yield lambda kind, share: None
-    elif sys.stderr.isatty():
-        with rich.progress.Progress(console=Console(stderr=True), transient=True) as bars:
-            tasks: dict[str, rich.progress.TaskID] = {}
-
-            def advance(kind: str, share: float) -> None:
-                if kind not in tasks:
-                    tasks[kind] = bars.add_task(kind, total=1.0)
-                bars.update(tasks[kind], completed=share)
-
-            yield advance
-    else:
-        quarters: dict[str, int] = {}
-
-        def line(kind: str, share: float) -> None:
-            if int(4 * share) > quarters.get(kind, 0):
-                quarters[kind] = int(4 * share)
-                print(f"{kind}: {25 * quarters[kind]} % decoded", file=sys.stderr)
-
-        yield line
 
 
 def show(result: RunResult) -> None:
     """Print what ran, the tables and the throughput."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = output.console()
     config = result.config
     console.print(
         f"ttc-fast {__version__}: linear attention, d = {config.dim}, n = {config.examples}, "
@@ -81,10 +44,10 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
         f"more samples, at {last} steps; " + ", ".join(f"{f}: {cells[Key(f, last, 1, metric)]}" for f in fixed)
     )
     by_samples = {k: v for k, v in cells.items() if k.steps == last and k.technique not in fixed}
-    console.print(_table("samples", {(k.samples, k.technique): v for k, v in by_samples.items()}))
+    console.print(output.table("samples", {(k.samples, k.technique): v for k, v in by_samples.items()}))
     console.print(f"more thoughts, with {config.samples} samples")
     by_steps = {k: v for k, v in cells.items() if k.samples == config.samples}
-    console.print(_table("steps", {(k.steps, k.technique): v for k, v in by_steps.items()}))
+    console.print(output.table("steps", {(k.steps, k.technique): v for k, v in by_steps.items()}))
 
     if not _knows_truth(kind) and config.samples > 1:
         spread = _cell(summarize(evaluation.scores[Key("single", last, 1, "disagreement")]))
@@ -96,17 +59,6 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
             "trust the median, or take a smaller --step-size"
         )
     console.print(f"decoded {kind.throughput / 1e6:,.1f} million coefficient-steps per second")
-
-
-def _table(rows: str, cells: dict[tuple[int, str], str]) -> Table:
-    """Cells by (row, technique)."""
-    names = list(dict.fromkeys(technique for _, technique in cells))
-    table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for name in (rows, *names):
-        table.add_column(name, overflow="fold")
-    for row in sorted({row for row, _ in cells}):
-        table.add_row(str(row), *(cells[row, name] for name in names))
-    return table
 
 
 def _cell(summary: Summary) -> str:
@@ -126,7 +78,7 @@ def to_json(result: RunResult) -> str:
         del config[name]
     config["prompts_file"] = None if result.config.prompts_file is None else str(result.config.prompts_file)
     records = [
-        {"coefficients": kind.coefficients, **key._asdict(), **_finite(summarize(score)._asdict())}
+        {"coefficients": kind.coefficients, **key._asdict(), **output.finite(summarize(score)._asdict())}
         for kind in result.kinds
         for key, score in kind.evaluation.scores.items()
     ]
@@ -146,42 +98,3 @@ def to_json(result: RunResult) -> str:
         "records": records,
     }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
-
-
-def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-
-
-def check_writable(path: Path) -> None:
-    """Raise OSError now, before hours of work, if ``path`` cannot become a file."""
-    if path.is_dir():
-        raise IsADirectoryError(f"json: expected a file, got the folder {path}")
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"json: expected a file in a folder that exists, got {path}")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise PermissionError(f"json: no permission to write {path}")
-
-
-def write(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` whole or not at all.
-
-    Raises:
-        OSError: it cannot be written; the message names the path.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a device or a pipe: nothing that could be replaced
-            path.write_text(text, encoding="utf-8")
-            return
-        target = path.resolve()
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with open(draft, "x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, f"json: cannot write {path}: {error.strerror}") from error

@@ -56,17 +56,17 @@ def main(config: RunConfig) -> None:
         ValueError, TypeError, OSError: with a message for the user.
     """
     # torch takes seconds to import: it waits until the command line is understood.
-    from . import report
+    from . import output, report
     from .experiment import run
 
     if config.json is not None:
-        report.check_writable(config.json)
-    with report.progress(quiet=config.quiet) as progress:
+        output.check_writable(config.json)
+    with output.progress(quiet=config.quiet, verb="decoded") as progress:
         result = run(config, progress)
     if not config.quiet:
         report.show(result)
     if config.json is not None:
-        report.write(config.json, report.to_json(result))
+        output.write(config.json, report.to_json(result))
 
 
 if __name__ == "__main__":

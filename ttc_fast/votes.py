@@ -132,7 +132,7 @@ def win_probability(
     if k == total:
         leaders = np.flatnonzero(counts == counts.max()) if len(counts) else np.zeros(0, dtype=np.int64)
         if ties == "first" and len(leaders):
-            leaders = leaders[[np.argmin([positions[a][0] for a in leaders])]]
+            leaders = leaders[[np.argmin([positions[int(a)][0] for a in leaders])]]
         if ties != "fail" or len(leaders) == 1:
             wins[leaders] = 1 / max(len(leaders), 1)
         return np.asarray(wins * wanted)
@@ -180,7 +180,7 @@ def _wins(a: int, counts: Counts, silent: int, k: int, ties: Ties, positions: Se
     base = _powers(roots, j - k, waves) * (1 - p + p * roots[:waves]) ** free
     base[:, 1:] *= 2
     if ties == "first":
-        rule = _first_sample(positions[a], [positions[b] for b in rivals], j)
+        rule = _first_sample(positions[a], [positions[int(b)] for b in rivals], j)
     else:
         rule = _fair_draw(min(int(repeats.sum()), k // int(j[0]) - 1) if ties == "random" else 0, len(j))
     integral, crowded = np.zeros(len(j)), np.flatnonzero(repeats > 1)
@@ -247,7 +247,7 @@ def _roots(length: int) -> Waves:
 
 def _powers(roots: Waves, exponents: Counts, waves: int) -> Waves:
     """z^exponent for the first ``waves`` roots of unity z: ``[J, waves]``."""
-    return roots[exponents[:, None] * np.arange(waves) % len(roots)]
+    return np.asarray(roots[exponents[:, None] * np.arange(waves) % len(roots)])
 
 
 def _range(n: Counts, p: float) -> tuple[Counts, Counts]:
