@@ -10,8 +10,8 @@ Sources: pass@k, Chen et al., arXiv 2107.03374, section 2.1; the others are the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -133,35 +133,6 @@ def mean_of_k(of_one: ArrayLike, of_all: ArrayLike, samples: int, budgets: Seque
     result = whole[:, None] + share * (one - whole)[:, None]
     result[:, ks > samples] = np.nan
     return np.asarray(result)
-
-
-class Resampled(NamedTuple):
-    """An estimate by random subsets."""
-
-    mean: float
-    error: float
-    """Monte Carlo standard error: how far the mean over all subsets may be, given the bank."""
-
-
-def resampled(
-    answer: Callable[[NDArray[np.int64]], float], samples: int, k: int, *, subsets: int = 200, seed: int = 0
-) -> Resampled:
-    """The mean of ``answer`` over random subsets of k of N samples, for what has no closed form.
-
-    Args:
-        answer: from the indices of a subset ``[k]``, ascending, to its value.
-        samples: N.
-        k: size of a subset, from 1 to N.
-        subsets: how many, at least 2.
-        seed: of the choice of subsets.
-    """
-    if not 1 <= k <= samples or subsets < 2:
-        raise ValueError(f"k: expected 1 <= k <= samples and subsets >= 2, got {k}, {samples}, {subsets}")
-    if k == samples:
-        return Resampled(float(answer(np.arange(samples))), 0.0)
-    chance = np.random.default_rng(seed)
-    values = [answer(np.sort(chance.permutation(samples)[:k])) for _ in range(subsets)]
-    return Resampled(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(subsets)))
 
 
 def integers(name: str, values: ArrayLike) -> NDArray[np.int64]:

@@ -90,28 +90,110 @@ def majority_at_k(
     codes, values, ks = integers("answers", answers), bank("value", value), sizes(budgets)
     if codes.shape != values.shape:
         raise ValueError(f"value: expected shape {list(codes.shape)} as answers, got {list(values.shape)}")
+    codes, counts, worth, silent = _tally(codes, values, no_answer)
     result = np.full((len(codes), len(ks)), np.nan)
-    for prompt, (code, worth) in enumerate(zip(codes, values)):
-        result[prompt] = _majority_of_prompt(code, worth, ks, ties, no_answer)
-        progress((prompt + 1) / len(codes))
+    alike = _first_come(codes, counts) if ties == "first" else _same_counts(counts, silent)
+    done = 0
+    for prompts, order, positions in alike:
+        ours = counts[prompts[0], order[0]]
+        ours = ours[ours > 0]
+        values = np.take_along_axis(worth[prompts], order, 1)[:, : len(ours)]
+        for column in np.flatnonzero(ks <= codes.shape[1]):
+            wanted = (values != 0).any(axis=0)
+            wins = win_probability(ours, int(silent[prompts[0]]), int(ks[column]), ties, positions, wanted)
+            result[prompts, column] = values @ wins
+        done += len(prompts)
+        progress(done / len(codes))
     return result
 
 
-def _majority_of_prompt(code: NDArray[np.int64], value: Array, ks: NDArray[np.int64], ties: Ties, none: str) -> Array:
-    """One row of :func:`majority_at_k`."""
-    silent = code < 0
-    if none == "fail":  # one more answer, without worth
-        code, value = np.where(silent, -1, code), np.where(silent, 0.0, value)
-        silent = np.zeros(len(code), dtype=bool)
-    _, inverse, counts = np.unique(code[~silent], return_inverse=True, return_counts=True)
-    worth = np.bincount(inverse, weights=value[~silent], minlength=len(counts)) / counts
-    places = [np.flatnonzero(~silent)[inverse == a] for a in range(len(counts))] if ties == "first" else []
-    result = np.full(len(ks), np.nan)
+def weighted_vote_at_k(
+    answers: ArrayLike, weight: ArrayLike, value: ArrayLike, budgets: Sequence[int], *, subsets: int = 64, seed: int = 0
+) -> tuple[Array, Array]:
+    """Expected value of the answer with the largest sum of weights among k samples, and its error: two ``[P, K]``.
+
+    There is no closed form, so this is the mean over random subsets, the same for all prompts; the error is
+    the Monte Carlo standard error, how far the mean over all subsets may be. Answers of equal sum share.
+    Source: the weighted vote of Li et al., arXiv 2206.02336, section 3.2.
+
+    Args:
+        answers: as in :func:`majority_at_k`; a sample without answer does not vote.
+        weight: of every sample ``[P, N]``, not negative, such as a verifier's score.
+        value: what judges ``[P, N]``.
+        budgets: the k.
+        subsets: of every budget below N, at least 2.
+        seed: of their choice.
+    """
+    codes, values, weights = integers("answers", answers), bank("value", value), bank("weight", weight)
+    ks, samples = sizes(budgets), values.shape[1]
+    if not codes.shape == values.shape == weights.shape:
+        raise ValueError(f"weight: expected shape {list(codes.shape)} as answers, got {list(weights.shape)}")
+    if weights.size and weights.min() < 0:
+        raise ValueError(f"weight: expected numbers of at least 0, got {weights.min()}")
+    if subsets < 2:
+        raise ValueError(f"subsets: expected at least 2, got {subsets}")
+    codes, counts, worth, _ = _tally(codes, values, "ignore")
+    weights, codes = np.where(codes < 0, 0.0, weights), np.maximum(codes, 0)
+    kinds = counts.shape[1]
+    mean, error = np.full((2, len(codes), len(ks)), np.nan)
+    chance = np.random.default_rng(seed)
     for column, k in enumerate(ks.tolist()):
-        if k <= len(code):
-            wins = win_probability(counts, int(silent.sum()), k, ties, places, worth != 0)
-            result[column] = float(wins @ worth)
-    return result
+        if k > samples:
+            continue
+        drawn = np.stack([chance.permutation(samples)[:k] for _ in range(subsets if k < samples else 1)])
+        for tile in tiles(len(codes), 2**20 // (len(drawn) * max(k, kinds))):
+            rows = len(codes[tile])
+            place = codes[tile][:, drawn] + kinds * np.arange(rows * len(drawn)).reshape(rows, -1, 1)
+            sums = np.bincount(
+                place.ravel(), weights=weights[tile][:, drawn].ravel(), minlength=rows * len(drawn) * kinds
+            ).reshape(rows, len(drawn), kinds)
+            best = sums.max(axis=2, keepdims=True)
+            leaders = (sums == best) & (best > 0)
+            won = (leaders * worth[tile, None]).sum(axis=2) / np.maximum(leaders.sum(axis=2), 1)
+            mean[tile, column] = won.mean(axis=1)
+            error[tile, column] = won.std(axis=1, ddof=1) / np.sqrt(subsets) if k < samples else 0.0
+    return mean, error
+
+
+def _tally(codes: Counts, value: Array, no_answer: NoAnswer) -> tuple[Counts, Counts, Array, Counts]:
+    """Answers numbered within their prompt ``[P, N]``, -1 where silent; their counts and mean values ``[P, A]``;
+    the number of silent samples ``[P]``."""
+    silent = codes < 0
+    if no_answer == "fail":  # one more answer, without worth
+        codes, value, silent = np.where(silent, -1, codes), np.where(silent, 0.0, value), np.zeros_like(silent)
+    order = np.argsort(codes, axis=1, kind="stable")
+    ordered = np.take_along_axis(codes, order, 1)
+    new = np.zeros(codes.shape, dtype=np.int64)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    local = np.empty_like(codes)
+    np.put_along_axis(local, order, np.cumsum(new, axis=1), 1)
+    local[silent] = -1
+    kinds = int(local.max(initial=0)) + 1
+    place = (local + kinds * np.arange(len(local))[:, None])[~silent]
+    counts = np.bincount(place, minlength=len(local) * kinds).reshape(-1, kinds)
+    sums = np.bincount(place, weights=value[~silent], minlength=len(local) * kinds).reshape(-1, kinds)
+    return local, counts, sums / np.maximum(counts, 1), silent.sum(axis=1)
+
+
+Alike: TypeAlias = Iterator[tuple[Counts, Counts, Sequence[Counts]]]
+"""Prompts with the same law of the vote ``[G]``; the order of their answers ``[G, A]``; places of the samples."""
+
+
+def _same_counts(counts: Counts, silent: Counts) -> Alike:
+    """Prompts whose sorted counts are the same."""
+    order = np.argsort(-counts, axis=1, kind="stable")
+    key = np.column_stack((np.take_along_axis(counts, order, 1), silent))
+    _, group = np.unique(key, axis=0, return_inverse=True)
+    by_group = np.argsort(group.reshape(-1), kind="stable")
+    for prompts in np.split(by_group, np.flatnonzero(np.diff(group.reshape(-1)[by_group])) + 1):
+        yield prompts, order[prompts], []
+
+
+def _first_come(codes: Counts, counts: Counts) -> Alike:
+    """Every prompt by itself, since the places of its samples matter."""
+    for prompt in range(len(codes)):
+        order = np.flatnonzero(counts[prompt])
+        yield np.array([prompt]), order[None], [np.flatnonzero(codes[prompt] == a) for a in order]
 
 
 def win_probability(
