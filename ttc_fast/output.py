@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import rich.box
 import rich.progress
@@ -61,9 +62,9 @@ def table(rows: str, cells: Mapping[tuple[int, str], str]) -> Table:
     return result
 
 
-def finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+def finite(fields: Mapping[str, Any]) -> dict[str, Any]:
     """For JSON, which has no infinity and no NaN: they become None."""
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}
 
 
 def check_writable(path: Path) -> None:
