@@ -295,7 +295,7 @@ def _show_rest(console: Any, result: Analysis) -> None:
     if len(result.log.samples) == 1:
         console.print("one prompt: there is no interval over prompts")
     elif result.differences:
-        console.print(f"\non the same prompts, at k = {result.differences[0].k}:")
+        console.print(f"\non the same prompts, at k = {result.differences[0].k} (*: this interval leaves out 0):")
         for one, other, _, (mean, low, high) in result.differences:
             sure = "" if low <= 0 <= high else "  *"
             console.print(f"  {one:<10} - {other:<10} {mean:+.4f} \\[{low:+.4f}, {high:+.4f}]{sure}")

@@ -130,7 +130,8 @@ def mean_of_k(of_one: ArrayLike, of_all: ArrayLike, samples: int, budgets: Seque
     ks = sizes(budgets)
     one, whole = np.asarray(of_one, dtype=np.float64), np.asarray(of_all, dtype=np.float64)
     share = (samples - ks) / (ks * max(samples - 1, 1))
-    result = whole[:, None] + share * (one - whole)[:, None]
+    with np.errstate(invalid="ignore", over="ignore"):  # chains that diverged
+        result = whole[:, None] + share * (one - whole)[:, None]
     result[:, ks > samples] = np.nan
     return np.asarray(result)
 

@@ -146,8 +146,8 @@ class PowerLaw(NamedTuple):
 
 
 def fit_coverage(values: ArrayLike, budgets: Sequence[int], confidence: float = 0.95) -> PowerLaw | None:
-    """The power law of repeated sampling, ln(-ln pass@k) linear in ln k (Brown et al., arXiv 2407.21787,
-    section 3), by least squares over the budgets; the interval is over prompts, by linearisation.
+    """The power law of repeated sampling, ln(-ln pass@k) linear in ln k (Brown et al., arXiv 2407.21787),
+    by least squares over the budgets; the interval is over prompts, by linearisation.
 
     Args:
         values: pass@k of every prompt ``[B, K]``.

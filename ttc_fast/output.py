@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rich.box
 import rich.progress
@@ -17,6 +17,9 @@ from rich.table import Table
 
 PLAIN_WIDTH = 118
 """Columns of the tables where the output is no terminal."""
+
+
+Row = TypeVar("Row", int, str)
 
 
 def console() -> Console:
@@ -51,13 +54,13 @@ def progress(*, quiet: bool, verb: str) -> Iterator[Callable[[str, float], None]
         yield line
 
 
-def table(rows: str, cells: Mapping[tuple[int, str], str]) -> Table:
+def table(rows: str, cells: Mapping[tuple[Row, str], str]) -> Table:
     """Cells by (row, column); a missing one stays empty."""
-    names = list(dict.fromkeys(name for _, name in cells))
+    names: list[str] = list(dict.fromkeys(name for _, name in cells))
     result = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for name in (rows, *names):
         result.add_column(name, overflow="fold")
-    for row in sorted({row for row, _ in cells}):
+    for row in dict.fromkeys(row for row, _ in cells):
         result.add_row(str(row), *(cells.get((row, name), "") for name in names))
     return result
 

@@ -40,9 +40,8 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
     console.print(f"\n[bold]{kind.coefficients} coefficients[/bold], {escape(str(kind.rule))}")
     console.print(f"{metric}: mean over {config.prompts} prompts ± half of its 95 % interval (median)\n")
 
-    console.print(
-        f"more samples, at {last} steps; " + ", ".join(f"{f}: {cells[Key(f, last, 1, metric)]}" for f in fixed)
-    )
+    shown = [f"{name}: {cells[key]}" for name in fixed if (key := Key(name, last, 1, metric)) in cells]
+    console.print("; ".join([f"more samples, at {last} steps", *shown]))
     by_samples = {k: v for k, v in cells.items() if k.steps == last and k.technique not in fixed}
     console.print(output.table("samples", {(k.samples, k.technique): v for k, v in by_samples.items()}))
     console.print(f"more thoughts, with {config.samples} samples")
@@ -69,6 +68,15 @@ def _cell(summary: Summary) -> str:
 
 def _knows_truth(kind: KindResult) -> bool:
     return any(key.metric == "squared_error" for key in kind.evaluation.scores)
+
+
+def show_techniques() -> None:
+    """Print every technique with its line and its source."""
+    cells: dict[tuple[str, str], str] = {}
+    for name, technique in TECHNIQUES.items():
+        for_ = "binary" if technique.binary_only else "both"
+        cells |= {(name, "about"): technique.about, (name, "coefficients"): for_, (name, "source"): technique.source}
+    output.console().print(output.table("technique", cells))
 
 
 def to_json(result: RunResult) -> str:

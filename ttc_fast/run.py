@@ -35,6 +35,8 @@ class RunConfig:
     """Temperature of the sigmoid link (default 0.25; 0 is greedy)."""
     step_size: float | None = None
     """Step of gradient descent in the attention's weights (default n / (n + d + 1))."""
+    technique: tuple[str, ...] = ("greedy", "single", "mean", "majority_vote", "best_of_n", "oracle_best_of_n")
+    """Inference techniques by name: ``ttc-fast techniques`` lists them."""
     seed: int = 0
     """Seed of all random numbers, an integer below 2^64."""
     backend: Literal["auto", "reference", "native", "triton"] = "auto"

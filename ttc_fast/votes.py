@@ -114,7 +114,7 @@ def weighted_vote_at_k(
 
     There is no closed form, so this is the mean over random subsets, the same for all prompts; the error is
     the Monte Carlo standard error, how far the mean over all subsets may be. Answers of equal sum share.
-    Source: the weighted vote of Li et al., arXiv 2206.02336, section 3.2.
+    Source: the weighted vote of Li et al., arXiv 2206.02336.
 
     Args:
         answers: as in :func:`majority_at_k`; a sample without answer does not vote.
