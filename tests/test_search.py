@@ -57,7 +57,7 @@ def kalman(prompts: Prompts, decoder: StochasticDecoder, every: int) -> tuple[fl
 @pytest.mark.parametrize("resampling", SCHEMES)
 @pytest.mark.parametrize(("every", "threshold"), [(1, 1.0), (2, 0.5), (3, 0.0)])
 def test_evidence_is_the_kalman_filters(resampling: Resampling, every: int, threshold: float) -> None:
-    """The evidence is unbiased: its mean over 60 runs of one prompt passes a t test at ALPHA, and so does the weighted mean."""
+    """The evidence is unbiased, and so is the mean times the evidence: t tests at ALPHA over 60 runs of one prompt."""
     prompts, decoder = setting()
     log_z, mean = kalman(prompts, decoder, every)
     many = Prompts(prompts.x.expand(RUNS, -1, -1), prompts.y.expand(RUNS, -1), None)  # the same, with noise of its own
@@ -161,7 +161,7 @@ def test_adaptive_vote_errs_no_more_than_stated() -> None:
     assert result.samples.double().mean() < 400
     easy = adaptive_vote(torch.ones(1, 50, 2), 0.1)
     assert easy.answer.tolist() == [[1.0, 1.0]]
-    assert easy.samples.item() == 8  # 2^(n+1) (1 - 2^-(n+1)) / (n+1) first exceeds 2 / 0.1 at n = 7
+    assert easy.samples.item() == 7  # (2^(n+1) - 1) / (n+1), 18.1 at n = 6, exceeds 2 / 0.1 for the first time
 
 
 def test_wrong_arguments() -> None:
