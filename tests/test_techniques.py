@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
+from oracles import ALPHA
 from ttc_fast import Prompts, metrics, techniques
 from ttc_fast.techniques import TECHNIQUES, Candidates
 
@@ -34,6 +36,55 @@ def test_answers() -> None:
     assert techniques.majority_vote(group).tolist() == [[[1.0, 1.0, 0.0]]]  # the tie by its coin
     assert techniques.best_of_n(group).tolist() == [[[1.0, 1.0, 0.0]]]
     assert techniques.oracle_best_of_n(group).tolist() == [[[0.0, 1.0, 0.0]]]
+
+
+def test_answers_of_the_middle() -> None:
+    assert techniques.median(candidates(W)).tolist() == [[[0.5, 1.0, 0.0]]]
+    assert techniques.median(candidates(W[:3])).tolist() == [[[1.0, 1.0, 0.0]]]
+    assert techniques.median(candidates(W[:2])).tolist() == [[[0.5, 1.0, 0.5]]]
+    # The Fermat point of an equilateral triangle is its centre; one vertex with an obtuse angle keeps its place.
+    triangle = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]], dtype=torch.float64)
+    got = techniques.geometric_median(candidates(triangle))[0, 0]
+    torch.testing.assert_close(got, torch.tensor([0.5, 3**0.5 / 6], dtype=torch.float64))
+    flat = torch.tensor([[0.0, 0.0], [1.0, 0.1], [2.0, 0.0]], dtype=torch.float64)
+    got = techniques.geometric_median(candidates(flat), iterations=2000)[0, 0]
+    torch.testing.assert_close(got, flat[1], atol=1e-3, rtol=0)
+
+
+def test_whole_answers() -> None:
+    """The most frequent one, or the one with the most weight; the mean of weights, and the first that passes."""
+    score = torch.tensor([[[0.0, -2.0, -2.0, -0.4]]])
+    group = candidates(W, score=score, coins=torch.zeros(1, 1, 3))
+    assert techniques.plurality(group).tolist() == [[[1.0, 1.0, 0.0]]]
+    assert techniques.WeightedBestOfN(beta=0.0)(group).tolist() == [[[1.0, 1.0, 0.0]]]
+    assert techniques.WeightedBestOfN(beta=1.0)(group).tolist() == [[[0.0, 1.0, 1.0]]]  # 1 against 2 e^-2
+    weights = torch.softmax(score[0, 0], 0)
+    torch.testing.assert_close(techniques.SoftmaxMean(beta=1.0)(group)[0, 0], weights @ W)
+    assert techniques.WeightedVote(beta=1.0)(group).tolist() == [[[0.0, 1.0, 1.0 if weights[0] > 0.5 else 0.0]]]
+    assert techniques.MajorityOfBest(share=0.5)(group)[0, 0, 1] == 1.0
+    assert techniques.MajorityOfBest(share=0.0)(group).tolist() == [[[0.0, 1.0, 1.0]]]
+    assert techniques.Rejection(-0.5)(group._replace(score=score.flip(2))).tolist() == [[[0.0, 1.0, 1.0]]]
+    assert techniques.Rejection(-3.0)(group._replace(score=score.flip(2))).tolist() == [[[0.0, 1.0, 1.0]]]
+    assert techniques.Rejection(1.0)(group).tolist() == [[[0.0, 1.0, 1.0]]]  # none passes: the best
+
+
+@pytest.mark.parametrize("dim", [2, 80])
+def test_ties_between_whole_answers_are_fair(dim: int) -> None:
+    """Three answers of one vote each, 30,000 groups: Pearson's chi^2 at oracles.ALPHA."""
+    w = torch.zeros(3, dim)
+    w[1, 0] = w[2, 1] = 1.0
+    chance = torch.Generator().manual_seed(0)
+    groups = Candidates(
+        w.expand(1, 30_000, -1, -1),
+        torch.zeros(1, 30_000, 3),
+        None,
+        w[:1],
+        lambda tied: torch.randint(2**32, (int(tied.sum()),), generator=chance),
+    )
+    answers = techniques.plurality(groups)[0]
+    counts = [int((answers == one).all(1).sum()) for one in w]
+    assert sum(counts) == 30_000
+    assert stats.chisquare(counts).pvalue > ALPHA
 
 
 def test_order_of_candidates_does_not_matter() -> None:
