@@ -106,6 +106,7 @@ def evaluate(
     unstable, seconds = [], 0.0
     for b in ordered.tiles(count, bank // per_prompt):
         part = prompts(b.start, b.stop)
+        _check_applicable(techniques, binary, part.w_star is not None)
         thoughts = part.x.new_empty(len(steps), len(part), samples, dim)
         for n in ordered.tiles(samples, chunk // (len(part) * dim)):
             began = time.perf_counter()
@@ -131,6 +132,13 @@ def _diverges(state: Tensor) -> Tensor:
     eye = torch.eye(state.shape[1], dtype=state.dtype, device=state.device)
     radius: Tensor = torch.linalg.eigvals(state[:, :, :-1] + eye).abs().amax(1)
     return radius > 1 + 1e-4
+
+
+def _check_applicable(techniques: Mapping[str, Technique], binary: bool, known: bool) -> None:
+    """At least one technique must apply; better an error now than empty tables later."""
+    if not any((binary or not t.binary_only) and (known or not t.needs_truth) for t in techniques.values()):
+        kind = f"{'binary' if binary else 'continuous'} coefficients{'' if known else ' without w_star'}"
+        raise ValueError(f"technique: expected one for {kind}, got {', '.join(techniques) or 'none'}")
 
 
 def _check_memory(needed: int) -> None:

@@ -16,6 +16,7 @@ from . import __version__, output, rng
 from .evaluate import Key
 from .experiment import KindResult, RunResult
 from .intervals import Summary, summarize
+from .search import SEARCHES
 from .techniques import TECHNIQUES
 
 
@@ -43,14 +44,16 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
     shown = [f"{name}: {cells[key]}" for name in fixed if (key := Key(name, last, 1, metric)) in cells]
     console.print("; ".join([f"more samples, at {last} steps", *shown]))
     by_samples = {k: v for k, v in cells.items() if k.steps == last and k.technique not in fixed}
-    console.print(output.table("samples", {(k.samples, k.technique): v for k, v in by_samples.items()}))
+    if by_samples:
+        console.print(output.table("samples", {(k.samples, k.technique): v for k, v in by_samples.items()}))
     console.print(f"more thoughts, with {config.samples} samples")
     by_steps = {k: v for k, v in cells.items() if k.samples == config.samples}
     console.print(output.table("steps", {(k.steps, k.technique): v for k, v in by_steps.items()}))
 
-    if not _knows_truth(kind) and config.samples > 1:
-        spread = _cell(summarize(evaluation.scores[Key("single", last, 1, "disagreement")]))
-        console.print(f"disagreement of two samples (mean squared difference per coefficient): {spread}")
+    if (spread := evaluation.scores.get(Key("single", last, 1, "disagreement"))) is not None:
+        console.print(
+            f"disagreement of two samples (mean squared difference per coefficient): {_cell(summarize(spread))}"
+        )
     unstable = int(evaluation.unstable.sum())
     if unstable and kind.coefficients == "continuous":  # bits cannot diverge
         console.print(
@@ -71,12 +74,17 @@ def _knows_truth(kind: KindResult) -> bool:
 
 
 def show_techniques() -> None:
-    """Print every technique with its line and its source."""
+    """Print every technique with its line and its source, then those that act during the chain."""
     cells: dict[tuple[str, str], str] = {}
     for name, technique in TECHNIQUES.items():
         for_ = "binary" if technique.binary_only else "both"
         cells |= {(name, "about"): technique.about, (name, "coefficients"): for_, (name, "source"): technique.source}
-    output.console().print(output.table("technique", cells))
+    console = output.console()
+    console.print(output.table("technique", cells))
+    console.print("during the chain, from Python (see ttc_fast/search.py):")
+    lines = {(name, "about"): about for name, (about, _) in SEARCHES.items()}
+    lines |= {(name, "source"): source for name, (_, source) in SEARCHES.items()}
+    console.print(output.table("technique", lines))
 
 
 def to_json(result: RunResult) -> str:

@@ -21,6 +21,16 @@ from .ops import decode
 from .tasks import Prompts
 from .verifiers import InContextLoss, Verifier
 
+SEARCHES = {
+    "particle_filter": ("resampled by a process reward", "Puri et al., arXiv 2502.01618"),
+    "rejection_search": ("below a threshold, replaced", "von Neumann, 1951"),
+    "beam_search": ("the best thoughts go on", "Snell et al., arXiv 2408.03314"),
+    "self_refinement": ("the best answer is continued", "Madaan et al., arXiv 2303.17651"),
+    "stop_early": ("stop when thoughts agree; budget forcing", "Muennighoff et al., arXiv 2501.19393"),
+    "adaptive_vote": ("sample until the vote is decided", "Aggarwal et al., arXiv 2305.11860"),
+}
+"""The techniques of this file, with a line and a source each."""
+
 Resampling: TypeAlias = Literal["multinomial", "systematic", "residual"]
 
 
