@@ -128,6 +128,8 @@ def read(
             progress((before + position) / max(sum(sizes), 1))
 
         with open(path, "rb") as file:
+            if not file.seekable():
+                raise ValueError(f"{os.fspath(path)}: expected a file, got a stream; write it to a file first")
             table.add_file(file, os.fspath(path), advance)
         advance(sizes[i])
     return table.finish()

@@ -28,6 +28,8 @@ Counts: TypeAlias = NDArray[np.int64]
 Waves: TypeAlias = NDArray[np.complex128]
 Ties: TypeAlias = Literal["random", "fail", "first"]
 NoAnswer: TypeAlias = Literal["fail", "ignore"]
+TieRule: TypeAlias = Sequence[tuple[Array, Array]]
+"""Cases of a tie: the weight of the case ``[J]``, and u_b ``[R, J]`` or, alike for all rivals, ``[1, J]``."""
 
 LEAST = 1e-17
 """Events below this probability are left out."""
@@ -238,47 +240,47 @@ def _wins(a: int, counts: Counts, silent: int, k: int, ties: Ties, positions: Se
         return 0.0
     rivals = np.flatnonzero((high >= least) & (np.arange(len(counts)) != a))
     free = total - int(counts[a]) - int(counts[rivals].sum())  # samples that cannot matter: any number of them
+    repeats = np.ones(len(rivals), dtype=np.int64)
     if ties != "first":  # rivals of equal count are alike
         _, first, repeats = np.unique(counts[rivals], return_index=True, return_counts=True)
         rivals = rivals[first]
-    else:
-        repeats = np.ones(len(rivals), dtype=np.int64)
     shown = np.concatenate(([a], rivals))
     start = int(low[shown].min())
     laws = _binomials(counts[shown], p, start, int(high[shown].max()))
     j = np.arange(least, min(int(high[a]), k) + 1)
     at_k = _mode_probability(total, k)
-    chance = laws[0, j - start]
-    bound = chance * (laws[1:].cumsum(axis=1)[:, j - start] ** repeats[:, None]).prod(axis=0)
-    possible = np.flatnonzero(bound > LEAST * at_k)
+    below = laws[1:].cumsum(axis=1)[:, j - start] ** repeats[:, None]
+    possible = np.flatnonzero(laws[0, j - start] * below.prod(axis=0) > LEAST * at_k)
     if len(possible) == 0:
         return 0.0
-    j, chance = j[possible[0] : possible[-1] + 1], chance[possible[0] : possible[-1] + 1]
-    others = free + int(counts[rivals] @ repeats)
-    spare = _range(np.array(others), p)
-    roots = _roots(min(max(int(spare[1]) - k + int(j[-1]), k - int(j[0]) - int(spare[0])), others) + 1)
-    waves = len(roots) // 2 + 1  # the other half is conjugate
-    # What the free samples add, times the wave that reads off the coefficient of z^(k-j).
-    base = _powers(roots, j - k, waves) * (1 - p + p * roots[:waves]) ** free
-    base[:, 1:] *= 2
+    j = j[possible[0] : possible[-1] + 1]
     if ties == "first":
         rule = _first_sample(positions[a], [positions[int(b)] for b in rivals], j)
     else:
         rule = _fair_draw(min(int(repeats.sum()), k // int(j[0]) - 1) if ties == "random" else 0, len(j))
-    integral, crowded = np.zeros(len(j)), np.flatnonzero(repeats > 1)
-    for tile, below, level in _truncated(laws[1:], start, j, roots, waves):
+    others = free + int(counts[rivals] @ repeats)
+    spare_low, spare_high = _range(np.array(others), p)
+    roots = _roots(min(max(int(spare_high) - k + int(j[-1]), k - int(j[0]) - int(spare_low)), others) + 1)
+    # What the free samples add, times the wave that reads off the coefficient of z^(k-j).
+    base = _powers(roots, j - k) * (1 - p + p * _half(roots)) ** free
+    return float(laws[0, j - start] @ _coefficients(laws[1:], repeats, start, j, roots, base, rule) / at_k)
+
+
+def _coefficients(
+    laws: Array, repeats: Counts, start: int, j: Counts, roots: Waves, base: Waves, rule: TieRule
+) -> Array:
+    """The coefficient of z^(k-j) in the product over the rivals, averaged over the rule for ties: ``[J]``."""
+    base[:, 1:] *= 2  # for the conjugate half of the roots
+    result, crowded = np.zeros(len(j)), np.flatnonzero(repeats > 1)
+    for tile, below, level in _truncated(laws, start, j, roots):
         factors = np.empty_like(level)
         for share, beaten in rule:
             np.multiply(beaten[:, tile, None], level, out=factors)
             factors += below
             for r in crowded:
                 factors[r] **= int(repeats[r])
-            integral[tile] += share[tile] * (base[tile] * factors.prod(axis=0)).real.sum(axis=1)
-    return float(chance @ integral / (at_k * len(roots)))
-
-
-TieRule: TypeAlias = Sequence[tuple[Array, Array]]
-"""Cases of a tie: the weight of the case ``[J]``, and u_b ``[R, J]`` or, alike for all rivals, ``[1, J]``."""
+            result[tile] += share[tile] * (base[tile] * factors.prod(axis=0)).real.sum(axis=1)
+    return result / len(roots)
 
 
 def _fair_draw(most_tied: int, votes: int) -> TieRule:
@@ -307,13 +309,13 @@ def _first_sample(ours: Counts, theirs: Sequence[Counts], j: Counts) -> TieRule:
     return list(zip(weights.T, later))
 
 
-def _truncated(laws: Array, start: int, j: Counts, roots: Waves, waves: int) -> Iterator[tuple[slice, Waves, Waves]]:
-    """sum_{l<j} P(l) z^l and P(j) z^j for consecutive j and the first roots z, two arrays ``[R, J, waves]``,
-    in tiles of J."""
+def _truncated(laws: Array, start: int, j: Counts, roots: Waves) -> Iterator[tuple[slice, Waves, Waves]]:
+    """sum_{l<j} P(l) z^l and P(j) z^j for consecutive j and half of the roots z, two arrays ``[R, J, M]``, in
+    tiles of J."""
     smaller = np.arange(start, int(j[0]))
-    so_far = laws[:, : len(smaller)] @ _powers(roots, smaller, waves)
-    for tile in tiles(len(j), _TILE // (max(len(laws), 1) * waves)):
-        level = laws[:, j[tile] - start, None] * _powers(roots, j[tile], waves)
+    so_far = laws[:, : len(smaller)] @ _powers(roots, smaller)
+    for tile in tiles(len(j), _TILE // max(so_far.size, 1)):
+        level = laws[:, j[tile] - start, None] * _powers(roots, j[tile])
         below = np.empty_like(level)
         for i in range(level.shape[1]):
             below[:, i] = so_far
@@ -327,9 +329,14 @@ def _roots(length: int) -> Waves:
     return np.asarray(np.exp(2j * np.pi / length * np.arange(length)))
 
 
-def _powers(roots: Waves, exponents: Counts, waves: int) -> Waves:
-    """z^exponent for the first ``waves`` roots of unity z: ``[J, waves]``."""
-    return np.asarray(roots[exponents[:, None] * np.arange(waves) % len(roots)])
+def _half(roots: Waves) -> Waves:
+    """1 and the roots of the upper half plane; the others are conjugate."""
+    return roots[: len(roots) // 2 + 1]
+
+
+def _powers(roots: Waves, exponents: Counts) -> Waves:
+    """z^exponent for half of the roots z: ``[J, M]``."""
+    return np.asarray(roots[exponents[:, None] * np.arange(len(_half(roots))) % len(roots)])
 
 
 def _range(n: Counts, p: float) -> tuple[Counts, Counts]:
