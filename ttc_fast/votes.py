@@ -213,6 +213,8 @@ def win_probability(
     """
     total = int(counts.sum()) + silent
     wins = np.zeros(len(counts))
+    if k == 1:
+        return np.asarray(counts / total * wanted)
     if k == total:
         leaders = np.flatnonzero(counts == counts.max()) if len(counts) else np.zeros(0, dtype=np.int64)
         if ties == "first" and len(leaders):
