@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 import torch
 from scipy import stats
 
+from oracles import ALPHA
 from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
-from ttc_fast.estimators import summarize
-from ttc_fast.evaluate import Key, budgets, evaluate, groups
+from ttc_fast.evaluate import Key, budgets, evaluate
+from ttc_fast.intervals import summarize
 from ttc_fast.rules import Rule
+from ttc_fast.subsets import groups
+from ttc_fast.techniques import TECHNIQUES
+from ttc_fast.verifiers import Oracle
 
 
 @pytest.mark.parametrize(
@@ -38,10 +43,10 @@ def decoder(rule: Rule, dim: int = 3, examples: int = 8) -> StochasticDecoder:
 
 @pytest.mark.parametrize("rule", [GaussianNoise(0.3), BernoulliSampling()])
 def test_results_do_not_depend_on_the_chunk(rule: Rule) -> None:
-    """To the bit, for a number of samples that no budget but 1 divides."""
+    """To the bit, for every technique and a number of samples that no budget but 1 divides."""
     kind: Any = "continuous" if isinstance(rule, GaussianNoise) else "binary"
     prompts = LinearRegression(3, 8, kind, label_noise=0.2).sample(5)
-    arguments: dict[str, Any] = {"steps": [2, 5], "samples": 331, "seed": 4}
+    arguments: dict[str, Any] = {"steps": [2, 5], "samples": 331, "seed": 4, "techniques": TECHNIQUES}
     whole = evaluate(decoder(rule), prompts.part, 5, **arguments)
     assert whole.unstable.shape == (5,)
     for chunk, bank in ((1, 1), (100, 10_000), (3 * 331 * 2, 2 * 331 * 3 * 2)):
@@ -54,20 +59,74 @@ def test_results_do_not_depend_on_the_chunk(rule: Rule) -> None:
 
 
 def test_scores_by_hand() -> None:
-    """Best-of-4 and mean of 4 on the decoded thoughts, in NumPy."""
+    """Best-of-k and mean of k over all subsets of the decoded thoughts, in NumPy."""
     prompts = LinearRegression(3, 8).sample(2)
     rule = GaussianNoise(0.3)
     scores = evaluate(decoder(rule), prompts.part, 2, steps=[1, 3], samples=8, seed=4).scores
+    fours = list(itertools.combinations(range(8), 4))
     thoughts = decoder(rule)(prompts, steps=[3], samples=8, seed=4).thoughts[0].numpy()
     assert prompts.w_star is not None
     for b in range(2):
         x, y, w_star = prompts.x[b].numpy(), prompts.y[b].numpy(), prompts.w_star[b].numpy()
         loss = ((thoughts[b] @ x.T - y) ** 2).sum(1)
-        best = [thoughts[b, g : g + 4][loss[g : g + 4].argmin()] for g in (0, 4)]
-        mean = [thoughts[b, g : g + 4].mean(0) for g in (0, 4)]
+        best = [thoughts[b, min(four, key=loss.__getitem__)] for four in fours]
+        mean = [thoughts[b, list(four)].mean(0) for four in fours]
         for technique, answers in (("best_of_n", best), ("mean", mean)):
             expected = np.mean([((answer - w_star) ** 2).mean() for answer in answers])
             assert scores[Key(technique, 3, 4, "squared_error")][b].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_votes_by_hand() -> None:
+    """Majority of k, and the mean of k, over all subsets of the decoded bits, in NumPy."""
+    prompts = LinearRegression(3, 8, "binary", label_noise=0.4).sample(2)
+    scores = evaluate(decoder(BernoulliSampling()), prompts.part, 2, steps=[2], samples=7, seed=4).scores
+    bits = decoder(BernoulliSampling())(prompts, steps=[2], samples=7, seed=4).thoughts[0].numpy()
+    assert prompts.w_star is not None
+    for b, w_star in enumerate(prompts.w_star.numpy()):
+        for k in (1, 2, 4, 7):
+            means = np.stack([bits[b, list(subset)].mean(0) for subset in itertools.combinations(range(7), k)])
+            wrong = np.abs((np.sign(means - 0.5) + 1) / 2 - w_star).mean(0)
+            expected = {
+                ("majority_vote", "hamming"): wrong.mean(),
+                ("majority_vote", "squared_error"): wrong.mean(),
+                ("majority_vote", "prediction_risk"): wrong.sum(),  # the features' covariance is I
+                ("mean", "hamming"): wrong.mean(),
+                ("mean", "squared_error"): ((means - w_star) ** 2).mean(),
+            }
+            for (technique, metric), value in expected.items():
+                assert scores[Key(technique, 2, k, metric)][b].item() == pytest.approx(value, abs=1e-6), (k, technique)
+
+
+def test_what_has_no_closed_form_comes_from_random_subsets() -> None:
+    """The median: equal to all its subsets where there is one, or one for each sample; near them elsewhere."""
+    prompts = LinearRegression(3, 8).sample(200)
+    chosen = {"median": TECHNIQUES["median"], "mean": TECHNIQUES["mean"]}
+    rule = GaussianNoise(0.3)
+    arguments: dict[str, Any] = {"steps": [3], "samples": 6, "seed": 4, "techniques": chosen}
+    scores = evaluate(decoder(rule), prompts.part, 200, **arguments).scores
+    thoughts = decoder(rule)(prompts, steps=[3], samples=6, seed=4).thoughts[0].numpy()
+    assert prompts.w_star is not None
+    for k in (1, 2, 4, 6):
+        medians = [np.median(thoughts[:, list(s)], axis=1) for s in itertools.combinations(range(6), k)]
+        exact = np.mean([((m - prompts.w_star.numpy()) ** 2).mean(1) for m in medians], axis=0)
+        got = scores[Key("median", 3, k, "squared_error")].numpy()
+        if k in (1, 6):
+            np.testing.assert_allclose(got, exact, rtol=1e-5)
+        # unbiased: the mean difference over prompts is within its t interval at oracles.ALPHA
+        assert stats.ttest_1samp(got - exact, 0.0).pvalue > ALPHA or k in (1, 6)
+
+
+def test_verifier_is_what_best_of_n_trusts() -> None:
+    """With the oracle, best-of-N is the oracle's; every technique takes part."""
+    prompts = LinearRegression(3, 8, "binary", label_noise=0.4).sample(3)
+    rule = BernoulliSampling()
+    scores = evaluate(
+        decoder(rule), prompts.part, 3, steps=[2], samples=9, seed=4, techniques=TECHNIQUES, verifier=Oracle()
+    ).scores
+    assert {key.technique for key in scores} == set(TECHNIQUES)
+    for k in budgets(9):
+        one = scores[Key("best_of_n", 2, k, "squared_error")]
+        assert torch.equal(one, scores[Key("oracle_best_of_n", 2, k, "squared_error")])
 
 
 def test_what_is_reported() -> None:

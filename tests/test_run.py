@@ -16,9 +16,11 @@ import pytest
 import torch
 
 from test_tasks import bad_files, save_prompts
-from ttc_fast import LinearRegression
+from ttc_fast import LinearRegression, search
 from ttc_fast.cli import main
 from ttc_fast.ops import resolve_backend
+from ttc_fast.search import SEARCHES
+from ttc_fast.techniques import TECHNIQUES
 
 AUTO = resolve_backend("auto")
 SMALL = ["run", "--dim", "3", "--examples", "9", "--prompts", "5", "--samples", "12", "--steps", "1", "4"]
@@ -288,3 +290,27 @@ def test_memory_of_a_large_run() -> None:
     exit_code, peak = map(int, done.stdout.split())
     assert exit_code == 0
     assert peak * (1 if sys.platform == "darwin" else 1024) < 2e9
+
+
+def test_techniques_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["techniques"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in (*TECHNIQUES, *SEARCHES))
+    assert "arXiv 2203.11171" in out
+    assert all(hasattr(search, name) for name in SEARCHES)
+
+
+def test_techniques_are_chosen_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = run_json(tmp_path, "--technique", "plurality", "median")
+    assert {(r["coefficients"], r["technique"]) for r in document["records"]} == {
+        ("continuous", "median"),
+        ("binary", "median"),
+        ("binary", "plurality"),
+    }
+    assert document["config"]["technique"] == ["plurality", "median"]
+    assert main([*SMALL, "--technique", "plurality", "--coefficients", "continuous"]) == 1
+    assert "technique: expected one for continuous coefficients" in capsys.readouterr().err
+    assert main([*SMALL, "--technique", "median", "psychic"]) == 1
+    assert "technique: expected one of 'greedy', 'single'" in capsys.readouterr().err
+    assert main([*SMALL, "--technique", "median"]) == 0
+    assert "more samples, at 4 steps\n" in capsys.readouterr().out

@@ -22,10 +22,32 @@ _HOME = {
     "load_prompts": "tasks",
     "LinearAttention": "model",
     "StochasticDecoder": "model",
+    "TECHNIQUES": "techniques",
+    "Technique": "techniques",
+    "InContextLoss": "verifiers",
+    "HeldOutLoss": "verifiers",
+    "Oracle": "verifiers",
+    "NoisyVerifier": "verifiers",
+    "WrongVerifier": "verifiers",
+    "ProcessReward": "verifiers",
+    "particle_filter": "search",
+    "rejection_search": "search",
+    "beam_search": "search",
+    "self_refinement": "search",
+    "stop_early": "search",
+    "adaptive_vote": "search",
+    "pass_at_k": "estimators",
+    "best_of_k": "estimators",
+    "mean_of_k": "estimators",
+    "majority_at_k": "votes",
+    "weighted_vote_at_k": "votes",
 }
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from .estimators import best_of_k as best_of_k
+    from .estimators import mean_of_k as mean_of_k
+    from .estimators import pass_at_k as pass_at_k
     from .model import LinearAttention as LinearAttention
     from .model import StochasticDecoder as StochasticDecoder
     from .ops import Backend as Backend
@@ -36,9 +58,25 @@ if TYPE_CHECKING:
     from .rules import GaussianNoise as GaussianNoise
     from .rules import GeometricDecay as GeometricDecay
     from .rules import PowerLawDecay as PowerLawDecay
+    from .search import adaptive_vote as adaptive_vote
+    from .search import beam_search as beam_search
+    from .search import particle_filter as particle_filter
+    from .search import rejection_search as rejection_search
+    from .search import self_refinement as self_refinement
+    from .search import stop_early as stop_early
     from .tasks import LinearRegression as LinearRegression
     from .tasks import Prompts as Prompts
     from .tasks import load_prompts as load_prompts
+    from .techniques import TECHNIQUES as TECHNIQUES
+    from .techniques import Technique as Technique
+    from .verifiers import HeldOutLoss as HeldOutLoss
+    from .verifiers import InContextLoss as InContextLoss
+    from .verifiers import NoisyVerifier as NoisyVerifier
+    from .verifiers import Oracle as Oracle
+    from .verifiers import ProcessReward as ProcessReward
+    from .verifiers import WrongVerifier as WrongVerifier
+    from .votes import majority_at_k as majority_at_k
+    from .votes import weighted_vote_at_k as weighted_vote_at_k
 
 
 def __getattr__(name: str) -> Any:

@@ -6,10 +6,22 @@ import contextlib
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import tyro
 
-from . import __version__, run
+from . import __version__, analyze, run
+
+
+@dataclass(frozen=True)
+class TechniquesConfig:
+    """List the inference techniques that ``ttc-fast run --technique`` knows, with their sources."""
+
+
+Config: TypeAlias = run.RunConfig | analyze.AnalyzeConfig | TechniquesConfig
+
+_COMMANDS: dict[str, Any] = {"run": run.RunConfig, "analyze": analyze.AnalyzeConfig, "techniques": TechniquesConfig}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ttc-fast {__version__}")
         return 0
     try:
-        run.main(_parse(arguments))
+        _execute(_parse(arguments))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
@@ -38,17 +50,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str]) -> run.RunConfig:
-    """The settings of ``ttc-fast run``; a misfit ends in SystemExit(2) after one line of complaint."""
+def _execute(config: Config) -> None:
+    if isinstance(config, run.RunConfig):
+        run.main(config)
+    elif isinstance(config, analyze.AnalyzeConfig):
+        analyze.main(config)
+    else:
+        from . import report
+
+        report.show_techniques()
+
+
+def _parse(arguments: list[str]) -> Config:
+    """The settings of a command; a misfit ends in SystemExit(2) after one line of complaint."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            config: run.RunConfig = tyro.extras.subcommand_cli_from_dict(
-                {"run": run.RunConfig}, prog="ttc-fast", args=arguments
-            )
+            config: Config = tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="ttc-fast", args=arguments)
     except SystemExit as stop:
         if stop.code:
-            print(f"ttc-fast: error: {_first_paragraph(complaint.getvalue())}", file=sys.stderr)
+            command = " ".join(["ttc-fast", *(a for a in arguments[:1] if a in _COMMANDS)])
+            message = _first_paragraph(complaint.getvalue())
+            print(f"ttc-fast: error: {message} ({command} --help lists the options)", file=sys.stderr)
         raise
     return config
 
@@ -57,4 +80,4 @@ def _first_paragraph(box: str) -> str:
     """The message in tyro's box, on one line; what follows its first rule is help."""
     lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     end = next((i for i, line in enumerate(lines) if set(line) == {"─"}), len(lines))
-    return " ".join(lines[:end]) + " (ttc-fast run --help lists the options)"
+    return " ".join(lines[:end])

@@ -1,32 +1,167 @@
-"""From results per prompt to figures with intervals."""
+"""What a budget of k samples would give, estimated from a bank of N: unbiased, for all budgets at once.
+
+Every estimator is the average over all subsets of k of the N samples, in closed form, so it uses every
+sample, has no luck of the draw, and is unbiased for k fresh samples. Arrays are ``[prompt, sample]`` in
+and ``[prompt, budget]`` out, float64; a budget above a prompt's number of samples gives NaN.
+
+Sources: pass@k, Chen et al., arXiv 2107.03374, section 2.1; the others are the same average over subsets
+(Hoeffding's U-statistic, 1948) of a maximum, a vote and a mean.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
-from scipy.special import stdtrit
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+
+NEGLIGIBLE = 60.0
+"""Subsets of a share below e^-60 of all are left out: far below the rounding of a float64 sum."""
+
+_TILE = 2**21
+"""Numbers in a temporary array: 16 MB."""
 
 
-class Summary(NamedTuple):
-    """A metric over prompts."""
+def pass_at_k(samples: ArrayLike, correct: ArrayLike, budgets: Sequence[int]) -> Array:
+    """Probability that at least one of k samples is correct, 1 - C(n-c, k) / C(n, k): ``[P, K]``.
 
-    mean: float
-    ci_low: float
-    ci_high: float
-    median: float
+    The product of (n-c-i) / (n-i) is summed as logarithms, so that a small probability keeps its digits.
 
+    Args:
+        samples: n of every prompt ``[P]``, integers of at least 1.
+        correct: c of every prompt ``[P]``, integers from 0 to n.
+        budgets: the k, integers of at least 1.
 
-def summarize(values: Tensor, confidence: float = 0.95) -> Summary:
-    """Mean, median and Student's t interval of the mean of independent prompts' values ``[B]``.
-
-    With one prompt the interval is NaN. The mean over prompts is heavy-tailed where some prompts make
-    the chain diverge; the median is not.
+    Raises:
+        TypeError, ValueError: an argument is not as described.
     """
-    array = values.double().numpy()
+    n, c = integers("samples", samples), integers("correct", correct)
+    ks = sizes(budgets)
+    if n.shape != c.shape or n.ndim != 1:
+        raise ValueError(f"correct: expected shape [P] as samples, got {list(n.shape)} and {list(c.shape)}")
+    if len(n) and not (n.min() >= 1 and (c >= 0).all() and (c <= n).all()):
+        raise ValueError("correct: expected 0 <= correct <= samples and samples >= 1 for every prompt")
+    (n, c), inverse = np.unique(np.stack((n, c)), axis=1, return_inverse=True)
+    result = np.full((len(n), len(ks)), np.nan)
+    longest = int(ks.max())
+    for rows in tiles(len(n), _TILE // longest):
+        i = np.arange(longest)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.minimum(c[rows, None] / (n[rows, None] - i), 1.0)
+            missed = np.cumsum(np.log1p(-share), axis=1)
+        result[rows] = -np.expm1(missed[:, ks - 1])
+    result[ks > n[:, None]] = np.nan
+    return result[inverse.reshape(-1)]
+
+
+def best_of_k(score: ArrayLike, value: ArrayLike, budgets: Sequence[int]) -> Array:
+    """Expected value of the sample with the highest score among k: ``[P, K]``.
+
+    sum_i C(i-1, k-1) / C(N, k) value_(i), samples sorted by ascending score; samples of equal score share
+    their weight, which is a fair draw among them.
+
+    Args:
+        score: what selects ``[P, N]``, for example a verifier's score.
+        value: what judges ``[P, N]``: correctness, or an error.
+        budgets: the k.
+    """
+    score, value = bank("score", score), bank("value", value)
+    if score.shape != value.shape:
+        raise ValueError(f"value: expected shape {list(score.shape)} as score, got {list(value.shape)}")
+    ks, samples = sizes(budgets), score.shape[1]
+    best_first = ranked(score, value)
+    result = np.full((len(score), len(ks)), np.nan)
+    order = np.argsort(ks)
+    order = order[ks[order] <= samples]
+    while len(order):  # the budgets of one product are within a factor 2: their weights are about as long
+        block = order[ks[order] < 2 * ks[order[0]]]
+        weights = selection_weights(samples, ks[block])
+        result[:, block] = best_first[:, : weights.shape[1]] @ weights.T
+        order = order[len(block) :]
+    return result
+
+
+def selection_weights(samples: int, budgets: ArrayLike) -> Array:
+    """Probability that the best of k of N samples is the one of rank j (0 is the best): ``[K, J]``.
+
+    C(N-1-j, k-1) / C(N, k), as the product of 1 - (k-1)/(N-1-i) over i < j. J leaves out ranks with a
+    probability below e^-60 of the first.
+    """
+    ks = np.asarray(budgets, dtype=np.int64)
+    least = int(ks.min())
+    ranks = samples - least + 1
+    if least > 1:
+        ranks = min(ranks, int(NEGLIGIBLE * samples / (least - 1)) + 1)
+    remaining = samples - 1 - np.arange(ranks - 1)
+    with np.errstate(divide="ignore"):
+        steps = np.log1p(-np.minimum((ks[:, None] - 1) / remaining, 1.0))
+    exponent = np.concatenate((np.zeros((len(ks), 1)), np.cumsum(steps, axis=1)), axis=1)
+    return np.asarray(ks[:, None] / samples * np.exp(exponent))
+
+
+def ranked(score: Array, value: Array) -> Array:
+    """Values ``[P, N]`` by descending score, those of equal score replaced by their mean."""
+    order = np.argsort(-score, axis=1, kind="stable")
+    score, value = np.take_along_axis(score, order, 1), np.take_along_axis(value, order, 1)
+    new = np.ones(score.shape, dtype=bool)
+    new[:, 1:] = score[:, 1:] != score[:, :-1]
+    for row in np.flatnonzero(~new.all(axis=1)):
+        starts = np.flatnonzero(new[row])
+        lengths = np.diff(starts, append=score.shape[1])
+        value[row] = np.repeat(np.add.reduceat(value[row], starts) / lengths, lengths)
+    return value
+
+
+def mean_of_k(of_one: ArrayLike, of_all: ArrayLike, samples: int, budgets: Sequence[int]) -> Array:
+    """Expected quadratic error of the mean of k samples: ``[P, K]``.
+
+    For q(w) = (w - c)^T A (w - c) + constant the average over subsets is exactly
+    q(mean of all N) + (N-k) / (k (N-1)) (mean of q over the samples - q(mean of all N)).
+
+    Args:
+        of_one: mean over the samples of their error q ``[P]``.
+        of_all: error q of the mean of all N samples ``[P]``.
+        samples: N.
+        budgets: the k.
+    """
+    ks = sizes(budgets)
+    one, whole = np.asarray(of_one, dtype=np.float64), np.asarray(of_all, dtype=np.float64)
+    share = (samples - ks) / (ks * max(samples - 1, 1))
     with np.errstate(invalid="ignore", over="ignore"):  # chains that diverged
-        mean, half = float(array.mean()), float("nan")
-        if len(array) > 1:
-            half = float(stdtrit(len(array) - 1, (1 + confidence) / 2) * array.std(ddof=1) / np.sqrt(len(array)))
-        return Summary(mean, mean - half, mean + half, float(np.median(array)))
+        result = whole[:, None] + share * (one - whole)[:, None]
+    result[:, ks > samples] = np.nan
+    return np.asarray(result)
+
+
+def integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    """``values`` as an array of integers, of any shape."""
+    array = np.asarray(values)
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"{name}: expected integers, got dtype {array.dtype}")
+    return array.astype(np.int64)
+
+
+def bank(name: str, values: ArrayLike) -> Array:
+    """``values`` as an array ``[P, N]`` of numbers."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"{name}: expected shape [P, N] with N >= 1, got {list(array.shape)}")
+    if np.isnan(array).any():
+        raise ValueError(f"{name}: expected numbers, got NaN")
+    return array
+
+
+def sizes(budgets: Sequence[int]) -> NDArray[np.int64]:
+    """``budgets`` as an array ``[K]`` of integers of at least 1."""
+    ks = integers("budgets", budgets)
+    if ks.ndim != 1 or len(ks) == 0 or ks.min() < 1:
+        raise ValueError(f"budgets: expected integers of at least 1, got {list(budgets)}")
+    return ks
+
+
+def tiles(length: int, size: int) -> Iterator[slice]:
+    size = max(size, 1)
+    return (slice(i, min(i + size, length)) for i in range(0, length, size))

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from . import check, ordered, rng, techniques
+from . import check, ordered
 from .model import StochasticDecoder
 from .ops import resolve_backend
-from .reference import TILE
-from .rules import BernoulliSampling, Rule
+from .rules import BernoulliSampling
+from .subsets import Bank
 from .tasks import Prompts
-from .techniques import TECHNIQUES, Candidates
+from .techniques import DEFAULT, TECHNIQUES, Technique
+from .verifiers import InContextLoss, Verifier
 
 CHUNK = 2**20
 """Coefficients decoded between two reports of progress."""
@@ -62,15 +63,16 @@ def evaluate(
     samples: int,
     seed: int,
     backend: str = "auto",
+    techniques: Mapping[str, Technique] | None = None,
+    verifier: Verifier | None = None,
     progress: Callable[[float], None] = lambda share: None,
     chunk: int = CHUNK,
     bank: int = BANK,
 ) -> Evaluation:
     """Scores of every technique: at the last step for all budgets, at the other steps for all samples.
 
-    A technique's score at budget k is its mean over ceil(N / k) groups of k samples, which together
-    hold all N samples; where k does not divide N the last two groups overlap. The result does not
-    depend, to the bit, on ``chunk`` and ``bank``.
+    A technique's score at budget k is its mean over all subsets of k of the N samples, see
+    ``subsets.py``. The result does not depend, to the bit, on ``chunk`` and ``bank``.
 
     Args:
         decoder: transformer and rule.
@@ -80,6 +82,9 @@ def evaluate(
         samples: N, at least 1.
         seed: of the decode and of the coins that decide ties.
         backend: see :func:`ttc_fast.decode`.
+        techniques: by name; those that the rule or the prompts do not allow are left out. Default: the
+            ones named in :data:`ttc_fast.techniques.DEFAULT`.
+        verifier: what best-of-N and its kin trust; default :class:`ttc_fast.verifiers.InContextLoss`.
         progress: called with the share of the work that is done, from 0 to 1.
         chunk: coefficients decoded at a time.
         bank: coefficients of candidates held at a time; one prompt's candidates are the least.
@@ -93,11 +98,15 @@ def evaluate(
     dim = decoder.model.dim
     per_prompt = len(steps) * samples * dim
     _check_memory(per_prompt * weights.element_size())
+    binary = isinstance(decoder.rule, BernoulliSampling)
+    techniques = {name: TECHNIQUES[name] for name in DEFAULT} if techniques is None else techniques
+    verifier = InContextLoss() if verifier is None else verifier
     noise_free = StochasticDecoder(decoder.model, decoder.rule.greedy())
     scores: defaultdict[Key, list[Tensor]] = defaultdict(list)
     unstable, seconds = [], 0.0
     for b in ordered.tiles(count, bank // per_prompt):
         part = prompts(b.start, b.stop)
+        _check_applicable(techniques, binary, part.w_star is not None)
         thoughts = part.x.new_empty(len(steps), len(part), samples, dim)
         for n in ordered.tiles(samples, chunk // (len(part) * dim)):
             began = time.perf_counter()
@@ -109,90 +118,13 @@ def evaluate(
         greedy = noise_free(part, steps=steps, samples=1, backend=backend).thoughts[:, :, 0]
         for i, step in enumerate(steps):
             sizes = budgets(samples) if step == max(steps) else [samples]
-            for key, score in _scores(part, decoder.rule, thoughts[i], greedy[i], step, sizes, seed):
-                scores[key].append(score.cpu())
+            candidates = Bank(part, thoughts[i], greedy[i], verifier, binary=binary, step=step, seed=seed)
+            for name, technique in techniques.items():
+                for metric, results in candidates.scores(technique, sizes):
+                    for size, result in zip(sizes, results):
+                        scores[Key(name, step, size, metric)].append(result.cpu())
         unstable.append(_diverges(decoder.model.prefill(part.x, part.y)).cpu())
     return Evaluation({k: torch.cat(v) for k, v in scores.items()}, backend, seconds, torch.cat(unstable))
-
-
-def _scores(
-    part: Prompts, rule: Rule, w: Tensor, greedy: Tensor, step: int, sizes: Sequence[int], seed: int
-) -> Iterator[tuple[Key, Tensor]]:
-    """Scores ``[b]`` of the candidates ``w [b, N, d]`` of one step, for each budget, technique and metric."""
-    binary = isinstance(rule, BernoulliSampling)
-    metrics = _metrics(part, binary)
-    loss = _measure(techniques.in_context_loss, part, w)
-    error = None if part.w_star is None else _measure(techniques.squared_error, part, w)
-    fixed: dict[str, dict[str, Tensor]] = {}
-    for size in sizes:
-        first = groups(torch.arange(w.shape[1], device=w.device)[None], size)[0, :, 0]
-        judged = None if error is None else groups(error, size)
-        candidates = Candidates(groups(w, size), groups(loss, size), judged, greedy, _Coins(part, first, step, seed))
-        for name, technique in TECHNIQUES.items():
-            if (technique.binary_only and not binary) or (technique.needs_truth and error is None):
-                continue
-            results = fixed.get(name)
-            if results is None:
-                answers = technique.answer(candidates)
-                results = {m: ordered.tree_mean(_measure(f, part, answers), 1) for m, f in metrics.items()}
-                if error is None and name == "single" and w.shape[1] > 1:
-                    results["disagreement"] = ordered.tree_mean(techniques.disagreement(answers), 1)
-                if not technique.uses_budget:
-                    fixed[name] = results
-            for metric, result in results.items():
-                yield Key(name, step, size, metric), result
-
-
-def _measure(metric: techniques.Metric, part: Prompts, answers: Tensor) -> Tensor:
-    """The metric of every answer ``[b, A, d]``, tile by tile, since a tile's temporaries stay in the cache."""
-    b, count, dim = answers.shape
-    tiles = ordered.tiles(count, TILE // (b * dim))
-    return torch.cat([metric(part, answers[:, a]) for a in tiles], 1)
-
-
-def groups(x: Tensor, size: int) -> Tensor:
-    """``[b, N, ...]`` as ceil(N / size) groups ``[b, G, size, ...]`` that hold all of it; where ``size``
-    does not divide N the last group reaches back into the one before."""
-    samples = x.shape[1]
-    whole = x[:, : samples - samples % size].unflatten(1, (-1, size))
-    return torch.cat((whole, x[:, None, samples - size :]), 1) if samples % size else whole
-
-
-@dataclass(frozen=True)
-class _Coins:
-    """Fair coins for ties; a group is named by its first sample, a step has its word as in the decode."""
-
-    part: Prompts
-    first: Tensor
-    """First sample of every group ``[G]``."""
-    step: int
-    seed: int
-
-    def __call__(self, tied: Tensor) -> Tensor:
-        return torch.cat([self._toss(*index.unbind(1)) for index in tied.nonzero().split(TILE)])
-
-    def _toss(self, prompt: Tensor, group: Tensor, coordinate: Tensor) -> Tensor:
-        counter = rng.counter(
-            rng.Stream.TIES,
-            prompt=self.part.first + prompt,
-            sample=self.first[group],
-            coordinate=coordinate,
-            block=self.step // rng.STEPS_PER_BLOCK,
-        )
-        return rng.philox(counter, self.seed)[self.step % rng.STEPS_PER_BLOCK] >> 31
-
-
-def _metrics(part: Prompts, binary: bool) -> dict[str, techniques.Metric]:
-    """The metrics that can be told of answers to ``part``, by name."""
-    if part.w_star is None:
-        return {"in_context_loss": techniques.in_context_loss}
-    metrics: dict[str, techniques.Metric] = {
-        "squared_error": techniques.squared_error,
-        "prediction_risk": techniques.prediction_risk,
-    }
-    if binary:
-        metrics |= {"hamming": techniques.hamming, "exact_recovery": techniques.exact_recovery}
-    return metrics
 
 
 def _diverges(state: Tensor) -> Tensor:
@@ -200,6 +132,13 @@ def _diverges(state: Tensor) -> Tensor:
     eye = torch.eye(state.shape[1], dtype=state.dtype, device=state.device)
     radius: Tensor = torch.linalg.eigvals(state[:, :, :-1] + eye).abs().amax(1)
     return radius > 1 + 1e-4
+
+
+def _check_applicable(techniques: Mapping[str, Technique], binary: bool, known: bool) -> None:
+    """At least one technique must apply; better an error now than empty tables later."""
+    if not any((binary or not t.binary_only) and (known or not t.needs_truth) for t in techniques.values()):
+        kind = f"{'binary' if binary else 'continuous'} coefficients{'' if known else ' without w_star'}"
+        raise ValueError(f"technique: expected one for {kind}, got {', '.join(techniques) or 'none'}")
 
 
 def _check_memory(needed: int) -> None:

@@ -17,6 +17,7 @@ from .ops import resolve_backend
 from .rules import BernoulliSampling, GaussianNoise, Rule
 from .run import RunConfig
 from .tasks import LinearRegression, Prompts, load_prompts
+from .techniques import TECHNIQUES
 
 DIM, EXAMPLES, PROMPTS, LABEL_NOISE = 16, 64, 64, 0.1
 """Defaults where no file brings the prompts."""
@@ -59,6 +60,9 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
         OSError: the prompts file cannot be read.
     """
     began = time.perf_counter()
+    for name in config.technique:
+        check.choice("technique", name, tuple(TECHNIQUES))
+    chosen = {name: technique for name, technique in TECHNIQUES.items() if name in config.technique}
     device = _device(config.device)
     resolve_backend(config.backend, device=device)  # fails before the prompts are made
     source = _from_task(config, device) if config.prompts_file is None else _from_file(config, device)
@@ -78,6 +82,7 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
                 samples=config.samples,
                 seed=config.seed,
                 backend=backend,
+                techniques=chosen,
                 progress=partial(progress, kind),
             )
         work = source.size * config.samples * source.dim * max(config.steps)

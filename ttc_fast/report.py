@@ -1,69 +1,28 @@
-"""A run's output: progress, tables, JSON."""
+"""A run's output: tables and JSON."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 import platform
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy
-import rich.box
-import rich.progress
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from . import __version__, rng
-from .estimators import Summary, summarize
+from . import __version__, output, rng
 from .evaluate import Key
 from .experiment import KindResult, RunResult
+from .intervals import Summary, summarize
+from .search import SEARCHES
 from .techniques import TECHNIQUES
-
-PLAIN_WIDTH = 118
-"""Columns of the tables where the output is no terminal."""
-
-
-@contextlib.contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """Reports progress on standard error: a bar on a terminal, a line per quarter elsewhere."""
-    if quiet:
-        yield lambda kind, share: None
-    elif sys.stderr.isatty():
-        with rich.progress.Progress(console=Console(stderr=True), transient=True) as bars:
-            tasks: dict[str, rich.progress.TaskID] = {}
-
-            def advance(kind: str, share: float) -> None:
-                if kind not in tasks:
-                    tasks[kind] = bars.add_task(kind, total=1.0)
-                bars.update(tasks[kind], completed=share)
-
-            yield advance
-    else:
-        quarters: dict[str, int] = {}
-
-        def line(kind: str, share: float) -> None:
-            if int(4 * share) > quarters.get(kind, 0):
-                quarters[kind] = int(4 * share)
-                print(f"{kind}: {25 * quarters[kind]} % decoded", file=sys.stderr)
-
-        yield line
-
-
-def notice(text: str) -> None:
-    """Something to know before a long wait, on stderr."""
-    print(f"ttc-fast: note: {text}", file=sys.stderr)
 
 
 def show(result: RunResult) -> None:
     """Print what ran, the tables and the throughput."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = output.console()
     config = result.config
     console.print(
         f"ttc-fast {__version__}: linear attention, d = {config.dim}, n = {config.examples}, "
@@ -82,18 +41,19 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
     console.print(f"\n[bold]{kind.coefficients} coefficients[/bold], {escape(str(kind.rule))}")
     console.print(f"{metric}: mean over {config.prompts} prompts ± half of its 95 % interval (median)\n")
 
-    console.print(
-        f"more samples, at {last} steps; " + ", ".join(f"{f}: {cells[Key(f, last, 1, metric)]}" for f in fixed)
-    )
+    shown = [f"{name}: {cells[key]}" for name in fixed if (key := Key(name, last, 1, metric)) in cells]
+    console.print("; ".join([f"more samples, at {last} steps", *shown]))
     by_samples = {k: v for k, v in cells.items() if k.steps == last and k.technique not in fixed}
-    console.print(_table("samples", {(k.samples, k.technique): v for k, v in by_samples.items()}))
+    if by_samples:
+        console.print(output.table("samples", {(k.samples, k.technique): v for k, v in by_samples.items()}))
     console.print(f"more thoughts, with {config.samples} samples")
     by_steps = {k: v for k, v in cells.items() if k.samples == config.samples}
-    console.print(_table("steps", {(k.steps, k.technique): v for k, v in by_steps.items()}))
+    console.print(output.table("steps", {(k.steps, k.technique): v for k, v in by_steps.items()}))
 
-    if not _knows_truth(kind) and config.samples > 1:
-        spread = _cell(summarize(evaluation.scores[Key("single", last, 1, "disagreement")]))
-        console.print(f"disagreement of two samples (mean squared difference per coefficient): {spread}")
+    if (spread := evaluation.scores.get(Key("single", last, 1, "disagreement"))) is not None:
+        console.print(
+            f"disagreement of two samples (mean squared difference per coefficient): {_cell(summarize(spread))}"
+        )
     unstable = int(evaluation.unstable.sum())
     if unstable and kind.coefficients == "continuous":  # bits cannot diverge
         console.print(
@@ -101,17 +61,6 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
             "trust the median, or take a smaller --step-size"
         )
     console.print(f"decoded {kind.throughput / 1e6:,.1f} million coefficient-steps per second")
-
-
-def _table(rows: str, cells: dict[tuple[int, str], str]) -> Table:
-    """Cells by (row, technique)."""
-    names = list(dict.fromkeys(technique for _, technique in cells))
-    table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for name in (rows, *names):
-        table.add_column(name, overflow="fold")
-    for row in sorted({row for row, _ in cells}):
-        table.add_row(str(row), *(cells[row, name] for name in names))
-    return table
 
 
 def _cell(summary: Summary) -> str:
@@ -124,6 +73,20 @@ def _knows_truth(kind: KindResult) -> bool:
     return any(key.metric == "squared_error" for key in kind.evaluation.scores)
 
 
+def show_techniques() -> None:
+    """Print every technique with its line and its source, then those that act during the chain."""
+    cells: dict[tuple[str, str], str] = {}
+    for name, technique in TECHNIQUES.items():
+        for_ = "binary" if technique.binary_only else "both"
+        cells |= {(name, "about"): technique.about, (name, "coefficients"): for_, (name, "source"): technique.source}
+    console = output.console()
+    console.print(output.table("technique", cells))
+    console.print("during the chain, from Python (see ttc_fast/search.py):")
+    lines = {(name, "about"): about for name, (about, _) in SEARCHES.items()}
+    lines |= {(name, "source"): source for name, (_, source) in SEARCHES.items()}
+    console.print(output.table("technique", lines))
+
+
 def to_json(result: RunResult) -> str:
     """The result as JSON; numbers that are not finite become null."""
     config = asdict(result.config)
@@ -131,7 +94,7 @@ def to_json(result: RunResult) -> str:
         del config[name]
     config["prompts_file"] = None if result.config.prompts_file is None else str(result.config.prompts_file)
     records = [
-        {"coefficients": kind.coefficients, **key._asdict(), **_finite(summarize(score)._asdict())}
+        {"coefficients": kind.coefficients, **key._asdict(), **output.finite(summarize(score)._asdict())}
         for kind in result.kinds
         for key, score in kind.evaluation.scores.items()
     ]
@@ -151,42 +114,3 @@ def to_json(result: RunResult) -> str:
         "records": records,
     }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
-
-
-def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-
-
-def check_writable(path: Path) -> None:
-    """Raise OSError now, before hours of work, if ``path`` cannot become a file."""
-    if path.is_dir():
-        raise IsADirectoryError(f"json: expected a file, got the folder {path}")
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"json: expected a file in a folder that exists, got {path}")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise PermissionError(f"json: no permission to write {path}")
-
-
-def write(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` whole or not at all.
-
-    Raises:
-        OSError: it cannot be written; the message names the path.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a device or a pipe: nothing that could be replaced
-            path.write_text(text, encoding="utf-8")
-            return
-        target = path.resolve()
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with open(draft, "x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, f"json: cannot write {path}: {error.strerror}") from error

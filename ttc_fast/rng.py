@@ -43,6 +43,7 @@ class Stream(enum.IntEnum):
     COEFFICIENTS = 5
     RESAMPLING = 6
     TIES = 7
+    SUBSETS = 8
 
 
 def counter(

@@ -35,6 +35,8 @@ class RunConfig:
     """Temperature of the sigmoid link (default 0.25; 0 is greedy)."""
     step_size: float | None = None
     """Step of gradient descent in the attention's weights (default n / (n + d + 1))."""
+    technique: tuple[str, ...] = ("greedy", "single", "mean", "majority_vote", "best_of_n", "oracle_best_of_n")
+    """Inference techniques by name: ``ttc-fast techniques`` lists them."""
     seed: int = 0
     """Seed of all random numbers, an integer below 2^64."""
     backend: Literal["auto", "reference", "native", "triton"] = "auto"
@@ -56,20 +58,20 @@ def main(config: RunConfig) -> None:
         ValueError, TypeError, OSError: with a message for the user.
     """
     # torch takes seconds to import: it waits until the command line is understood.
-    from . import report
+    from . import output, report
     from .experiment import run
     from .kernels import interpreted
 
     if config.json is not None:
-        report.check_writable(config.json)
+        output.check_writable(config.json)
     if config.backend == "triton" and interpreted() and not config.quiet:
-        report.notice("Triton interprets its kernels in Python (TRITON_INTERPRET is set): slow, to check them")
-    with report.progress(quiet=config.quiet) as progress:
+        output.notice("Triton interprets its kernels in Python (TRITON_INTERPRET is set): slow, to check them")
+    with output.progress(quiet=config.quiet, verb="decoded") as progress:
         result = run(config, progress)
     if not config.quiet:
         report.show(result)
     if config.json is not None:
-        report.write(config.json, report.to_json(result))
+        output.write(config.json, report.to_json(result))
 
 
 if __name__ == "__main__":
