@@ -77,7 +77,7 @@ def compile_launch(arch: str, launch: Launch) -> Compiled:
 
 
 def _compile(arch: str, function: Any, constants: dict[str, Any], tile: Tile) -> Compiled:
-    signature = {p.name: _type(p) for p in function.params}
+    signature = {p.name: argument_type(p) for p in function.params}
     source = ASTSource(fn=function, signature=signature, constexprs=constants)
     kernel = triton.compile(source, target=gpu(arch), options={**OPTIONS, "num_warps": tile.warps})
     if arch.startswith("gfx"):
@@ -94,6 +94,7 @@ def _compile(arch: str, function: Any, constants: dict[str, Any], tile: Tile) ->
         ptx.encode(),
         "-v",
         "--regAllocOptLevel=2",
+        "--fmad=false",
         f"--gpu-name={_assembler_name(arch)}",
         "-o",
         "/dev/null",
@@ -110,7 +111,8 @@ def _compile(arch: str, function: Any, constants: dict[str, Any], tile: Tile) ->
     )
 
 
-def _type(parameter: Any) -> str:
+def argument_type(parameter: Any) -> str:
+    """Triton's name of the type of a kernel's parameter."""
     if parameter.is_constexpr:
         return "constexpr"
     return str(parameter.annotation_type) or ("*i32" if parameter.name == "stops" else "*fp32")

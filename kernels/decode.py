@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -455,6 +456,11 @@ def prepare(
     )
 
 
+def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Triton launches on the current GPU, which need not be that of the tensors."""
+    return contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device)
+
+
 def decode(
     state: Tensor,
     w0: Tensor,
@@ -489,9 +495,10 @@ def decode(
             target=target(),
             tile=_tile_here(dim, state.device, precision),
         )
-        launch.kernel[(launch.programs,)](
-            *launch.arguments.values(), **launch.constants, **OPTIONS, num_warps=launch.tile.warps
-        )
+        with _current(state.device):
+            launch.kernel[(launch.programs,)](
+                *launch.arguments.values(), **launch.constants, **OPTIONS, num_warps=launch.tile.warps
+            )
     if asked == list(steps):
         return thoughts
     return thoughts[[asked.index(t) for t in steps]]

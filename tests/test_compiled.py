@@ -19,6 +19,8 @@ from ttc_fast.rules import Rule
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
+from triton.compiler import make_backend
+from triton.runtime.jit import create_function_from_signature
 from ttc_fast.kernels import compiled, decode
 from ttc_fast.kernels.decode import Tile
 
@@ -230,6 +232,22 @@ def test_compiling_twice_gives_the_same_machine_code(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / str(i)))
         texts.append(compiled.compile_decode("sm_90", "clip", 16).ptx)
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(("dim", "samples", "offset"), [(20, 35, 0), (16, 1, 2**31), (200, 16, 2**31)])
+def test_what_is_examined_is_what_runs(dim: int, samples: int, offset: int) -> None:
+    """Triton specialises a launch by its arguments: the types it derives are those compiled here, and no
+    value (1, multiples of 16, beyond 2^31) or alignment makes another kernel of it."""
+    state, w0 = problem(2, dim)
+    launch = decode.prepare(
+        state, w0, torch.zeros(1, 2, samples, dim), rule=GAUSSIAN, steps=[5], seed=offset << 32, first_sample=offset,
+        first_prompt=offset, first_step=0, precision="fp32", target="cuda", tile=decode.tile(dim, 2**20, "fp32"),
+    )  # fmt: skip
+    kernel = launch.kernel
+    bind = create_function_from_signature(kernel.signature, kernel.params, make_backend(compiled.gpu("sm_90")))
+    types = bind(*launch.arguments.values(), **launch.constants, num_warps=launch.tile.warps)[1]
+    assert [kind for kind, _ in types] == [compiled.argument_type(p) for p in kernel.params]
+    assert not any(attribute for kind, attribute in types if kind != "constexpr")
 
 
 def test_unknown_architecture() -> None:
