@@ -31,7 +31,7 @@ def philox4x32_10(seed, c0, c1, c2, c3, TARGET: tl.constexpr):
     """Four uint32 words of a counter under the key (seed low, seed high); never tl.rand*, whose
     counters and maps to floats differ between versions of Triton."""
     k0 = seed.to(tl.uint32)
-    k1 = (seed >> 32).to(tl.uint32)
+    k1 = (seed.to(tl.uint64) >> 32).to(tl.uint32)  # in the interpreter an argument is as wide as its value
     for _ in tl.static_range(10):
         low0, high0 = _multiply(c0, 0xD2511F53, _WIDE_0, TARGET)
         low2, high2 = _multiply(c2, 0xCD9E8D57, _WIDE_2, TARGET)

@@ -108,10 +108,12 @@ def ranked(score: Array, value: Array) -> Array:
     score, value = np.take_along_axis(score, order, 1), np.take_along_axis(value, order, 1)
     new = np.ones(score.shape, dtype=bool)
     new[:, 1:] = score[:, 1:] != score[:, :-1]
-    for row in np.flatnonzero(~new.all(axis=1)):
-        starts = np.flatnonzero(new[row])
-        lengths = np.diff(starts, append=score.shape[1])
-        value[row] = np.repeat(np.add.reduceat(value[row], starts) / lengths, lengths)
+    tied = ~new.all(axis=1)
+    starts = np.flatnonzero(new[tied])  # every row begins a run of equal scores
+    if len(starts):
+        lengths = np.diff(starts, append=new[tied].size)
+        means = np.add.reduceat(value[tied].ravel(), starts) / lengths
+        value[tied] = np.repeat(means, lengths).reshape(-1, value.shape[1])
     return value
 
 
