@@ -16,7 +16,7 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from .decode import OPTIONS, Launch, Tile, constants, decode_kernel, streamed_kernel, tile
+from .decode import Launch, Tile, constants, decode_kernel, options, streamed_kernel, tile
 
 SHARED_MEMORY = {
     "sm_80": 163 * 1024,
@@ -79,7 +79,7 @@ def compile_launch(arch: str, launch: Launch) -> Compiled:
 def _compile(arch: str, function: Any, constants: dict[str, Any], tile: Tile) -> Compiled:
     signature = {p.name: argument_type(p) for p in function.params}
     source = ASTSource(fn=function, signature=signature, constexprs=constants)
-    kernel = triton.compile(source, target=gpu(arch), options={**OPTIONS, "num_warps": tile.warps})
+    kernel = triton.compile(source, target=gpu(arch), options=options(tile, gpu(arch).backend))
     if arch.startswith("gfx"):
         assembly = kernel.asm["amdgcn"]
         registers, stack, spills = (

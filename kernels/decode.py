@@ -169,7 +169,7 @@ def _token(u, draw, noise, gain, RULE: tl.constexpr, TARGET: tl.constexpr):
             odds = _exp2((0.5 - u) * gain, TARGET)
             one = tl.fma(draw, odds, draw) < 16777216.0
         elif RULE == "clip":
-            one = draw < u * 16777216.0
+            one = draw * 2.0**-24 < u
         else:
             one = u > 0.5
         token = one.to(tl.float32)
@@ -324,9 +324,17 @@ class Tile(NamedTuple):
     warps: int
     streamed: bool = False
     """Whether the matrix passes by in slices at every step instead of staying on chip."""
+    registers: int | None = None
+    """What a thread may use on NVIDIA's, where ptxas by itself would settle for fewer, and spill some."""
 
 
-TILES = {16: Tile(32, 2), 32: Tile(16, 2), 64: Tile(16, 4), 128: Tile(16, 8), 256: Tile(16, 8, streamed=True)}
+TILES = {
+    16: Tile(32, 2),
+    32: Tile(16, 2, registers=144),
+    64: Tile(16, 4),
+    128: Tile(16, 8),
+    256: Tile(16, 8, streamed=True),
+}
 """Tile of every padded dimension: eight coefficients to a thread (sixteen at 256), so that four steps of
 noise, thoughts and a thread's share of the matrix are registers. Chosen by ``ttc_fast.kernels.inspect``;
 never by timing, which would let the bits of a result change from run to run."""
@@ -359,8 +367,10 @@ def _tile_here(dim: int, device: torch.device, precision: str) -> Tile:
     )
 
 
-OPTIONS: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": False}
-"""Of the compiler: nothing to prefetch, and no fused multiply-add but those written as such."""
+def options(tile: Tile, target: str) -> dict[str, Any]:
+    """Of the compiler. There is nothing to prefetch, and no multiply-add is fused but those written as such."""
+    registers = {"maxnreg": tile.registers} if tile.registers and target == "cuda" else {}
+    return {"num_warps": tile.warps, "num_stages": 1, "enable_fp_fusion": False, **registers}
 
 
 def constants(law: dict[str, Any], precision: str, target: str, dim: int, tile: Tile) -> dict[str, Any]:
@@ -497,7 +507,7 @@ def decode(
         )
         with _current(state.device):
             launch.kernel[(launch.programs,)](
-                *launch.arguments.values(), **launch.constants, **OPTIONS, num_warps=launch.tile.warps
+                *launch.arguments.values(), **launch.constants, **options(launch.tile, target())
             )
     if asked == list(steps):
         return thoughts

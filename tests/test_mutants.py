@@ -55,7 +55,7 @@ FAULTS = [
     Fault("index of the program as prompt", "a", "(first_prompt + prompt)", "(first_prompt + program)", 2),
     Fault("state of the first prompt for all", "a", "    state += prompt * dim * (dim + 1)\n", "", 2),
     Fault("padding of the matrix missing", "a", " & (k[:, None] < dim), other", ", other"),
-    Fault("draw where uniform = p", "a", "one = draw < u", "one = draw <= u"),
+    Fault("draw where uniform = p", "a", "one = draw * 2.0**-24 < u", "one = draw * 2.0**-24 <= u"),
     Fault("one row too many stored", "c", "(row < rows)", "(row <= rows)", interpreted=False),
     Fault("tf32 for fp32", "c", '"PRECISION": precision,', '"PRECISION": "tf32",'),
     Fault("a product left out", "c", '            u = tl.dot(w2, m2, u, input_precision="ieee")\n', ""),
