@@ -14,6 +14,7 @@ arXiv 2510.03605.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -179,6 +180,7 @@ class StochasticDecoder(nn.Module):
         seed: int = 0,
         first_sample: int = 0,
         backend: str = "auto",
+        method: Literal["stepwise", "exact"] = "stepwise",
     ) -> DecodeOutput:
         """Thoughts of every prompt from w_0 = 0; see :func:`ttc_fast.decode`."""
         state = self.model.prefill(prompts.x, prompts.y)
@@ -192,6 +194,7 @@ class StochasticDecoder(nn.Module):
             first_sample=first_sample,
             first_prompt=prompts.first,
             backend=backend,
+            method=method,
         )
 
     def extra_repr(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -78,6 +78,7 @@ def decode(
     first_prompt: int = 0,
     first_step: int = 0,
     backend: str = "auto",
+    method: Literal["stepwise", "exact"] = "stepwise",
 ) -> DecodeOutput:
     """Decode N stochastic chains of thought for each of B prompts.
 
@@ -97,6 +98,8 @@ def decode(
         first_prompt: global index of the first prompt.
         first_step: the step that ``w0`` belongs to, to resume a chain; steps before it cannot be asked.
         backend: a name of :func:`backends`, or ``"auto"`` for the fastest one that can run.
+        method: ``"exact"`` draws the thoughts of the asked steps from their exact joint law, without the steps
+            between: the same law from other random words, for :class:`GaussianNoise` only. See ``exact.py``.
 
     Returns:
         :class:`DecodeOutput` with ``thoughts [len(steps), B, N, d]``.
@@ -119,6 +122,18 @@ def decode(
     seed = check.integer("seed", seed, 0, 2**64 - 1)
     first_sample = check.integer("first_sample", first_sample, 0, 2**32 - samples)
     first_prompt = check.integer("first_prompt", first_prompt, 0, 2**32 - prompts)
+    check.choice("method", method, ("stepwise", "exact"))
+    if method == "exact":
+        from . import exact  # it needs this module
+
+        if not isinstance(rule, GaussianNoise):
+            raise ValueError(
+                "method: expected 'stepwise' for BernoulliSampling, got 'exact', which needs GaussianNoise"
+            )
+        return exact.decode(
+            check.finite("state", state), check.finite("w0", w0), rule=rule, steps=asked, samples=samples, seed=seed,
+            first_sample=first_sample, first_prompt=first_prompt, first_step=first_step, backend=backend,
+        )  # fmt: skip
     name = resolve_backend(backend, state.dtype, state.device)
     thoughts: Tensor = torch.ops.ttc_fast.decode(
         state.detach(),

@@ -54,11 +54,12 @@ class Chain:
         """P(bit = 1) after each thought ``[A, d]``."""
         thought = torch.from_numpy(w)
         u = thought + thought @ self._state[:, :-1].mT - self._state[:, -1]
-        return self._rule.probability(u).numpy()
+        p: Array = self._rule.probability(u).numpy()
+        return p
 
     def step(self, law: Array) -> Array:
         """The law one step on, ``[2^d]``."""
-        return ((self._left * law[:, None]).T @ self._right).reshape(-1)
+        return np.asarray((self._left * law[:, None]).T @ self._right).reshape(-1)
 
     def expected(self, value: Array) -> Array:
         """E value(w_{t+1}) given each w_t, ``[2^d]``."""
@@ -221,8 +222,8 @@ class Exponents(NamedTuple):
 
 
 def majority_exponents(q: ArrayLike) -> Exponents:
-    """Rates of a coordinate's majority whose votes are right with probability q: 2 (q - 1/2)^2 and -ln(4 q (1 - q)) / 2;
-    0 for q <= 1/2, where more votes do not help."""
+    """Rates of a coordinate's majority whose votes are right with probability q: 2 (q - 1/2)^2 and -ln(4 q (1 - q))
+    / 2; 0 for q <= 1/2, where more votes do not help."""
     q = np.maximum(np.asarray(q, dtype=np.float64), 0.5)
     with np.errstate(divide="ignore"):
         return Exponents(2 * (q - 0.5) ** 2, -np.log(4 * q * (1 - q)) / 2)
@@ -243,9 +244,10 @@ def votes_needed(q: ArrayLike, failure: float) -> int:
     """N >= ln(d / failure) / (2 min (q - 1/2)^2): so many votes make every coordinate's majority right with probability
     1 - failure (Hoeffding and the union bound). ``q [d]`` are the coordinates' probabilities to be right."""
     q = np.asarray(q, dtype=np.float64)
-    if not (q > 0.5).all():
-        raise ValueError(f"q: expected probabilities above 1/2, got {q.min()}: more votes do not help there")
-    return math.ceil(math.log(q.size / check.number("failure", failure, 0.0, 1.0)) / (2 * (q.min() - 0.5) ** 2))
+    worst = float(q.min())
+    if not worst > 0.5:
+        raise ValueError(f"q: expected probabilities above 1/2, got {worst}: more votes do not help there")
+    return math.ceil(math.log(q.size / check.number("failure", failure, 5e-324, 1.0)) / (2 * (worst - 0.5) ** 2))
 
 
 def posterior(prompts: Prompts, label_noise: float, prior: float = 0.5) -> Array:
@@ -292,7 +294,7 @@ def _product_law(p: Array) -> Array:
 
 
 def _dim(law: Array) -> int:
-    dim = law.shape[-1].bit_length() - 1
+    dim = int(law.shape[-1]).bit_length() - 1
     if law.shape[-1] != 2**dim:
         raise ValueError(f"law: expected shape [..., 2^d], got {list(law.shape)}")
     return dim

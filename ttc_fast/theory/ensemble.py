@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -86,7 +87,9 @@ class Curve(NamedTuple):
         return Fraction(start) * self.bias[steps] + noise + Fraction(label_noise) ** 2 * self.label[steps]
 
 
-def exact_curve(examples: int, dim: int, step_size: Number, noise_scale: Sequence[Number] | Number, steps: int) -> Curve:
+def exact_curve(
+    examples: int, dim: int, step_size: Number, noise_scale: Sequence[Number] | Number, steps: int
+) -> Curve:
     """The exact curve for T = 0, ..., ``steps`` at finite n and d, in rational numbers.
 
     Args:
@@ -99,14 +102,19 @@ def exact_curve(examples: int, dim: int, step_size: Number, noise_scale: Sequenc
     steps, eta = check.integer("steps", steps, 0, 2**11), _rational("step_size", step_size)
     moments = trace_moments(examples, dim, 2 * steps)
     scaled = [(-eta) ** k * m for k, m in enumerate(moments)]
-    bias = tuple(sum(math.comb(2 * t, k) * scaled[k] for k in range(2 * t + 1)) for t in range(steps + 1))
+    bias = tuple(
+        sum((math.comb(2 * t, k) * scaled[k] for k in range(2 * t + 1)), Fraction(0)) for t in range(steps + 1)
+    )
     # (1 - a^T)^2 / lambda, a = 1 - eta lambda: 1 - 2 a^T + a^2T without its constant, divided by lambda
     label = tuple(
-        sum((math.comb(2 * t, k) - 2 * math.comb(t, k)) * (-eta) ** k * moments[k - 1] for k in range(1, 2 * t + 1))
+        sum(
+            ((math.comb(2 * t, k) - 2 * math.comb(t, k)) * (-eta) ** k * moments[k - 1] for k in range(1, 2 * t + 1)),
+            Fraction(0),
+        )
         / examples
         for t in range(steps + 1)
     )
-    return Curve(bias, _spread(bias, noise_scale), tuple(Fraction(v) for v in label))
+    return Curve(bias, _spread(bias, noise_scale), label)
 
 
 def _spread(bias: Sequence[Fraction], noise_scale: Sequence[Number] | Number) -> tuple[Fraction, ...]:
@@ -116,9 +124,7 @@ def _spread(bias: Sequence[Fraction], noise_scale: Sequence[Number] | Number) ->
     if len(scales) < steps:
         raise ValueError(f"noise_scale: expected one number for each of {steps} steps, got {len(scales)}")
     squares = [_rational("noise_scale", scale) ** 2 for scale in scales]
-    return tuple(
-        sum((squares[t] * bias[T - 1 - t] for t in range(T)), Fraction(0)) for T in range(steps + 1)
-    )
+    return tuple(sum((squares[t] * bias[T - 1 - t] for t in range(T)), Fraction(0)) for T in range(steps + 1))
 
 
 def limit_contraction(gamma: float, step_size: float, steps: int) -> Array:
@@ -171,12 +177,14 @@ def never_overthinks_from(gamma: float, noise_scale: float, start: float = 1.0) 
     return noise_scale**2 / start * ((1 + gamma) / (1 - gamma)) ** 2
 
 
-def best_steps(contraction: Sequence[float] | Array, noise_scale: float, samples: int, start: float = 1.0) -> int | None:
-    """T* of a curve B_0, B_1, ...: the first T that T + 1 does not beat, R (1 - B_{T+1} / B_T) <= sigma^2 / N; the error
-    is unimodal in T since B_T is log-convex. None: still improving at the end of the curve."""
+def best_steps(
+    contraction: Sequence[float] | Array, noise_scale: float, samples: int, start: float = 1.0
+) -> int | None:
+    """T* of a curve B_0, B_1, ...: the first T that T + 1 does not beat, R (1 - B_{T+1} / B_T) <= sigma^2 / N; the
+    error is unimodal in T since B_T is log-convex. None: still improving at the end of the curve."""
     check.number("noise_scale", noise_scale, low=0.0)
     check.integer("samples", samples, 1, 2**34)
-    for steps, (now, after) in enumerate(zip(contraction[:-1], contraction[1:])):
+    for steps, (now, after) in enumerate(pairwise(contraction)):
         if start * (now - after) <= noise_scale**2 / samples * now:
             return steps
     return None

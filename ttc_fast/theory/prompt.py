@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -177,7 +177,7 @@ def judge(prompts: Prompts, verifier: Verifier) -> tuple[Quadratic, float]:
 def error_of_mean(law: Law, metric: Quadratic, budgets: Sequence[float]) -> Tensor:
     """Expected error of the mean of k samples, q(mu) + tr(A C) / k: ``[B, K]``. k = 1 is one decode, and
     ``math.inf`` the infinite mean."""
-    spread = (law.root * (metric.matrix @ law.root)).sum((1, 2))
+    spread: Tensor = (law.root * (metric.matrix @ law.root)).sum((1, 2))
     return metric(law.mean)[:, None] + spread[:, None] / torch.tensor(budgets, dtype=torch.float64)
 
 
@@ -201,7 +201,11 @@ def modes_that_improve(
     a, axes = torch.linalg.eigh(M)
     start = torch.zeros_like(w_star) if w0 is None else check.tensor("w0", w0, w_star.shape)
     gap = (axes.mT @ (start - w_star).cpu().double()[:, :, None])[:, :, 0]
-    return samples * gap.square() * (1 - a.square()) > noise_scale**2
+    improves: Tensor = samples * gap.square() * (1 - a.square()) > noise_scale**2
+    return improves
+
+
+Batch = TypeVar("Batch", Law, Quadratic)
 
 
 class Tilted(NamedTuple):
@@ -260,11 +264,11 @@ def best_of_n(
     result = torch.empty(len(metrics), len(law.mean), len(ks), dtype=torch.float64)
     for b in range(len(law.mean)):
         form = _Form(_at(law, b), _at(verifier, b), noise)
-        if not form.random:  # all candidates are as good: one decode
+        if not form.random:  # all scores are equal: one decode
             for i, metric in enumerate(metrics):
                 result[i, b] = error_of_mean(_one(law, b), _one(metric, b), [1])[0, 0]
             continue
-        q, weight, survival, densities = form.scan(max(ks), [_at(metric, b) for metric in metrics])
+        weight, survival, densities = form.scan(max(ks), [_at(metric, b) for metric in metrics])
         for j, k in enumerate(ks):
             result[:, b, j] = (densities * (weight * k * survival ** (k - 1))).sum(1)
     return result
@@ -284,9 +288,10 @@ def success_probability(law: Law, metric: Quadratic, threshold: float) -> Tensor
 class _Form:
     """The law of q = sum_i k_i (z_i + e_i)^2 + rest + noise, z ~ N(0, I), and of metrics given q.
 
-    Its Laplace transform is exp(-s rest + s^2 noise^2 / 2) prod_i D_i^{-1/2} exp(-s k_i e_i^2 / D_i), D_i = 1 + 2 s
-    k_i. The inverse integral runs along a hyperbola through the saddle point, bent as steepest descent is there:
-    no cancellation, so that even tiny tails keep their relative accuracy, and convergence for every d >= 1.
+    The rest is left out below: it would cost small q - rest their digits. The Laplace transform is exp(s^2 noise^2
+    / 2) prod_i D_i^{-1/2} exp(-s k_i e_i^2 / D_i), D_i = 1 + 2 s k_i. The inverse integral runs along a hyperbola
+    through the saddle point, bent as steepest descent is there: no cancellation, so that even tiny tails keep their
+    relative accuracy, and convergence for every d >= 1.
     """
 
     def __init__(self, law: Law, verifier: Quadratic, noise: float) -> None:
@@ -304,21 +309,22 @@ class _Form:
         self.scale = 1 / (2 * float(self.k.max())) if self.random else 0.0
 
     def _log(self, s: Tensor) -> Tensor:
-        """Logarithm of the transform at ``s``, of any shape, real or complex."""
+        """Logarithm of the transform of q - rest at ``s``, of any shape, real or complex."""
         D = 1 + 2 * s[..., None] * self.k
         parts = D.log() / 2 + s[..., None] * self.k * self.e**2 / D
-        return -parts.sum(-1) - s * self.rest + s**2 * self.noise**2 / 2
+        total: Tensor = -parts.sum(-1) + s**2 * self.noise**2 / 2
+        return total
 
     def _derivatives(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """First three derivatives of the logarithm at real ``s``."""
         r = 2 * self.k / (1 + 2 * s[:, None] * self.k)
         e2 = self.e**2 / (1 + 2 * s[:, None] * self.k)
-        first = -(r * (1 + e2) / 2).sum(1) - self.rest + s * self.noise**2
+        first = -(r * (1 + e2) / 2).sum(1) + s * self.noise**2
         second = (r**2 * (1 + 2 * e2) / 2).sum(1) + self.noise**2
         third = -(r**3 * (1 + 3 * e2)).sum(1)
         return first, second, third
 
-    def _contour(self, s: Tensor, count: int = 72, reach: float = 6.0) -> tuple[Tensor, Tensor]:
+    def _contour(self, s: Tensor, count: int = 36, reach: float = 5.0) -> tuple[Tensor, Tensor]:
         """Nodes and weights [Q, Y] of (1 / 2 pi i) int ds through real points near the saddles ``s``, upper half."""
         _, second, _ = self._derivatives(s)
         width = second.rsqrt()
@@ -337,8 +343,8 @@ class _Form:
         trapezoid = torch.where(torch.arange(count) == 0, 0.5, 1.0)
         return torch.complex(point[:, None] - drop, y), speed * trapezoid / (math.pi * 1j)
 
-    def scan(self, samples: int, metrics: Sequence[Quadratic]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Values q [Q], weights of int dq, P(above q), and each metric's density [metrics, Q]."""
+    def scan(self, samples: int, metrics: Sequence[Quadratic]) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights of int dq [Q], P(above q), and each metric's density [metrics, Q]."""
         s, weight = self._saddles(samples)
         q = -self._derivatives(s)[0]
         node, step = self._contour(s)
@@ -348,17 +354,17 @@ class _Form:
         D = 1 + 2 * node[..., None] * self.k
         shift = self.e * (1 / D - 1)  # conditional mean of z under the tilt; its variance is 1 / D
         densities = torch.stack([(wave * self._moment(metric, shift, D)).real.sum(1) for metric in metrics])
-        return q, weight, survival, densities
+        return weight, survival, densities
 
     def _moment(self, metric: Quadratic, shift: Tensor, D: Tensor) -> Tensor:
         """Expected metric under the law tilted by exp(-s q)."""
         H, gap = self.root.mT @ metric.matrix @ self.root, self.law.mean - metric.centre
         h = self.root.mT @ metric.matrix @ gap
         inner = shift @ H.to(shift.dtype)
-        value = (shift * (inner + 2 * h)).sum(-1) + (H.diagonal() / D).sum(-1)
-        return value + metric(self.law.mean)
+        value: Tensor = (shift * (inner + 2 * h)).sum(-1) + (H.diagonal() / D).sum(-1) + metric(self.law.mean)
+        return value
 
-    def _saddles(self, samples: int, spacing: float = 0.1) -> tuple[Tensor, Tensor]:
+    def _saddles(self, samples: int, spacing: float = 0.12) -> tuple[Tensor, Tensor]:
         """Saddle points s and weights r / s dr of int K'' ds, on an even grid of r = sign(s) sqrt(2 rate).
 
         The tails beyond q(s) = -K'(s) are at most exp(-rate), rate = -K(s) - s q(s); in r every density is about a
@@ -377,11 +383,16 @@ class _Form:
 
     def _signed_root(self, x: Tensor) -> Tensor:
         s = self.scale * x.expm1()
-        rate = s * self._derivatives(s)[0] - self._log(s)
-        return torch.sign(s) * (2 * rate.clamp_min(1e-300)).sqrt()
+        t = s[:, None] * self.k / (1 + 2 * s[:, None] * self.k)
+        rate = ((2 * s[:, None] * self.k).log1p() / 2 - t + 2 * t**2 * self.e**2).sum(1) + (s * self.noise) ** 2 / 2
+        root: Tensor = torch.sign(s) * (2 * rate.clamp_min(1e-300)).sqrt()
+        return root
 
     def probability(self, threshold: float) -> float:
         """P(q <= threshold), at the saddle found by bisection."""
+        threshold -= self.rest
+        if threshold <= 0:
+            return 0.0
         low, high = torch.tensor([-40.0]).double(), torch.tensor([700.0]).double()
         for _ in range(80):
             middle = (low + high) / 2
@@ -393,11 +404,11 @@ class _Form:
         return min(max(below if float(s) >= 0 else 1 + below, 0.0), 1.0)
 
 
-def _at(value: Law | Quadratic, b: int) -> Law | Quadratic:
+def _at(value: Batch, b: int) -> Batch:
     return type(value)(*(part[b] for part in value))
 
 
-def _one(value: Law | Quadratic, b: int) -> Law | Quadratic:
+def _one(value: Batch, b: int) -> Batch:
     return type(value)(*(part[b : b + 1] for part in value))
 
 
