@@ -72,12 +72,11 @@ def plan(config: PlanConfig) -> Plan:
     task = LinearRegression(config.dim, config.examples, label_noise=config.label_noise)
     prompts = task.sample(check.integer("prompts", config.prompts, 1, 2**20), seed=config.seed)
     step_size = default_step_size(config.dim, config.examples) if config.step_size is None else config.step_size
-    decoder = StochasticDecoder(
-        LinearAttention.gradient_descent(config.dim, step_size=step_size), GaussianNoise(config.noise_scale)
-    )
+    rule = GaussianNoise(config.noise_scale)
+    decoder = StochasticDecoder(LinearAttention.gradient_descent(config.dim, step_size=step_size), rule)
     with torch.inference_mode():
         state = decoder.model.prefill(prompts.x, prompts.y).double()
-        bias, variance = curves(state, decoder.rule, quadratic(prompts, "squared_error"), longest)
+        bias, variance = curves(state, rule, quadratic(prompts, "squared_error"), longest)
         best = best_split(bias.mean(0), variance.mean(0), budget)
         errors = bias[:, best.steps - 1] + variance[:, best.steps - 1] / best.samples
         radius = torch.linalg.eigvalsh(torch.eye(config.dim) + state[:, :, :-1]).abs().amax(1)
@@ -111,7 +110,7 @@ def main(config: PlanConfig) -> None:
         f"best split of {config.budget} chain steps: {result.best.steps} steps x {result.best.samples} samples, "
         f"error of the mean {result.best.error:.3g} (median over prompts {result.median:.3g})"
     )
-    cells = {}
+    cells: dict[tuple[int, str], str] = {}
     for steps, samples, error in result.others:
         cells |= {(steps, "samples"): str(samples), (steps, "error"): f"{error:.3g}"}
     console.print(output.table("steps", cells))

@@ -76,8 +76,8 @@ def iso_error(bias: ArrayLike, variance: ArrayLike, error: float) -> NDArray[np.
 
 
 def slowest_mode_steps(budget: float, bias: float, variance: float, factor: float) -> float:
-    """T* = ln(2 ln(1/a) b_0 C / v) / (2 ln(1/a)), the stationary point of b_0 a^{2T} + v T / C: T grows with the logarithm
-    of C, the rest goes into samples. Valid for 0 < a < 1, where it is positive.
+    """T* = ln(2 ln(1/a) b_0 C / v) / (2 ln(1/a)), the stationary point of b_0 a^{2T} + v T / C: T grows
+    with the logarithm of C, the rest goes into samples. Valid for 0 < a < 1, where it is positive.
 
     Args:
         budget: C.

@@ -59,7 +59,8 @@ class Chain:
 
     def step(self, law: Array) -> Array:
         """The law one step on, ``[2^d]``."""
-        return np.asarray((self._left * law[:, None]).T @ self._right).reshape(-1)
+        after: Array = ((self._left * law[:, None]).T @ self._right).reshape(-1)
+        return after
 
     def expected(self, value: Array) -> Array:
         """E value(w_{t+1}) given each w_t, ``[2^d]``."""
