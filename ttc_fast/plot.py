@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ FORMATS = (".png", ".pdf", ".svg")
 # Okabe and Ito's colours, told apart by the colour-blind; markers tell them apart in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^Dv<>PX*hpd"
+
+SPAN = 1e-7
+"""Errors below this share of the largest are out of the picture."""
 
 COLUMN = 3.4
 """Inches: one column of a paper."""
@@ -70,10 +74,20 @@ def _panel(axis: Axes, kind: KindResult, field: str, keys: Sequence[Key]) -> Non
         x = [value for value, _ in points]
         summaries = [summarize(kind.evaluation.scores[key]) for _, key in points]
         look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "linewidth": 0.9}
-        axis.plot(x, [s.mean for s in summaries], marker=MARKERS[i % len(MARKERS)], markersize=2.5, label=name, **look)
-        # A log axis has no place for the part of an interval below 0: the band ends a decade below the mean.
+        # A log axis has no place for 0: such points are left out.
+        axis.plot(
+            x,
+            [s.mean or math.nan for s in summaries],
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=2.5,
+            label=name,
+            **look,
+        )
+        # Where an interval reaches below 0 the band ends a decade below the mean.
         low = [max(s.ci_low, s.mean / 10) for s in summaries]
         axis.fill_between(x, low, [s.ci_high for s in summaries], color=look["color"], alpha=0.2, linewidth=0)
         known = [(value, kind.theory[key].theory) for value, key in points if key in kind.theory]
         axis.plot([v for v, _ in known], [t for _, t in known], linestyle=(0, (4, 2)), **{**look, "color": "black"})
+    bottom, top = axis.get_ylim()
+    axis.set_ylim(bottom=max(bottom, top * SPAN))
     axis.grid(alpha=0.3, linewidth=0.4)

@@ -71,7 +71,7 @@ def iso_error(bias: ArrayLike, variance: ArrayLike, error: float) -> NDArray[np.
     bias, variance = _curve("bias", bias), _curve("variance", variance)
     gap = check.number("error", error, low=0.0) - bias
     with np.errstate(divide="ignore", invalid="ignore"):
-        needed = np.maximum(1.0, np.ceil(variance / gap - 1e-12))
+        needed = np.maximum(1.0, np.ceil(variance / gap * (1 - 1e-12)))
     return np.where(gap > 0, needed, np.where((gap == 0) & (variance == 0), 1.0, np.inf))
 
 

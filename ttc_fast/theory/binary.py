@@ -73,7 +73,7 @@ class Chain:
         start = np.zeros(self.dim) if w0 is None else np.asarray(w0, dtype=np.float64)
         if start.shape != (self.dim,):
             raise ValueError(f"w0: expected shape [{self.dim}], got {list(start.shape)}")
-        law = _product_law(self._probability(start[None]))[0]
+        law: Array = _product_law(self._probability(start[None]))[0]
         for _ in range(steps - 1):
             law = self.step(law)
         return law

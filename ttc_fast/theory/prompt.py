@@ -256,7 +256,7 @@ def best_of_n(
 
     E = int E[metric; q] k (1 - F(q))^{k-1} dq, where the density of q with the conditional metric, and the law F of
     q, come by inverting their transforms (Rice, SIAM J. Sci. Stat. Comput. 1, 1980), see :class:`_Form`; the
-    matrices of verifier and metric need not commute. Accuracy: 1e-8 relative for budgets up to 10^6. With
+    matrices of verifier and metric need not commute. Accuracy: 1e-8 relative. With
     verifier = metric = :class:`Oracle`'s, the oracle best-of-N.
     """
     check.number("noise", noise, low=0.0)
@@ -364,12 +364,14 @@ class _Form:
         value: Tensor = (shift * (inner + 2 * h)).sum(-1) + (H.diagonal() / D).sum(-1) + metric(self.law.mean)
         return value
 
-    def _saddles(self, samples: int, spacing: float = 0.12) -> tuple[Tensor, Tensor]:
+    def _saddles(self, samples: int) -> tuple[Tensor, Tensor]:
         """Saddle points s and weights r / s dr of int K'' ds, on an even grid of r = sign(s) sqrt(2 rate).
 
         The tails beyond q(s) = -K'(s) are at most exp(-rate), rate = -K(s) - s q(s); in r every density is about a
         normal one. Newton's method on r(x), s = scale (e^x - 1), from a table.
         """
+        # The best of N lies near r = sqrt(2 ln N), within about 1 / r.
+        spacing = min(0.12, 0.5 / math.sqrt(2 * math.log(samples) + 1e-9))
         count = math.ceil(math.sqrt(2 * (30 + math.log(samples))) / spacing)
         r = (torch.arange(-count, count) + 0.5).double() * spacing  # not 0, where r / s loses its digits
         x = torch.linspace(-6, 120, 4000, dtype=torch.float64)
