@@ -18,7 +18,7 @@ from ..evaluate import Key
 from ..model import StochasticDecoder
 from ..rules import BernoulliSampling, GaussianNoise
 from ..tasks import Prompts
-from ..verifiers import InContextLoss, Oracle
+from ..verifiers import InContextLoss, Oracle, Verifier
 from . import binary
 from .prompt import best_of_n, error_of_mean, gaussian_law, judge, quadratic
 
@@ -33,6 +33,9 @@ SELECTION_PROMPTS = 256
 
 TILE = 64
 """Prompts at a time."""
+
+SELECTIONS: dict[str, Verifier] = {"best_of_n": InContextLoss(), "oracle_best_of_n": Oracle()}
+"""Techniques that select, and the verifier that they trust."""
 
 QUADRATIC = ("squared_error", "prediction_risk", "in_context_loss")
 
@@ -78,9 +81,7 @@ def overlay(
         count: number of prompts; above :data:`SELECTION_PROMPTS` the selections are left out.
         scores: of every prompt ``[B]``, with the verifier :class:`ttc_fast.verifiers.InContextLoss`.
     """
-    affordable = [
-        k for k in scores if count <= SELECTION_PROMPTS or k.technique not in ("best_of_n", "oracle_best_of_n")
-    ]
+    affordable = [k for k in scores if count <= SELECTION_PROMPTS or k.technique not in SELECTIONS]
     parts: defaultdict[Key, list[Tensor]] = defaultdict(list)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the arrays are small: on busy cores a second thread made it five times slower
@@ -127,7 +128,7 @@ def _gaussian(
             budgets = [key.samples if technique == "mean" else 1 for key in group]
             errors = error_of_mean(still if technique == "greedy" else law, metric, budgets)
             yield from zip(group, errors.T)
-    for technique, verifier in (("best_of_n", InContextLoss()), ("oracle_best_of_n", Oracle())):
+    for technique, verifier in SELECTIONS.items():
         names = [name for chosen, name in groups if chosen == technique]
         if names and state.shape[1] <= GAUSSIAN_DIM and bool(law.root.isfinite().all()):
             form, noise = judge(prompts, verifier)
@@ -153,7 +154,7 @@ def _binary(
         law = laws[key.technique == "greedy"]
         if key.technique in ("greedy", "single"):
             yield key, torch.from_numpy((law * value).sum(1))
-        elif key.technique in ("best_of_n", "oracle_best_of_n"):
+        elif key.technique in SELECTIONS:
             score = -loss if key.technique == "best_of_n" else -of_strings["squared_error"]
             best = [binary.best_of_n(p, s, v, [key.samples])[0] for p, s, v in zip(law, score, value)]
             yield key, torch.tensor(np.array(best))

@@ -371,7 +371,7 @@ class _Form:
         normal one. Newton's method on r(x), s = scale (e^x - 1), from a table.
         """
         # The best of N lies near r = sqrt(2 ln N), within about 1 / r.
-        spacing = min(0.12, 0.5 / math.sqrt(2 * math.log(samples) + 1e-9))
+        spacing = min(0.12, 0.45 / math.sqrt(2 * math.log(samples) + 1e-9))
         count = math.ceil(math.sqrt(2 * (30 + math.log(samples))) / spacing)
         r = (torch.arange(-count, count) + 0.5).double() * spacing  # not 0, where r / s loses its digits
         x = torch.linspace(-6, 120, 4000, dtype=torch.float64)
