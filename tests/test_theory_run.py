@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -32,7 +32,8 @@ from ttc_fast.rules import Rule
 from ttc_fast.theory.overlay import compare, overlay
 from ttc_fast.theory.prompt import gaussian_law
 
-SETTINGS: list[tuple[int, int, tuple[int, ...], int, float, Rule, float | None]] = [
+Setting: TypeAlias = tuple[int, int, tuple[int, ...], int, float, Rule, float | None]
+SETTINGS: list[Setting] = [
     # d, n, steps, samples, label noise, rule, step size
     (1, 4, (1, 3), 8, 0.0, GaussianNoise(0.5), None),
     (2, 10, (2, 5), 16, 0.2, GaussianNoise(0.3), None),
@@ -49,25 +50,25 @@ SETTINGS: list[tuple[int, int, tuple[int, ...], int, float, Rule, float | None]]
     (8, 32, (4,), 8, 0.1, BernoulliSampling("clip", sample_at="last_step"), 0.3),
     (5, 20, (2, 8), 15, 0.1, BernoulliSampling("sigmoid", 0.3, "last_step"), None),
 ]
-FAMILY = 1e-4
-"""Probability of any false alarm among all comparisons of all settings."""
+PROMPTS, FAMILY = 100, 1e-4
+"""FAMILY: probability of any false alarm among all comparisons of all settings."""
 
 
 def test_simulation_against_theory() -> None:
     """14 settings, every technique, budget, step and metric that has a law, in float64; Bonferroni over all of them.
 
-    Results that are all but certain are left out, 1 - p < 5 / (prompts x samples): the t test needs events.
+    Results that differ for fewer than 20 prompts are left out: the t test needs events.
     """
     scores, settings = [], 0
     for dim, examples, steps, samples, label_noise, rule, step_size in SETTINGS:
         kind: Any = "binary" if isinstance(rule, BernoulliSampling) else "continuous"
         prompts = LinearRegression(dim, examples, kind, label_noise=label_noise).sample(
-            200, seed=6, dtype=torch.float64
+            PROMPTS, seed=6, dtype=torch.float64
         )
         model = LinearAttention.gradient_descent(dim, step_size=step_size, examples=examples, dtype=torch.float64)
         decoder = StochasticDecoder(model, rule)
-        evaluation = evaluate(decoder, prompts.part, 200, steps=steps, samples=samples, seed=9)
-        theory = overlay(decoder, prompts.part, 200, evaluation.scores)
+        evaluation = evaluate(decoder, prompts.part, PROMPTS, steps=steps, samples=samples, seed=9)
+        theory = overlay(decoder, prompts.part, PROMPTS, evaluation.scores)
         assert {key.technique for key in theory} >= {"greedy", "single", "mean", "best_of_n", "oracle_best_of_n"}
         settings += 1
         for key, comparison in theory.items():
@@ -82,13 +83,13 @@ def test_simulation_against_theory() -> None:
 
 
 def test_overlay_alarms_at_a_wrong_law() -> None:
-    """Simulated with 10 % more noise than the law knows of: z beyond 10."""
+    """Simulated with 10 % more noise than the law knows of: z beyond 6."""
     prompts = LinearRegression(4, 16).sample(100, seed=6, dtype=torch.float64)
     model = LinearAttention.gradient_descent(4, examples=16, dtype=torch.float64)
     wrong = StochasticDecoder(model, GaussianNoise(0.33))
     evaluation = evaluate(wrong, prompts.part, 100, steps=[5], samples=64, seed=1)
     theory = overlay(StochasticDecoder(model, GaussianNoise(0.3)), prompts.part, 100, evaluation.scores)
-    assert all(c.z > 10 for key, c in theory.items() if key.technique == "single")
+    assert all(c.z > 6 for key, c in theory.items() if key.technique == "single")
     same = torch.ones(5)
     assert compare(same, same).z == 0
     assert np.isnan(compare(same[:1], same[:1]).z)
@@ -110,7 +111,7 @@ def gaussian_setting(preconditioned: bool, dtype: torch.dtype) -> tuple[torch.Te
 @pytest.mark.parametrize("preconditioned", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_exact_method_has_the_law_of_the_chain(preconditioned: bool, dtype: torch.dtype) -> None:
-    """Whitened by the exact law of all asked steps together, N |mean|^2 ~ chi^2 and sum |z|^2 ~ chi^2; each at ALPHA."""
+    """Whitened by the exact law of all asked steps together, N |mean|^2 and sum |z|^2 are ~ chi^2; each at ALPHA."""
     state, w0, rule = gaussian_setting(preconditioned, dtype)
     steps, samples = [9, 2, 9], 2**14
     thoughts = decode(state, w0, rule=rule, steps=steps, samples=samples, seed=5, method="exact").thoughts.double()
@@ -201,9 +202,9 @@ def test_run_tells_of_the_heavy_tail(capsys: pytest.CaptureFixture[str]) -> None
     """32 steps: rare prompts dominate the exact mean over all prompts, which 64 prompts do not show."""
     command = ["run", "--coefficients", "continuous", "--samples", "4", "--steps", "32", "--technique", "mean"]
     assert main(command) == 0
-    assert "rare prompts whose chain diverges dominate it" in capsys.readouterr().out
+    assert "over all possible prompts the mean error of 4 samples is" in capsys.readouterr().out
     assert main([*command, "--step-size", "0.2", "--steps", "8"]) == 0
-    assert "rare prompts" not in capsys.readouterr().out
+    assert "over all possible prompts" not in capsys.readouterr().out
 
 
 def test_run_with_the_exact_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
