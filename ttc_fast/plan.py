@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -116,7 +117,8 @@ def main(config: PlanConfig) -> None:
     console.print(output.table("steps", cells))
     if result.simulated is not None:
         mean, z = result.simulated
-        console.print(f"simulated: {mean:.3g}, {z:+.1f} standard errors from the prediction")
+        distance = f", {z:+.1f} standard errors from the prediction" if math.isfinite(z) else ""
+        console.print(f"simulated: {mean:.3g}{distance}")
     if result.unstable:
         console.print(
             f"{result.unstable} of {config.prompts} prompts make the chain diverge, the step being too large for "

@@ -96,7 +96,7 @@ def _cell(summary: Summary, comparison: Comparison | None = None) -> str:
     cell = f"{summary.mean:.3g}{interval} ({summary.median:.3g})"
     if comparison is None:
         return cell
-    score = f", z {comparison.z:+.1f}" if math.isfinite(comparison.z) else ""
+    score = f" z{round(comparison.z, 1) + 0.0:+.1f}" if math.isfinite(comparison.z) else ""  # no -0.0
     return f"{cell}\ntheory {comparison.theory:.3g}{score}"
 
 

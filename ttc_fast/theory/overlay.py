@@ -91,7 +91,8 @@ def overlay(
                 parts[key].append(value)
     finally:
         torch.set_num_threads(threads)
-    return {key: compare(scores[key], torch.cat(values)) for key, values in parts.items()}
+    comparisons = {key: compare(scores[key], torch.cat(values)) for key, values in parts.items()}
+    return {key: c for key, c in comparisons.items() if math.isfinite(c.theory)}  # chains that diverged
 
 
 def expected(decoder: StochasticDecoder, prompts: Prompts, keys: Iterable[Key]) -> dict[Key, Tensor]:
