@@ -73,6 +73,8 @@ def test_wheel(compiler: bool, tmp_path: Path) -> None:
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"ttc_fast/run.py", "ttc_fast/py.typed", "ttc_fast/kernels/philox.py"} <= set(names)
+    assert {"ttc_fast/run.py", "ttc_fast/py.typed", "ttc_fast/kernels/philox.py", "ttc_fast/theory/prompt.py"} <= set(
+        names
+    )
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"ttc_fast"}
     assert any(name.startswith("ttc_fast/_C.") for name in names) == compiler

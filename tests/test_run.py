@@ -49,7 +49,19 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (config["dim"], config["examples"], config["prompts"], config["samples"]) == (3, 9, 5, 12)
     assert config["step_size"] == pytest.approx(9 / 13)
     assert config["temperature"] == 0.25
-    fields = {"coefficients", "technique", "steps", "samples", "metric", "mean", "ci_low", "ci_high", "median"}
+    fields = {
+        "coefficients",
+        "technique",
+        "steps",
+        "samples",
+        "metric",
+        "mean",
+        "ci_low",
+        "ci_high",
+        "median",
+        "theory",
+        "z",
+    }
     assert all(set(record) == fields for record in document["records"])
     for record in document["records"]:
         assert record["ci_low"] <= record["mean"] <= record["ci_high"]

@@ -23,6 +23,7 @@ from ttc_fast.search import (
     self_refinement,
     stop_early,
 )
+from ttc_fast.theory.prompt import filter_law, quadratic
 from ttc_fast.verifiers import InContextLoss, Oracle
 
 SCHEMES: list[Resampling] = ["multinomial", "systematic", "residual"]
@@ -36,22 +37,11 @@ def setting(count: int = 1) -> tuple[Prompts, StochasticDecoder]:
 
 
 def kalman(prompts: Prompts, decoder: StochasticDecoder, every: int) -> tuple[float, oracles.Array]:
-    """ln Z and the mean of the last thought's law, for potentials exp(-beta L(w_t)): theory 2a, as matrices."""
-    state = decoder.model.prefill(prompts.x, prompts.y)[0].detach().numpy()
-    M, c = oracles.affine(state)
-    x, y = prompts.x[0].numpy(), prompts.y[0].numpy()
-    mean, covariance, log_z = np.zeros(3), np.zeros((3, 3)), 0.0
-    R = np.eye(len(y)) * len(y) / BETA  # exp(-beta |y - X w|^2 / 2n) is a Gaussian likelihood but for its constant
-    for step in range(1, STEPS + 1):
-        mean, covariance = M @ mean + c, M @ covariance @ M.T + SIGMA**2 * np.eye(3)
-        if step % every == 0 or step == STEPS:
-            spread = x @ covariance @ x.T + R
-            log_z += (
-                stats.multivariate_normal.logpdf(y, x @ mean, spread) + np.log(2 * np.pi * len(y) / BETA) * len(y) / 2
-            )
-            gain = covariance @ x.T @ np.linalg.inv(spread)
-            mean, covariance = mean + gain @ (y - x @ mean), covariance - gain @ x @ covariance
-    return log_z, mean
+    """ln Z and the mean of the last thought's law, for potentials exp(-beta L(w_t))."""
+    state = decoder.model.prefill(prompts.x, prompts.y).detach()
+    loss = quadratic(prompts, "in_context_loss")
+    law, log_evidence = filter_law(state, GaussianNoise(SIGMA), STEPS, loss, BETA, every=every)
+    return log_evidence[0].item(), law.mean[0].numpy()
 
 
 @pytest.mark.parametrize("resampling", SCHEMES)

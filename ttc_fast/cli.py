@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import tyro
 
-from . import __version__, analyze, run
+from . import __version__, analyze, plan, run
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,14 @@ class TechniquesConfig:
     """List the inference techniques that ``ttc-fast run --technique`` knows, with their sources."""
 
 
-Config: TypeAlias = run.RunConfig | analyze.AnalyzeConfig | TechniquesConfig
+Config: TypeAlias = run.RunConfig | analyze.AnalyzeConfig | plan.PlanConfig | TechniquesConfig
 
-_COMMANDS: dict[str, Any] = {"run": run.RunConfig, "analyze": analyze.AnalyzeConfig, "techniques": TechniquesConfig}
+_COMMANDS: dict[str, Any] = {
+    "run": run.RunConfig,
+    "analyze": analyze.AnalyzeConfig,
+    "plan": plan.PlanConfig,
+    "techniques": TechniquesConfig,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,6 +60,8 @@ def _execute(config: Config) -> None:
         run.main(config)
     elif isinstance(config, analyze.AnalyzeConfig):
         analyze.main(config)
+    elif isinstance(config, plan.PlanConfig):
+        plan.main(config)
     else:
         from . import report
 

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,6 +63,7 @@ def evaluate(
     samples: int,
     seed: int,
     backend: str = "auto",
+    method: Literal["stepwise", "exact"] = "stepwise",
     techniques: Mapping[str, Technique] | None = None,
     verifier: Verifier | None = None,
     progress: Callable[[float], None] = lambda share: None,
@@ -82,6 +83,7 @@ def evaluate(
         samples: N, at least 1.
         seed: of the decode and of the coins that decide ties.
         backend: see :func:`ttc_fast.decode`.
+        method: see :func:`ttc_fast.decode`.
         techniques: by name; those that the rule or the prompts do not allow are left out. Default: the
             ones named in :data:`ttc_fast.techniques.DEFAULT`.
         verifier: what best-of-N and its kin trust; default :class:`ttc_fast.verifiers.InContextLoss`.
@@ -111,7 +113,13 @@ def evaluate(
         for n in ordered.tiles(samples, chunk // (len(part) * dim)):
             began = time.perf_counter()
             thoughts[:, :, n] = decoder(
-                part, steps=steps, samples=n.stop - n.start, seed=seed, first_sample=n.start, backend=backend
+                part,
+                steps=steps,
+                samples=n.stop - n.start,
+                seed=seed,
+                first_sample=n.start,
+                backend=backend,
+                method=method,
             ).thoughts
             seconds += time.perf_counter() - began
             progress((b.start + len(part) * n.stop / samples) / count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,13 +12,15 @@ from typing import Literal, NamedTuple
 import torch
 
 from . import check
-from .evaluate import Evaluation, evaluate
+from .evaluate import Evaluation, Key, evaluate
 from .model import LinearAttention, StochasticDecoder, default_step_size
 from .ops import resolve_backend
 from .rules import BernoulliSampling, GaussianNoise, Rule
 from .run import RunConfig
 from .tasks import LinearRegression, Prompts, load_prompts
 from .techniques import TECHNIQUES
+from .theory.ensemble import exact_curve
+from .theory.overlay import Comparison, overlay
 
 DIM, EXAMPLES, PROMPTS, LABEL_NOISE = 16, 64, 64, 0.1
 """Defaults where no file brings the prompts."""
@@ -33,7 +36,12 @@ class KindResult:
     rule: Rule
     evaluation: Evaluation
     throughput: float
-    """Coefficient-steps per second of the decode."""
+    """Coefficient-steps per second of the decode; of the asked steps only with method "exact"."""
+    theory: dict[Key, Comparison]
+    """What theory says of those results that have a law."""
+    all_prompts: float | None
+    """Exact mean over all prompts, not only these, of the squared error of the mean of all samples at the last step,
+    where the task allows it: see :func:`ttc_fast.theory.ensemble.exact_curve`."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,10 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
     step_size = default_step_size(source.dim, source.examples) if config.step_size is None else config.step_size
     binary = BernoulliSampling(config.link, config.temperature)
     rules: dict[Kind, Rule] = {"continuous": GaussianNoise(config.noise_scale), "binary": binary}
+    if config.method == "exact" and "binary" in source.kinds:
+        raise ValueError(
+            "method: expected 'stepwise' for binary coefficients, got 'exact'; add --coefficients continuous"
+        )
     model = LinearAttention.gradient_descent(source.dim, step_size=step_size).to(device)
     kinds = []
     for kind in source.kinds:
@@ -82,11 +94,18 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
                 samples=config.samples,
                 seed=config.seed,
                 backend=backend,
+                method=config.method,
                 techniques=chosen,
                 progress=partial(progress, kind),
             )
-        work = source.size * config.samples * source.dim * max(config.steps)
-        kinds.append(KindResult(kind, rules[kind], evaluation, work / evaluation.decode_seconds))
+        thoughts = len(set(config.steps)) if config.method == "exact" else max(config.steps)
+        throughput = source.size * config.samples * source.dim * thoughts / evaluation.decode_seconds
+        decoder = StochasticDecoder(model, rules[kind])
+        comparisons, all_prompts = {}, None
+        if config.theory:
+            comparisons = overlay(decoder, partial(source.prompts, kind), source.size, evaluation.scores)
+            all_prompts = _over_all_prompts(config, source, kind, step_size)
+        kinds.append(KindResult(kind, rules[kind], evaluation, throughput, comparisons, all_prompts))
     filled = replace(
         config,
         dim=source.dim,
@@ -97,6 +116,16 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
         step_size=step_size,
     )
     return RunResult(filled, backend, tuple(kinds), time.perf_counter() - began)
+
+
+def _over_all_prompts(config: RunConfig, source: _Source, kind: Kind, step_size: float) -> float | None:
+    """See :attr:`KindResult.all_prompts`; up to 32 steps it takes below a second."""
+    steps = max(config.steps)
+    if kind == "binary" or source.label_noise is None or steps > 32:
+        return None
+    curve = exact_curve(source.examples, source.dim, step_size, config.noise_scale, steps)
+    error = curve.error(steps, config.samples, label_noise=source.label_noise)
+    return float(error) if error < 10**300 else math.inf
 
 
 class _Source(NamedTuple):

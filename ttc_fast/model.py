@@ -14,6 +14,7 @@ arXiv 2510.03605.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -180,6 +181,7 @@ class StochasticDecoder(nn.Module):
         first_sample: int = 0,
         backend: str = "auto",
         precision: str = "fp32",
+        method: Literal["stepwise", "exact"] = "stepwise",
     ) -> DecodeOutput:
         """Thoughts of every prompt from w_0 = 0; see :func:`ttc_fast.decode`."""
         state = self.model.prefill(prompts.x, prompts.y)
@@ -194,6 +196,7 @@ class StochasticDecoder(nn.Module):
             first_prompt=prompts.first,
             backend=backend,
             precision=precision,
+            method=method,
         )
 
     def extra_repr(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -139,6 +139,7 @@ def decode(
     first_step: int = 0,
     backend: str = "auto",
     precision: str = "fp32",
+    method: Literal["stepwise", "exact"] = "stepwise",
 ) -> DecodeOutput:
     """Decode N stochastic chains of thought for each of B prompts.
 
@@ -161,6 +162,8 @@ def decode(
         precision: of the matrix product on tensor cores, where the triton backend runs: ``"fp32"``,
             about that of float32; ``"ieee"``, float32 without tensor cores; ``"tf32"``, one product of
             10-bit fractions, errors about 2^-11 of the thought. The other backends compute in float32.
+        method: ``"exact"`` draws the thoughts of the asked steps from their exact joint law, without the steps
+            between: the same law from other random words, for :class:`GaussianNoise` only. See ``exact.py``.
 
     Returns:
         :class:`DecodeOutput` with ``thoughts [len(steps), B, N, d]``.
@@ -183,6 +186,20 @@ def decode(
     seed = check.integer("seed", seed, 0, 2**64 - 1)
     first_sample = check.integer("first_sample", first_sample, 0, 2**32 - samples)
     first_prompt = check.integer("first_prompt", first_prompt, 0, 2**32 - prompts)
+    check.choice("method", method, ("stepwise", "exact"))
+    if method == "exact":
+        from . import exact  # it needs this module
+
+        if not isinstance(rule, GaussianNoise):
+            raise ValueError(
+                "method: expected 'stepwise' for BernoulliSampling, got 'exact', which needs GaussianNoise"
+            )
+        if precision != "fp32":
+            raise ValueError(f"precision: expected 'fp32' with method='exact', got {precision!r}")
+        return exact.decode(
+            check.finite("state", state), check.finite("w0", w0), rule=rule, steps=asked, samples=samples, seed=seed,
+            first_sample=first_sample, first_prompt=first_prompt, first_step=first_step, backend=backend,
+        )  # fmt: skip
     name = resolve_backend(backend, state.dtype, state.device, dim, precision)
     thoughts: Tensor = torch.ops.ttc_fast.decode(
         state.detach(),

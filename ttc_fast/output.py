@@ -75,15 +75,15 @@ def finite(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}
 
 
-def check_writable(path: Path) -> None:
-    """Raise OSError now, before hours of work, if ``path`` cannot become a file."""
+def check_writable(path: Path, name: str = "json") -> None:
+    """Raise OSError now, before hours of work, if ``path`` cannot become a file; ``name`` is the option's."""
     if path.is_dir():
-        raise IsADirectoryError(f"json: expected a file, got the folder {path}")
+        raise IsADirectoryError(f"{name}: expected a file, got the folder {path}")
     folder = path.resolve().parent
     if not folder.is_dir():
-        raise FileNotFoundError(f"json: expected a file in a folder that exists, got {path}")
+        raise FileNotFoundError(f"{name}: expected a file in a folder that exists, got {path}")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise PermissionError(f"json: no permission to write {path}")
+        raise PermissionError(f"{name}: no permission to write {path}")
 
 
 def write(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+from collections.abc import Collection
 from dataclasses import asdict
 
 import numpy
@@ -18,6 +19,7 @@ from .experiment import KindResult, RunResult
 from .intervals import Summary, summarize
 from .search import SEARCHES
 from .techniques import TECHNIQUES
+from .theory.overlay import Comparison
 
 
 def show(result: RunResult) -> None:
@@ -35,13 +37,19 @@ def show(result: RunResult) -> None:
 def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
     config, evaluation = result.config, kind.evaluation
     metric = "squared_error" if _knows_truth(kind) else "in_context_loss"
-    cells = {key: _cell(summarize(score)) for key, score in evaluation.scores.items() if key.metric == metric}
+    cells = {
+        key: _cell(summarize(score), kind.theory.get(key))
+        for key, score in evaluation.scores.items()
+        if key.metric == metric
+    }
     fixed = [name for name, technique in TECHNIQUES.items() if not technique.uses_budget]
     last = max(config.steps)
     console.print(f"\n[bold]{kind.coefficients} coefficients[/bold], {escape(str(kind.rule))}")
     console.print(f"{metric}: mean over {config.prompts} prompts ± half of its 95 % interval (median)\n")
 
-    shown = [f"{name}: {cells[key]}" for name in fixed if (key := Key(name, last, 1, metric)) in cells]
+    shown = [
+        f"{name}: {cells[key]}".replace("\n", ", ") for name in fixed if (key := Key(name, last, 1, metric)) in cells
+    ]
     console.print("; ".join([f"more samples, at {last} steps", *shown]))
     by_samples = {k: v for k, v in cells.items() if k.steps == last and k.technique not in fixed}
     if by_samples:
@@ -60,13 +68,36 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
             f"{unstable} of {config.prompts} prompts make the chain diverge, the step being too large for them: "
             "trust the median, or take a smaller --step-size"
         )
+    _show_theory(console, kind, cells)
     console.print(f"decoded {kind.throughput / 1e6:,.1f} million coefficient-steps per second")
 
 
-def _cell(summary: Summary) -> str:
+def _show_theory(console: Console, kind: KindResult, shown: Collection[Key]) -> None:
+    scores = [abs(c.z) for key, c in kind.theory.items() if key in shown and math.isfinite(c.z)]
+    if scores:
+        console.print(
+            f"theory: exact means over these prompts; z: the difference in standard errors, {len(scores)} of them, "
+            f"the largest {max(scores):.1f}"
+        )
+    key = max((k for k in shown if k.technique == "mean"), key=lambda k: (k.steps, k.samples), default=None)
+    if key is None or kind.all_prompts is None or key not in kind.theory:
+        return
+    here = kind.theory[key].theory
+    if kind.all_prompts > 2 * here:
+        console.print(
+            f"over all possible prompts the mean error of {key.samples} samples is {kind.all_prompts:.3g}, against "
+            f"{here:.3g} of these: rare prompts whose chain diverges dominate it, so trust the median"
+        )
+
+
+def _cell(summary: Summary, comparison: Comparison | None = None) -> str:
     half = summary.ci_high - summary.mean
     interval = f" ±{half:.1g}" if math.isfinite(half) else ""
-    return f"{summary.mean:.3g}{interval} ({summary.median:.3g})"
+    cell = f"{summary.mean:.3g}{interval} ({summary.median:.3g})"
+    if comparison is None:
+        return cell
+    score = f" z{round(comparison.z, 1) + 0.0:+.1f}" if math.isfinite(comparison.z) else ""  # no -0.0
+    return f"{cell}\ntheory {comparison.theory:.3g}{score}"
 
 
 def _knows_truth(kind: KindResult) -> bool:
@@ -87,14 +118,26 @@ def show_techniques() -> None:
     console.print(output.table("technique", lines))
 
 
+def _theory(kind: KindResult, key: Key) -> dict[str, float | None]:
+    comparison = kind.theory.get(key)
+    if comparison is None:
+        return {"theory": None, "z": None}
+    return output.finite(comparison._asdict())
+
+
 def to_json(result: RunResult) -> str:
     """The result as JSON; numbers that are not finite become null."""
     config = asdict(result.config)
-    for name in ("json", "quiet"):
+    for name in ("json", "quiet", "theory", "plot"):
         del config[name]
     config["prompts_file"] = None if result.config.prompts_file is None else str(result.config.prompts_file)
     records = [
-        {"coefficients": kind.coefficients, **key._asdict(), **output.finite(summarize(score)._asdict())}
+        {
+            "coefficients": kind.coefficients,
+            **key._asdict(),
+            **output.finite(summarize(score)._asdict()),
+            **_theory(kind, key),
+        }
         for kind in result.kinds
         for key, score in kind.evaluation.scores.items()
     ]

@@ -41,10 +41,16 @@ class RunConfig:
     """Seed of all random numbers, an integer below 2^64."""
     backend: Literal["auto", "reference", "native", "triton"] = "auto"
     """Implementation of the decode."""
+    method: Literal["stepwise", "exact"] = "stepwise"
+    """Decode step by step, or draw continuous thoughts of the asked steps from their exact law."""
     device: str = "cpu"
     """Device of PyTorch."""
     prompts_file: Path | None = None
     """Take the prompts from an .npz file: x [B, n, d], y [B, n] and, if known, w_star [B, d]."""
+    theory: bool = True
+    """Show what theory says beside each technique that has a law, and how far the run is from it."""
+    plot: Path | None = None
+    """Draw error against samples and against steps to this file: png, pdf or svg (needs matplotlib)."""
     json: Path | None = None
     """Write config, versions and all results to this file."""
     quiet: bool = False
@@ -66,10 +72,16 @@ def main(config: RunConfig) -> None:
         output.check_writable(config.json)
     if config.backend == "triton" and interpreted() and not config.quiet:
         output.notice("Triton interprets its kernels in Python (TRITON_INTERPRET is set): slow, to check them")
+    if config.plot is not None:
+        from . import plot
+
+        plot.check_possible(config.plot)
     with output.progress(quiet=config.quiet, verb="decoded") as progress:
         result = run(config, progress)
     if not config.quiet:
         report.show(result)
+    if config.plot is not None:
+        plot.draw(result, config.plot)
     if config.json is not None:
         output.write(config.json, report.to_json(result))
 

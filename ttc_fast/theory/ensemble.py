@@ -1,0 +1,252 @@
+"""Averaged over prompts x ~ N(0, I), for gradient descent with constant step eta: exact at finite n and d, and in the
+limit of Marchenko and Pastur.
+
+With B_T = E tr (I - eta S)^{2T} / d and w_0 - w* independent of the prompt, R = E |w_0 - w*|^2 / d,
+
+    E |mean of N - w*|^2 / d = R B_T + (1/N) sum_t sigma_t^2 B_{T-1-t} + s^2 L_T,
+
+L_T = E (1/(n d)) sum_i (1 - a_i^T)^2 / lambda_i, a_i = 1 - eta lambda_i. Heavy tail: lambda_max is unbounded, so
+that B_T at fixed n and d diverges as T grows, for every eta > 0, because of prompts too rare to be simulated:
+:func:`over_prompts` gives the median and the share of unstable prompts beside the mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+
+from .. import check
+from ..estimators import Array
+from ..model import LinearAttention
+from ..rules import GaussianNoise
+from ..tasks import LinearRegression
+from .prompt import QuadraticMetric, error_of_mean, gaussian_law, quadratic
+
+Number: TypeAlias = int | float | Fraction
+
+
+def trace_moments(examples: int, dim: int, order: int) -> list[Fraction]:
+    """E tr S^k / d for k = 0, ..., ``order``, exactly: S = X^T X / n, X with n rows N(0, I_d).
+
+    tr W^k, W = n S, in zonal polynomials J_lambda, whose expectations are products over boxes: E tr W^k = sum 2 k
+    theta / j prod (n + c)(d + c) over partitions of k, c = 2 (column) - (row) from 0, theta the product of all c but
+    the first, j the product of (2 arm + leg + 1)(2 arm + leg + 2). theta is 0 for all partitions but (a, b, 1, ..., 1),
+    so that the cost is O(order^3), not the number of partitions. Sources: Hanlon, Stanley, Stembridge,
+    Contemporary Mathematics 138, 1992; Macdonald, Symmetric functions, VI.10.
+    """
+    n, d = check.integer("examples", examples, 1, 2**34), check.integer("dim", dim, 1, 2**24)
+    order = check.integer("order", order, 0, 2**12)
+    moments = [Fraction(1)]
+    for k in range(1, order + 1):
+        total = sum((_shape(n, d, a, b, k - a - b) for a, b in _shapes(k)), Fraction(0))
+        moments.append(2 * k * total / (d * n**k))
+    return moments
+
+
+def _shapes(k: int) -> Iterator[tuple[int, int]]:
+    """First two rows (a, b) of the partitions (a, b, 1, ..., 1) of k."""
+    yield k, 0
+    for b in range(1, k // 2 + 1):
+        yield from ((a, b) for a in range(b, k - b + 1))
+
+
+def _shape(n: int, d: int, a: int, b: int, ones: int) -> Fraction:
+    """theta / j prod (n + c)(d + c) of the partition (a, b, 1^ones); b = 0 only with ones = 0."""
+    rows = (a, b) if b else (a,)
+    numerator, hooks = 1, 1
+    for i, length in enumerate(rows):
+        for j in range(length):
+            c = 2 * j - i
+            numerator *= (n + c) * (d + c) * (c or 1)
+            leg = (len(rows) - 1 - i + ones) if j == 0 else int(i == 0 and j < b)
+            arm = length - 1 - j
+            hooks *= (2 * arm + leg + 1) * (2 * arm + leg + 2)
+    for i in range(2, 2 + ones):  # the first column goes on: arm 0
+        leg = 1 + ones - i
+        numerator *= (n - i) * (d - i) * -i
+        hooks *= (leg + 1) * (leg + 2)
+    return Fraction(numerator, hooks)
+
+
+class Curve(NamedTuple):
+    """Error of the mean of N per coefficient as R bias[T] + spread[T] / N + s^2 label[T], T = 0, 1, ..."""
+
+    bias: tuple[Fraction, ...]
+    spread: tuple[Fraction, ...]
+    label: tuple[Fraction, ...]
+
+    def error(self, steps: int, samples: Number, *, start: Number = 1, label_noise: Number = 0) -> Fraction:
+        """E |mean of N - w*|^2 / d after T steps; ``start`` is R, ``label_noise`` the deviation s."""
+        noise = self.spread[steps] / Fraction(samples) if math.isfinite(samples) else 0
+        return Fraction(start) * self.bias[steps] + noise + Fraction(label_noise) ** 2 * self.label[steps]
+
+
+def exact_curve(
+    examples: int, dim: int, step_size: Number, noise_scale: Sequence[Number] | Number, steps: int
+) -> Curve:
+    """The exact curve for T = 0, ..., ``steps`` at finite n and d, in rational numbers.
+
+    Args:
+        examples: n.
+        dim: d.
+        step_size: eta; a float is taken at its exact binary value.
+        noise_scale: sigma, or sigma_t of every step, in units of w.
+        steps: the longest T; 32 takes below a second.
+    """
+    steps, eta = check.integer("steps", steps, 0, 2**11), _rational("step_size", step_size)
+    moments = trace_moments(examples, dim, 2 * steps)
+    scaled = [(-eta) ** k * m for k, m in enumerate(moments)]
+    bias = tuple(
+        sum((math.comb(2 * t, k) * scaled[k] for k in range(2 * t + 1)), Fraction(0)) for t in range(steps + 1)
+    )
+    # (1 - a^T)^2 / lambda, a = 1 - eta lambda: 1 - 2 a^T + a^2T without its constant, divided by lambda
+    label = tuple(
+        sum(
+            ((math.comb(2 * t, k) - 2 * math.comb(t, k)) * (-eta) ** k * moments[k - 1] for k in range(1, 2 * t + 1)),
+            Fraction(0),
+        )
+        / examples
+        for t in range(steps + 1)
+    )
+    return Curve(bias, _spread(bias, noise_scale), label)
+
+
+def _spread(bias: Sequence[Fraction], noise_scale: Sequence[Number] | Number) -> tuple[Fraction, ...]:
+    """sum_{t<T} sigma_t^2 B_{T-1-t} for every T."""
+    steps = len(bias) - 1
+    scales = list(noise_scale) if isinstance(noise_scale, Sequence) else [noise_scale] * steps
+    if len(scales) < steps:
+        raise ValueError(f"noise_scale: expected one number for each of {steps} steps, got {len(scales)}")
+    squares = [_rational("noise_scale", scale) ** 2 for scale in scales]
+    return tuple(sum((squares[t] * bias[T - 1 - t] for t in range(T)), Fraction(0)) for T in range(steps + 1))
+
+
+def limit_contraction(gamma: float, step_size: float, steps: int) -> Array:
+    """B_0, ..., B_T in the limit n, d -> infinity, d / n -> gamma, for any step size: ``[T + 1]``.
+
+    B_T = |(I - eta J)^T e_0|^2 with the Jacobi matrix J of the Marchenko-Pastur law, diagonal (1, 1 + gamma, 1 +
+    gamma, ...) and off it sqrt(gamma): no quadrature, and for gamma > 1 the mass at 0 is in it.
+    """
+    check.number("gamma", gamma, low=0.0)
+    check.number("step_size", step_size)
+    v = np.zeros(check.integer("steps", steps, 0, 2**14) + 1)
+    v[0] = 1.0
+    diagonal, result = np.full(len(v), 1.0 + gamma), [1.0]
+    diagonal[0] = 1.0
+    for _ in range(steps):
+        product = diagonal * v
+        product[1:] += math.sqrt(gamma) * v[:-1]
+        product[:-1] += math.sqrt(gamma) * v[1:]
+        v = v - step_size * product
+        result.append(float(v @ v))
+    return np.array(result)
+
+
+def limit_noise_sum(gamma: float, step_size: float) -> float:
+    """sum_{j >= 0} B_j in the limit: the noise floor of a long chain is sigma^2 / N times it.
+
+    (1 / 2 eta) (1 / (1 - gamma) + G(2 / eta)), G the Stieltjes transform of the Marchenko-Pastur law. Valid for gamma <
+    1 and a stable chain, 0 < eta < 2 / (1 + sqrt(gamma))^2; at eta = 1 / (1 + gamma) it is 1 / (1 - gamma).
+    """
+    check.number("gamma", gamma, 0.0, 1.0)
+    edge = (1 + math.sqrt(gamma)) ** 2
+    if gamma >= 1 or not 0 < step_size < 2 / edge:
+        raise ValueError(
+            f"step_size: expected gamma < 1 and a step from 0 to {2 / edge:g}, got {step_size} at gamma = {gamma}: "
+            "elsewhere there is no floor"
+        )
+    z = 2 / step_size
+    # (z + gamma - 1 - root) / (2 gamma z), multiplied out so that gamma = 0 is no special case
+    root = math.sqrt((z - (1 - math.sqrt(gamma)) ** 2) * (z - edge))
+    G = 2 / (z + gamma - 1 + root)
+    return (1 / (1 - gamma) + G) / (2 * step_size)
+
+
+def never_overthinks_from(gamma: float, noise_scale: float, start: float = 1.0) -> float:
+    """N_c = (sigma^2 / R) ((1 + gamma) / (1 - gamma))^2: with at least so many samples every further thought lowers
+    the error of their mean. Limit, eta = 1 / (1 + gamma), gamma < 1."""
+    check.number("noise_scale", noise_scale, low=0.0)
+    if not (0 <= gamma < 1 and start > 0):
+        raise ValueError(f"gamma: expected 0 <= gamma < 1 and start > 0, got gamma = {gamma}, start = {start}")
+    return noise_scale**2 / start * ((1 + gamma) / (1 - gamma)) ** 2
+
+
+def best_steps(
+    contraction: Sequence[float] | Array, noise_scale: float, samples: int, start: float = 1.0
+) -> int | None:
+    """T* of a curve B_0, B_1, ...: the first T that T + 1 does not beat, R (1 - B_{T+1} / B_T) <= sigma^2 / N; the
+    error is unimodal in T since B_T is log-convex. None: still improving at the end of the curve."""
+    check.number("noise_scale", noise_scale, low=0.0)
+    check.integer("samples", samples, 1, 2**34)
+    for steps, (now, after) in enumerate(pairwise(contraction)):
+        if start * (now - after) <= noise_scale**2 / samples * now:
+            return steps
+    return None
+
+
+def error_at_gamma_one(steps: int, samples: int, noise_scale: float, start: float = 1.0) -> float:
+    """C(2T, T) 4^-T (R + 2 T sigma^2 / N): the limit at gamma = 1, eta = 1/2; its least is near sqrt(8 R sigma^2 / (pi
+    N)), at T* = ceil(R N / (2 sigma^2)) - 1."""
+    check.integer("steps", steps, 0, 2**34)
+    central = math.exp(math.lgamma(2 * steps + 1) - 2 * math.lgamma(steps + 1) - 2 * steps * math.log(2))
+    return central * (start + 2 * steps * noise_scale**2 / samples)
+
+
+def best_steps_at_gamma_one(samples: int, noise_scale: float, start: float = 1.0) -> int:
+    """T* = ceil(R N / (2 sigma^2)) - 1, limit at gamma = 1, eta = 1/2."""
+    check.number("noise_scale", noise_scale, low=5e-324)
+    return max(0, math.ceil(start * samples / (2 * noise_scale**2)) - 1)
+
+
+class OverPrompts(NamedTuple):
+    """Exact errors given each of many simulated prompts."""
+
+    mean: float
+    median: float
+    unstable: float
+    """Share of prompts with eta lambda_max > 2: above 0, do not trust a mean over prompts."""
+
+
+def over_prompts(
+    task: LinearRegression,
+    step_size: float,
+    rule: GaussianNoise,
+    steps: int,
+    samples: float,
+    *,
+    prompts: int = 1000,
+    seed: int = 0,
+    metric: QuadraticMetric = "squared_error",
+) -> OverPrompts:
+    """The error of the mean of N, exact given the prompt, over simulated prompts of any task.
+
+    Args:
+        task: where prompts come from.
+        step_size: eta.
+        rule: noise, in units of w.
+        steps: T.
+        samples: N, or ``math.inf``.
+        prompts: how many.
+        seed: of the prompts.
+        metric: see :func:`ttc_fast.theory.prompt.quadratic`.
+    """
+    batch = task.sample(prompts, seed=seed, dtype=torch.float64)
+    model = LinearAttention.gradient_descent(task.dim, step_size=step_size, dtype=torch.float64)
+    with torch.no_grad():
+        state = model.prefill(batch.x, batch.y)
+    errors = error_of_mean(gaussian_law(state, rule, steps), quadratic(batch, metric), [samples])[:, 0].numpy()
+    radius = torch.linalg.eigvalsh(torch.eye(task.dim, dtype=torch.float64) + state[:, :, :-1]).abs().amax(1)
+    return OverPrompts(float(errors.mean()), float(np.median(errors)), float((radius > 1 + 1e-9).double().mean()))
+
+
+def _rational(name: str, value: Number) -> Fraction:
+    if isinstance(value, Fraction):
+        return value
+    check.number(name, value)
+    return Fraction(value)
