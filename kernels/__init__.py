@@ -23,3 +23,8 @@ def target() -> str:
     if interpreted():
         return "interpreter"
     return "hip" if torch.version.hip else "cuda"
+
+
+def padded(dim: int) -> int:
+    """The dimension a decode of ``dim`` coefficients is padded to."""
+    return max(16, 1 << (dim - 1).bit_length())

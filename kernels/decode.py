@@ -15,7 +15,7 @@ from torch import Tensor
 from ttc_fast.rng import Stream
 from ttc_fast.rules import GaussianNoise, Rule
 
-from . import target
+from . import padded, target
 from .philox import philox4x32_10
 
 _NOISE = tl.constexpr(int(Stream.NOISE) << 24)
@@ -344,11 +344,6 @@ STREAMED_128 = Tile(16, 8, streamed=True)
 operands would take all registers."""
 RESIDENT_128 = 116 * 1024
 """Bytes of shared memory a program needs to keep a matrix of 128 x 128 on chip."""
-
-
-def padded(dim: int) -> int:
-    """The dimension a decode of ``dim`` coefficients is padded to."""
-    return max(16, 1 << (dim - 1).bit_length())
 
 
 def tile(dim: int, shared_memory: int, precision: str) -> Tile:

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from ttc_fast.ops import PRECISIONS
 
-from . import MAX_DIM, interpreted, roofline, sass
+from . import MAX_DIM, interpreted, padded, roofline, sass
 
 if TYPE_CHECKING:
     from .compiled import Compiled
@@ -77,13 +77,13 @@ def analyse(compiled: Compiled, dim: int) -> Analysis:
     Where the matrix stays on chip that is the innermost loop. Where it is streamed, it is the whole nest: the
     body of the block of four steps, four times that of a step, and in it that of a slice of the matrix.
     """
-    padded = max(16, 1 << (dim - 1).bit_length())
+    width = padded(dim)
     bodies = sass.nest(compiled.assembly)
     trips = [1]
     if compiled.tile.streamed:
         from .decode import SLICE  # imports triton
 
-        trips = [1, STEPS, STEPS * padded**2 // SLICE.value]
+        trips = [1, STEPS, STEPS * width**2 // SLICE.value]
         if len(bodies) != len(trips):
             raise ValueError(f"assembly: expected {len(trips)} loops in a streamed kernel, got {len(bodies)}")
     hot = list(zip(trips, bodies[-len(trips) :]))
@@ -91,7 +91,7 @@ def analyse(compiled: Compiled, dim: int) -> Analysis:
     for times, body in hot:
         for opcode in body:
             count[opcode] += times
-    coefficient_steps = compiled.tile.samples * padded / (32 * compiled.tile.warps) * STEPS
+    coefficient_steps = compiled.tile.samples * width / (32 * compiled.tile.warps) * STEPS
     named = Counter({name: n for name, n in count.items() if name != "NOP"})
     return Analysis(
         _mix(named, coefficient_steps),
@@ -141,8 +141,7 @@ def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str
     if arch.startswith("gfx"):  # counted are only instructions of NVIDIA
         return facts
     found = analyse(compiled, dim)
-    padded = max(16, 1 << (dim - 1).bit_length())
-    least = roofline.lower_bound(CONSTANTS[rule], padded, precision, arch)
+    least = roofline.lower_bound(CONSTANTS[rule], padded(dim), precision, arch)
     return facts | {
         "instructions_per_step": found.mix.instructions,
         "resident_warps": roofline.resident_warps(arch, compiled.tile.warps, compiled.registers, compiled.shared_bytes),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
@@ -16,3 +19,16 @@ def _poisoned_memory() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(threads)
+
+
+def _in_interpreter() -> None:
+    os.environ["TRITON_INTERPRET"] = "1"
+    torch.use_deterministic_algorithms(True)  # as above
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[ProcessPoolExecutor]:
+    """Triton's interpreter must be chosen before Triton is imported: it gets a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_in_interpreter) as pool:
+        yield pool

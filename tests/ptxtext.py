@@ -131,7 +131,10 @@ class Program:
     def _declare(self, statement: str) -> None:
         if not statement.startswith(".reg"):
             return self._declare_variable(statement)
-        ty, names = re.fullmatch(r"\.reg\s+\.(\w+)\s+(.*)", statement, re.S).groups()  # type: ignore[union-attr]
+        declaration = re.fullmatch(r"\.reg\s+\.(\w+)\s+(.*)", statement, re.S)
+        if declaration is None:
+            raise SimError(f"cannot read the declaration {statement}")
+        ty, names = declaration.groups()
         dtype = np.bool_ if ty == "pred" else UNSIGNED[max(WIDTH[ty], 2)]
         for name in (n.strip() for n in names.split(",")):
             many = re.fullmatch(r"(.*)<(\d+)>", name)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import multiprocessing
-import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -24,19 +21,6 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 
 PRODUCTS = 6
 """Matrix products of a step in the precision "fp32"; each adds D + 1 roundings."""
-
-
-def in_interpreter() -> None:
-    """The interpreter must be chosen before Triton is imported: it gets a process of its own."""
-    os.environ["TRITON_INTERPRET"] = "1"
-    torch.use_deterministic_algorithms(True)  # fills fresh memory with NaN
-
-
-@pytest.fixture(scope="module")
-def interpreter() -> Iterator[ProcessPoolExecutor]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=in_interpreter) as pool:
-        yield pool
 
 
 def decode_thoughts(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:

@@ -7,17 +7,13 @@ machine code in the simulator. Where a fault is for rung c, rung a must pass: it
 from __future__ import annotations
 
 import importlib.util
-import multiprocessing
-import os
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 from equivalence import Decode, check_free_run, check_step, check_uniforms
 from test_decode import problem
@@ -108,17 +104,6 @@ def error_of_a_step(gpu: Decode) -> None:
     got = gpu(state, w, rule=GaussianNoise(0.0), steps=[1], samples=1, seed=0)[0, :, 0]
     scale = w.abs() + (state[:, :, :-1].abs() @ w.abs()[:, :, None])[:, :, 0] + state[:, :, -1].abs()
     assert ((got - u).abs() / scale).max() < 2.0**-22
-
-
-def in_interpreter() -> None:
-    os.environ["TRITON_INTERPRET"] = "1"
-    torch.use_deterministic_algorithms(True)
-
-
-@pytest.fixture(scope="module")
-def interpreter() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=in_interpreter) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
