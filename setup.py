@@ -41,10 +41,10 @@ class BuildVariants(build_ext):
         super().build_extension(ext)
 
 
-headers = ["csrc/philox.h", "csrc/simd.h", "csrc/math.h", "csrc/decode.h"]
+headers = [f"csrc/{name}.h" for name in ("philox", "simd", "math", "decode", "aggregate", "votes")]
 extension = Pybind11Extension(
     "ttc_fast._C",
-    ["csrc/bindings.cpp", "csrc/decode.cpp", "csrc/kernel.cpp"],
+    [f"csrc/{name}.cpp" for name in ("bindings", "decode", "aggregate", "kernel", "votes")],
     depends=headers,
     cxx_std=17,
     extra_compile_args=FLAGS,

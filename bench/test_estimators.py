@@ -9,7 +9,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ttc_fast.estimators import Array, best_of_k, pass_at_k
-from ttc_fast.votes import majority_at_k
+from ttc_fast.votes import Ties, majority_at_k
 
 PROMPTS, SAMPLES = 1000, 4096
 EVERY = range(1, SAMPLES + 1)
@@ -28,19 +28,37 @@ def best() -> tuple[Callable[[], Array], Array]:
     return lambda: best_of_k(score, label, EVERY), label.mean(1)
 
 
-def vote() -> tuple[Callable[[], Array], Array]:
-    """10 distinct answers, their probabilities uniform on the simplex."""
-    chance = np.random.default_rng(0)
-    laws = chance.dirichlet(np.ones(10), size=PROMPTS)
-    answers = np.stack([chance.choice(10, size=SAMPLES, p=p) for p in laws])
-    return lambda: majority_at_k(answers, answers == 0, TWELVE), (answers == 0).mean(1)
+def vote(spread: float, ties: Ties) -> Callable[[], tuple[Callable[[], Array], Array]]:
+    """10 answers whose probabilities are Dirichlet(spread), from uniform on the simplex to nearly equal; every answer
+    is right or wrong by chance."""
+
+    def job() -> tuple[Callable[[], Array], Array]:
+        chance = np.random.default_rng(0)
+        laws = chance.dirichlet(np.full(10, spread), size=PROMPTS)
+        answers = np.stack([chance.choice(10, size=SAMPLES, p=p) for p in laws])
+        right = np.take_along_axis(chance.integers(0, 2, size=(PROMPTS, 10)), answers, 1)
+        return lambda: majority_at_k(answers, right, TWELVE, ties=ties), right.mean(1)
+
+    return job
 
 
-@pytest.mark.parametrize(("job", "limit"), [(passed, 1.0), (best, 1.0), (vote, 10.0)])
+TIES: tuple[Ties, ...] = ("random", "fail")
+JOBS = [
+    pytest.param(passed, 1.0, id="pass_at_k"),
+    pytest.param(best, 1.0, id="best_of_k"),
+    *(
+        pytest.param(vote(spread, ties), 10.0, id=f"majority_at_k-dirichlet-{spread:g}-{ties}")
+        for spread in (1, 1e6)
+        for ties in TIES
+    ),
+]
+
+
+@pytest.mark.parametrize(("job", "limit"), JOBS)
 def test_estimator(
     benchmark: BenchmarkFixture, job: Callable[[], tuple[Callable[[], Array], Array]], limit: float
 ) -> None:
-    """With one sample, every estimate is the mean of the bank; ``limit`` in seconds on two cores."""
+    """With one sample, every estimate is the mean of the bank; ``limit`` in seconds on two cores, votes in C++."""
     run, of_one = job()
     values = benchmark.pedantic(run, rounds=3)
     np.testing.assert_allclose(values[:, 0], of_one, atol=1e-12)

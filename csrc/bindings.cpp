@@ -7,8 +7,10 @@
 #include <stdexcept>
 #include <string>
 
+#include "aggregate.h"
 #include "decode.h"
 #include "philox.h"
+#include "votes.h"
 
 namespace py = pybind11;
 using namespace ttc_fast;
@@ -85,6 +87,64 @@ void decode_into(Array<float> thoughts, const Array<float>& state, const Array<f
   if (!finished) throw py::error_already_set();
 }
 
+Candidates candidates(const Array<float>& w, int threads) {
+  expect(w.ndim() == 3 && w.shape(2) >= 1, "w: expected shape [B, N, d]");
+  return {w.shape(0), w.shape(1), w.shape(2), w.data(), threads};
+}
+
+Array<float> squared_residuals_of(const Array<float>& w, const Array<float>& x, const Array<float>& y, int threads,
+                                  const std::string& isa) {
+  const Candidates c = candidates(w, threads);
+  expect(x.ndim() == 3 && x.shape(0) == c.prompts && x.shape(2) == c.dim, "x: expected shape [B, n, d]");
+  expect(y.ndim() == 2 && y.shape(0) == c.prompts && y.shape(1) == x.shape(1), "y: expected shape [B, n]");
+  Array<float> out({c.prompts, c.samples});
+  float* const result = out.mutable_data();
+  const py::gil_scoped_release release;
+  squared_residuals(c, find_kernel(isa), x.data(), y.data(), x.shape(1), result);
+  return out;
+}
+
+Array<float> squared_distances_of(const Array<float>& w, const Array<float>& target, const Array<float>& weight, int threads,
+                                  const std::string& isa) {
+  const Candidates c = candidates(w, threads);
+  expect(target.ndim() == 2 && target.shape(0) == c.prompts && target.shape(1) == c.dim, "target: expected shape [B, d]");
+  expect(weight.ndim() == 2 && weight.shape(1) == c.dim, "weight: expected shape [M, d]");
+  Array<float> out({weight.shape(0), c.prompts, c.samples});
+  float* const result = out.mutable_data();
+  const py::gil_scoped_release release;
+  squared_distances(c, find_kernel(isa), target.data(), weight.data(), weight.shape(0), result);
+  return out;
+}
+
+Array<double> best_of_k_of(const Array<float>& score, const Array<float>& value, const Array<double>& weight, int threads) {
+  expect(score.ndim() == 2 && score.shape(1) <= std::int64_t{1} << 32, "score: expected shape [B, N], N <= 2^32");
+  expect(value.ndim() == 3 && value.shape(1) == score.shape(0) && value.shape(2) == score.shape(1),
+         "value: expected shape [M, B, N]");
+  expect(weight.ndim() == 2 && weight.shape(0) == score.shape(1), "weight: expected shape [N, K]");
+  Array<double> out({value.shape(0), score.shape(0), weight.shape(1)});
+  double* const result = out.mutable_data();
+  const py::gil_scoped_release release;
+  best_of_k(score.shape(0), score.shape(1), threads, score.data(), value.data(), value.shape(0), weight.data(),
+            weight.shape(1), result);
+  return out;
+}
+
+Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& order,
+                               const std::vector<std::int64_t>& sizes, int threads) {
+  const Candidates c = candidates(w, threads);
+  expect(w_star.ndim() == 2 && w_star.shape(0) == c.prompts && w_star.shape(1) == c.dim, "w_star: expected shape [B, d]");
+  expect(order.ndim() == 1 && order.shape(0) == c.samples, "order: expected shape [N]");
+  for (std::int64_t s = 0; s < c.samples; ++s) {
+    expect(order.at(s) >= 0 && order.at(s) < c.samples, "order: expected samples from 0 to N - 1");
+  }
+  for (const std::int64_t size : sizes) expect(size >= 1 && size <= c.samples, "sizes: expected numbers from 1 to N");
+  Array<double> out({c.prompts, static_cast<std::int64_t>(sizes.size())});
+  double* const result = out.mutable_data();
+  const py::gil_scoped_release release;
+  vote_recovery(c, w_star.data(), order.data(), sizes, result);
+  return out;
+}
+
 Array<std::uint32_t> philox(const Array<std::uint32_t>& counters, std::uint64_t seed) {
   expect(counters.ndim() == 2 && counters.shape(1) == 4, "counters: expected shape [n, 4], one counter a row");
   Array<std::uint32_t> words({counters.shape(0), py::ssize_t{4}});
@@ -147,16 +207,44 @@ double part_rate(const std::string& part, const std::string& rule, std::int64_t 
   return static_cast<double>(steps * repeats * dim * kernel.samples) / seconds;
 }
 
+Array<double> wins(const Array<std::int64_t>& kinds, const Array<std::int64_t>& repeats, std::int64_t silent,
+                   std::int64_t k, bool fair, double at_k, std::int64_t roots) {
+  expect(kinds.ndim() == 1 && kinds.size() >= 1 && repeats.ndim() == 1 && repeats.size() == kinds.size(),
+         "repeats: expected shape [A] as kinds, with A >= 1");
+  const Vote vote{{kinds.data(), kinds.data() + kinds.size()},
+                  {repeats.data(), repeats.data() + repeats.size()},
+                  silent, k, fair, at_k, roots};
+  std::vector<double> result;
+  {
+    py::gil_scoped_release release;
+    result = win_probability(vote);
+  }
+  return Array<double>(result.size(), result.data());
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
-  m.doc() = "C++ side of ttc_fast: the fused decode for every CPU.";
+  m.doc() = "C++ side of ttc_fast: the fused decode for every CPU, and the law of a vote.";
   m.def("isas", &isas, "Instruction sets this machine can run, fastest first.");
   m.def("decode_into", &decode_into, py::arg("thoughts").noconvert(), py::arg("state").noconvert(),
         py::arg("w0").noconvert(), py::arg("scales").noconvert(), py::kw_only(), py::arg("rule"), py::arg("every_step"),
         py::arg("temperature"), py::arg("steps"), py::arg("seed"), py::arg("first_sample"), py::arg("first_prompt"),
         py::arg("first_step"), py::arg("threads"), py::arg("isa"),
         "Writes thoughts [len(steps), B, N, d]; arguments as of ttc_fast.decode.");
+  m.def("squared_residuals", &squared_residuals_of, py::arg("w").noconvert(), py::arg("x").noconvert(),
+        py::arg("y").noconvert(), py::kw_only(), py::arg("threads"), py::arg("isa"),
+        "sum_i (<w, x_i> - y_i)^2 of candidates [B, N, d], examples [B, n, d] and [B, n]: [B, N].");
+  m.def("squared_distances", &squared_distances_of, py::arg("w").noconvert(), py::arg("target").noconvert(),
+        py::arg("weight").noconvert(), py::kw_only(), py::arg("threads"), py::arg("isa"),
+        "sum_i weight_i (w_i - target_i)^2 of candidates [B, N, d], target [B, d], weight [M, d]: [M, B, N].");
+  m.def("best_of_k", &best_of_k_of, py::arg("score").noconvert(), py::arg("value").noconvert(),
+        py::arg("weight").noconvert(), py::kw_only(), py::arg("threads"),
+        "sum_j weight[j, k] value_(j), j the rank by descending score [B, N], of values [M, B, N]: [M, B, K].");
+  m.def("vote_recovery", &vote_recovery_of, py::arg("w").noconvert(), py::arg("w_star").noconvert(),
+        py::arg("order").noconvert(), py::kw_only(), py::arg("sizes"), py::arg("threads"),
+        "Probability that the majority of a group of candidates [B, N, d] is w_star [B, d], mean over the groups of each "
+        "size in the order [N]: [B, sizes].");
   m.def("philox", &philox, py::arg("counters").noconvert(), py::arg("seed"),
         "Philox4x32-10 of uint32 counters [n, 4] under the key (seed low, seed high): uint32 words [n, 4].");
   m.def("log_of_words", &log_of_words, py::arg("a").noconvert(), py::arg("isa"), "-2 ln((a + 0.5) 2^-32), for tests.");
@@ -166,4 +254,6 @@ PYBIND11_MODULE(_C, m) {
   m.def("part_rate", &part_rate, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
         "Coefficient-steps per second of one part of the decode on one tile, for benchmarks: 'words', 'draws', 'steps' "
         "or 'links'.");
+  m.def("win_probability", &wins, py::arg("kinds"), py::arg("repeats"), py::arg("silent"), py::arg("k"),
+        py::arg("fair"), py::arg("at_k"), py::arg("roots"), "Arguments as in csrc/votes.h.");
 }

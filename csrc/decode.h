@@ -46,6 +46,11 @@ struct Kernel {
   void (*advance)(const Job&, Tile&, std::int64_t begin, std::int64_t end);
   // sample_at = "last_step": bits drawn from the thoughts w_t into tile.next, with the words of step t - 1.
   void (*draw_answer)(const Job&, Tile&, std::int64_t t);
+  // Examples (x, y) of a prompt to a matrix of padded(examples) (dim + 1) floats.
+  void (*pack_examples)(const float* x, const float* y, std::int64_t examples, std::int64_t dim, float* matrix);
+  // Over a tile of samples w [dim][samples]: sum_i (<w, x_i> - y_i)^2, and sum_i weight_i (w_i - target_i)^2.
+  void (*squared_residuals)(const float* matrix, std::int64_t examples, std::int64_t dim, float* w, float* out);
+  void (*squared_distances)(const float* target, const float* weight, std::int64_t dim, const float* w, float* out);
   // For tests and benchmarks, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
   // 2 pi b 2^-32, and 2^t.
   void (*log)(const std::uint32_t* a, std::size_t n, float* out);

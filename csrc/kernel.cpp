@@ -23,18 +23,25 @@ std::int64_t matrix_size(std::int64_t dim, bool binary) {
   return padded(dim) * (dim + 1 + (kTables && binary ? groups(dim) * 16 : 0));
 }
 
-// I - P S and P b: rows in blocks of kRows, columns one after another within a block, P b last. For binary
-// thoughts there follow, block by block and group by group, the 16 sums of each row over the group.
-void pack(const float* state, std::int64_t dim, bool binary, float* matrix) {
-  const auto entry = [&](std::int64_t i, std::int64_t j) {
-    const float value = i < dim && j <= dim ? state[i * (dim + 1) + j] : 0.0f;
-    return j == dim ? -value : i == j && i < dim ? 1.0f + value : value;
-  };
-  for (std::int64_t block = 0; block < padded(dim); block += kRows) {
+// Rows in blocks of kRows, the dim + 1 columns one after another within a block. Returns the end.
+template <class Entry>
+float* pack_rows(std::int64_t rows, std::int64_t dim, Entry entry, float* matrix) {
+  for (std::int64_t block = 0; block < rows; block += kRows) {
     for (std::int64_t j = 0; j <= dim; ++j) {
-      for (int r = 0; r < kRows; ++r) *matrix++ = entry(block + r, j);
+      for (int r = 0; r < kRows; ++r) *matrix++ = block + r < rows ? entry(block + r, j) : 0.0f;
     }
   }
+  return matrix;
+}
+
+// I - P S and P b. For binary thoughts there follow, block by block and group by group, the 16 sums of each
+// row over the group.
+void pack(const float* state, std::int64_t dim, bool binary, float* matrix) {
+  const auto entry = [&](std::int64_t i, std::int64_t j) {
+    const float value = i < dim ? state[i * (dim + 1) + j] : 0.0f;
+    return j == dim ? -value : i == j && i < dim ? 1.0f + value : value;
+  };
+  matrix = pack_rows(dim, dim, entry, matrix);
   if (!kTables || !binary) return;
   for (std::int64_t block = 0; block < padded(dim); block += kRows) {
     for (std::int64_t j = 0; j < dim; j += kGroup) {
@@ -344,6 +351,40 @@ void draw_answer(const Job& job, Tile& tile, std::int64_t t) {
   draw_bits<Rule::kGreedy>(job, tile.w, words, tile.next);
 }
 
+void pack_examples(const float* x, const float* y, std::int64_t examples, std::int64_t dim, float* matrix) {
+  pack_rows(examples, dim, [&](std::int64_t i, std::int64_t j) { return j == dim ? -y[i] : x[i * dim + j]; }, matrix);
+}
+
+void squared_residuals(const float* matrix, std::int64_t examples, std::int64_t dim, float* w, float* out) {
+  Job job{};
+  job.dim = dim;
+  job.matrix = matrix;
+  Tile tile{};
+  tile.w = w;
+  F total[kVectors];
+  for (F& sum : total) sum = all(0.0f);
+  for (std::int64_t block = 0; block < examples; block += kRows) {
+    F residual[kRows][kVectors];
+    multiply_rows<Product::kSequential>(job, tile, block, residual);
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) total[v] = fma(residual[r][v], residual[r][v], total[v]);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, total[v]);
+}
+
+void squared_distances(const float* target, const float* weight, std::int64_t dim, const float* w, float* out) {
+  F total[kVectors];
+  for (F& sum : total) sum = all(0.0f);
+  for (std::int64_t i = 0; i < dim; ++i) {
+    for (int v = 0; v < kVectors; ++v) {
+      const F difference = sub(load(w + i * kSamples + v * kLanes), all(target[i]));
+      total[v] = fma(mul(all(weight[i]), difference), difference, total[v]);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, total[v]);
+}
+
 void log(const std::uint32_t* a, std::size_t n, float* out) {
   for (std::size_t i = 0; i < n; i += kLanes) store(out + i, minus_two_log_of_word(load(a + i)));
 }
@@ -399,8 +440,10 @@ void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
   }
 }
 
-const Kernel kKernel = {kIsa,        kSamples, padded, matrix_size, pack, begin,      advance,    draw_answer,
-                        log,         sincos,   power_of_two, words_only, draws_only, steps_only, links_only};
+const Kernel kKernel = {kIsa,          kSamples,          padded,            matrix_size, pack,   begin,
+                        advance,       draw_answer,       pack_examples,     squared_residuals,   squared_distances,
+                        log,           sincos,            power_of_two,      words_only,  draws_only,
+                        steps_only,    links_only};
 
 }  // namespace
 

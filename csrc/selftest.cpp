@@ -1,11 +1,14 @@
-// Proves a build without Python: known answers of the random words, and the bits of decodes, which all
-// instruction sets with a fused multiply-add share. Exit code 0 if all is as it must be.
+// Proves a build without Python: known answers of the random words, and the bits of decodes and of the sums
+// over their candidates, which all instruction sets with a fused multiply-add share. Exit code 0 if all is as
+// it must be.
 //
-//   g++ -std=c++17 -O2 -ffp-contract=off csrc/selftest.cpp csrc/decode.cpp csrc/kernel.cpp ... (tests/test_selftest.py)
+//   g++ -std=c++17 -O2 -ffp-contract=off csrc/selftest.cpp csrc/decode.cpp csrc/aggregate.cpp csrc/kernel.cpp ...
+//   (tests/test_selftest.py)
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
 
+#include "aggregate.h"
 #include "decode.h"
 #include "philox.h"
 
@@ -47,6 +50,13 @@ std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t
   const Problem problem{prompts, samples, dim, state.data(), w0.data(), false, rule, every_step, 0.25f, &scale, 0,
                         steps, 2, 0, 0x123456789abcdef0, 0x80000000, 0xfffffff0, 2, thoughts.data()};
   if (!decode(problem, kernel, [] { return false; })) return 0;
+  // Sums over the candidates of the last step, with the states as examples.
+  const std::int64_t count = prompts * samples;
+  std::vector<float> sums(2 * count), ones(dim, 1.0f);
+  const Candidates last{prompts, samples, dim, thoughts.data() + count * dim, 2};
+  squared_residuals(last, kernel, state.data(), w0.data(), dim, sums.data());
+  squared_distances(last, kernel, w0.data(), ones.data(), 1, sums.data() + count);
+  thoughts.insert(thoughts.end(), sums.begin(), sums.end());
   return checksum(thoughts);
 }
 

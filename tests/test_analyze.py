@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -154,6 +155,127 @@ def test_prompts_with_different_numbers_of_samples(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     assert main(["analyze", log, "--budgets", "2", "6", "--quiet", "--json", str(out)]) == 0
     assert {(r["k"], r["prompts"]) for r in json.loads(out.read_text())["records"]} == {(2, 4), (6, 3)}
+
+
+def test_differences_of_techniques(tmp_path: Path) -> None:
+    """At the largest budget, each as the difference of the two means."""
+    out = tmp_path / "out.json"
+    assert main(["analyze", write(tmp_path / "log.jsonl", rows()), "--quiet", "--json", str(out)]) == 0
+    document = json.loads(out.read_text())
+    points = document["records"] + document["weighted_vote"]
+    means = {p["metric"]: p["mean"] for p in points if p["k"] == 6}
+    means["single"] = next(p["mean"] for p in points if p["metric"] == "pass@k" and p["k"] == 1)
+    assert len(document["differences"]) == 10
+    for d in document["differences"]:
+        assert d["mean"] == pytest.approx(means[d["one"]] - means[d["other"]], abs=1e-12)
+        assert d["low"] <= d["mean"] <= d["high"]
+
+
+def counted(path: Path, solved: dict[str, int], n: int = 8) -> str:
+    return write(path, [{"id": prompt, "n": n, "c": c} for prompt, c in solved.items()])
+
+
+def against(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    out = tmp_path / "out.json"
+    assert main(["analyze", *arguments, "--quiet", "--json", str(out)]) == 0
+    result: dict[str, Any] = json.loads(out.read_text())["against"]
+    return result
+
+
+def test_against_another_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In another order, with prompts that only one has. By hand: of the common a, b, c pass@1 is 1/8, 4/8, 6/8
+    against 2/8, 4/8, 8/8, and pass@2 = 1 - C(8-c, 2) / 28 is 7, 22, 27 against 13, 22, 28 of 28."""
+    one = counted(tmp_path / "one.jsonl", {"x": 8, "a": 1, "b": 4, "c": 6})
+    other = counted(tmp_path / "other.jsonl", {"c": 8, "y": 0, "z": 0, "b": 4, "a": 2})
+    found = against(tmp_path, one, "--against", other, "--budgets", "1", "2")
+    assert (found["files"], found["prompts"]) == ([other], 3)
+    for record, k, exact in zip(found["records"], (1, 2), (-1 / 8, -7 / 84)):
+        assert set(record) == {"metric", "k", "difference", "ci_low", "ci_high", "prompts"}
+        assert (record["metric"], record["k"], record["prompts"]) == ("pass@k", k, 3)
+        assert record["difference"] == pytest.approx(exact, abs=1e-12)
+        assert record["ci_low"] < exact < record["ci_high"]
+    assert main(["analyze", one, "--against", other, "--budgets", "1", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "3 prompts in both, 1 only in files, 2 only in against" in out
+    assert "0.4583   0.5833    -0.1250 [" in out
+
+
+def test_against_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """To the bit, though prompts are matched by hashes that differ from process to process."""
+    names = [f"p{i}" for i in range(50)]
+    chance = np.random.default_rng(4)
+    one, other = (
+        counted(tmp_path / name, dict(zip(chance.permutation(names).tolist(), chance.integers(0, 8, 50).tolist())))
+        for name in ("one.jsonl", "other.jsonl")
+    )
+    code = f"from ttc_fast.cli import main; main(['analyze', {one!r}, '--against', {other!r}, '--quiet', '--json', %r])"
+    texts = set()
+    for seed in "123":
+        out = tmp_path / f"{seed}.json"
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code % str(out)], check=True, env=environment)
+        texts.add(out.read_text())
+    assert len(texts) == 1
+
+
+def test_against_finds_what_two_intervals_cannot(tmp_path: Path) -> None:
+    """200 prompts of all difficulties, each solved 8 of 100 times more: the truth is 0.08, and the interval of the
+    difference is five times as narrow as for two independent sets of prompts."""
+    easy = np.random.default_rng(2).integers(0, 92, size=200)
+    names = [f"p{i}" for i in range(200)]
+    one = counted(tmp_path / "one.jsonl", {p: int(c) + 8 for p, c in zip(names, easy)}, 100)
+    noise = np.random.default_rng(3).integers(-4, 5, size=200)
+    other = counted(tmp_path / "other.jsonl", {p: max(0, int(c)) for p, c in zip(names, easy + noise)}, 100)
+    out = tmp_path / "both.json"
+    assert main(["analyze", one, "--against", other, "--budgets", "1", "--quiet", "--json", str(out)]) == 0
+    document = json.loads(out.read_text())
+    (record,) = document["against"]["records"]
+    assert 0 < record["ci_low"] < 0.08 < record["ci_high"]
+    (alone,) = document["records"]
+    unpaired = 2**0.5 * (alone["ci_high"] - alone["ci_low"])
+    assert record["ci_high"] - record["ci_low"] < 0.2 * unpaired
+
+
+def test_against_itself_and_by_rows(tmp_path: Path) -> None:
+    """Every difference is exactly 0, of every metric; a matrix's prompts are its rows."""
+    log = write(tmp_path / "log.jsonl", rows())
+    found = against(tmp_path, log, "--against", log)["records"]
+    assert {record["metric"] for record in found} == {"pass@k", "maj@k", "best@k", "weighted@k"}
+    assert all(record["difference"] == 0 and record["ci_low"] < 0 < record["ci_high"] for record in found)
+    np.savez(tmp_path / "one.npz", correct=CORRECT)
+    np.savez(tmp_path / "other.npz", correct=CORRECT[::-1, :4])
+    found = against(tmp_path, str(tmp_path / "one.npz"), "--against", str(tmp_path / "other.npz"))
+    assert [record["k"] for record in found["records"]] == [1, 2, 4]
+    exact = (CORRECT.mean() - CORRECT[:, :4].mean()).item()
+    assert found["records"][0]["difference"] == pytest.approx(exact, abs=1e-12)
+
+
+def test_against_with_different_numbers_of_samples(tmp_path: Path) -> None:
+    """A budget is compared on the prompts that have as many samples in both."""
+    one = write(tmp_path / "one.jsonl", [{"id": p, "n": n, "c": 2} for p, n in (("a", 4), ("b", 8), ("c", 8))])
+    other = write(tmp_path / "other.jsonl", [{"id": p, "n": n, "c": 2} for p, n in (("a", 8), ("b", 8), ("c", 2))])
+    found = against(tmp_path, one, "--against", other, "--budgets", "1", "4", "8")["records"]
+    assert [(record["k"], record["prompts"]) for record in found] == [(1, 3), (4, 2), (8, 1)]
+    assert found[0]["difference"] == pytest.approx((1 / 4 - 3 / 4) / 3)
+    assert found[2]["ci_low"] is None
+
+
+def test_against_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = counted(tmp_path / "one.jsonl", {"a": 1, "b": 4})
+    np.savez(tmp_path / "two.npz", correct=np.ones((2, 8)))
+    np.savez(tmp_path / "three.npz", correct=np.ones((3, 8)))
+    wrong = {
+        counted(tmp_path / "disjoint.jsonl", {"c": 1}): "against: expected prompts that files has too, got none",
+        counted(tmp_path / "few.jsonl", {"a": 1}, 1): "budgets: expected one up to 1",
+        str(tmp_path / "three.npz"): "against: expected 2 prompts, since a matrix is matched row by row, got 3",
+        str(tmp_path / "missing.jsonl"): "No such file or directory",
+    }
+    for path, message in wrong.items():
+        files = str(tmp_path / "two.npz") if path.endswith("npz") else one
+        assert main(["analyze", files, "--against", path, "--budgets", "2", "--quiet"]) == 1
+        err = capsys.readouterr().err
+        assert f"ttc-fast: error: {message}" in err or message in err
+        assert err.strip().count("\n") == 0
 
 
 GOOD = {"prompt": "p", "correct": 1, "score": 0.5}

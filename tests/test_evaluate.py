@@ -11,7 +11,15 @@ import torch
 from scipy import stats
 
 from oracles import ALPHA
-from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
+from ttc_fast import (
+    BernoulliSampling,
+    GaussianNoise,
+    LinearAttention,
+    LinearRegression,
+    Prompts,
+    StochasticDecoder,
+    native,
+)
 from ttc_fast.evaluate import Key, budgets, evaluate
 from ttc_fast.intervals import summarize
 from ttc_fast.rules import Rule
@@ -29,12 +37,12 @@ def test_budgets(samples: int, expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("samples", "size"), [(6, 1), (6, 2), (7, 2), (7, 5), (7, 7), (1, 1)])
-def test_groups_hold_every_sample(samples: int, size: int) -> None:
+def test_groups_are_whole_and_follow_each_other(samples: int, size: int) -> None:
     x = torch.arange(2 * samples).reshape(2, samples)
     got = groups(x, size)
-    assert got.shape == (2, -(-samples // size), size)
-    assert sorted(got[1].unique().tolist()) == x[1].tolist()
-    assert groups(x[:, :, None].expand(-1, -1, 3), size).shape == (2, -(-samples // size), size, 3)
+    assert got.shape == (2, samples // size, size)
+    assert torch.equal(got.flatten(1), x[:, : samples // size * size])
+    assert groups(x[:, :, None].expand(-1, -1, 3), size).shape == (2, samples // size, size, 3)
 
 
 def decoder(rule: Rule, dim: int = 3, examples: int = 8) -> StochasticDecoder:
@@ -114,6 +122,37 @@ def test_what_has_no_closed_form_comes_from_random_subsets() -> None:
             np.testing.assert_allclose(got, exact, rtol=1e-5)
         # unbiased: the mean difference over prompts is within its t interval at oracles.ALPHA
         assert stats.ttest_1samp(got - exact, 0.0).pvalue > ALPHA or k in (1, 6)
+
+
+def test_recovery_by_a_vote_is_unbiased() -> None:
+    """Its random subsets against all subsets, a tie of a coefficient being right with probability 1/2."""
+    prompts = LinearRegression(3, 8, "binary", label_noise=0.4).sample(300)
+    scores = evaluate(decoder(BernoulliSampling()), prompts.part, 300, steps=[2], samples=6, seed=4).scores
+    bits = decoder(BernoulliSampling())(prompts, steps=[2], samples=6, seed=4).thoughts[0].numpy()
+    assert prompts.w_star is not None
+    for k in (1, 2, 4, 6):
+        votes = np.stack([bits[:, list(s)].mean(1) for s in itertools.combinations(range(6), k)])
+        right = 1 - np.abs((np.sign(votes - 0.5) + 1) / 2 - prompts.w_star.numpy())
+        difference = scores[Key("majority_vote", 2, k, "exact_recovery")].numpy() - right.prod(2).mean(0)
+        if k in (1, 6):
+            assert np.abs(difference).max() < 1e-6
+        else:
+            assert stats.ttest_1samp(difference, 0.0).pvalue > ALPHA
+            assert np.abs(difference).max() > 0.01  # it is an estimate
+
+
+@pytest.mark.parametrize("rule", [GaussianNoise(0.3), BernoulliSampling()])
+def test_sums_in_cpp_and_in_pytorch_agree(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All techniques and metrics, those in closed form to float32 rounding; 30 is not a power of two."""
+    kind: Any = "continuous" if isinstance(rule, GaussianNoise) else "binary"
+    prompts = LinearRegression(5, 12, kind, label_noise=0.2).sample(4)
+    arguments: dict[str, Any] = {"steps": [2, 5], "samples": 30, "seed": 4, "techniques": TECHNIQUES}
+    fast = evaluate(decoder(rule, 5, 12), prompts.part, 4, **arguments).scores
+    monkeypatch.setattr(native, "aggregates", lambda w: False)
+    slow = evaluate(decoder(rule, 5, 12), prompts.part, 4, **arguments).scores
+    assert fast.keys() == slow.keys()
+    for key, score in fast.items():
+        torch.testing.assert_close(score, slow[key], rtol=1e-5, atol=1e-6)
 
 
 def test_verifier_is_what_best_of_n_trusts() -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from equivalence import ALL_RULES, NORMAL_ERROR, check_free_run, check_step, check_uniforms
 from test_decode import problem
-from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends, decode, native, reference
+from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends, decode, estimators, native, reference
 from ttc_fast.rules import Rule
 
 _C = pytest.importorskip("ttc_fast._C", reason="the C++ extension is not built")
@@ -294,3 +294,109 @@ def test_interrupt_within_a_second(size: str) -> None:
         began = time.monotonic()
         assert process.wait(timeout=60) == 7
         assert time.monotonic() - began < 5  # below 1 s on a quiet machine
+
+
+def bank(prompts: int, samples: int, dim: int, examples: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Candidates, and examples that none of them explains."""
+    random = torch.Generator().manual_seed(prompts + samples + dim + examples)
+    shapes = ((prompts, samples, dim), (prompts, examples, dim), (prompts, examples))
+    w, x, y = (torch.randn(shape, generator=random) for shape in shapes)
+    return w, x, y
+
+
+@pytest.mark.parametrize(("prompts", "samples", "dim", "examples"), [(1, 1, 1, 1), (3, 100, 7, 9), (2, 49, 33, 130)])
+def test_squared_residuals_and_distances(isa: str, prompts: int, samples: int, dim: int, examples: int) -> None:
+    """Each sum is within its number of roundings, half a unit in the last place each, of the sum of magnitudes."""
+    w, x, y = bank(prompts, samples, dim, examples)
+    residual = w.double() @ x.double().mT - y.double()[:, None]
+    size = w.double().abs() @ x.double().abs().mT + y.double().abs()[:, None]
+    error = (native.squared_residuals(w, x, y) - residual.square().sum(2)).abs()
+    rounding = 2.0**-24
+    bound = (2 * (dim + 1) * residual.abs() * size + (dim + 1) ** 2 * rounding * size**2).sum(2)
+    assert (error <= rounding * (bound + (examples + 1) * residual.square().sum(2))).all()
+    weight = torch.stack((torch.ones(dim), torch.arange(dim) / 3))
+    got = native.squared_distances(w, x[:, 0], weight)
+    exact = ((w.double() - x[:, 0, None].double()).square() * weight.double()[:, None, None]).sum(3)
+    assert ((got - exact).abs() <= (dim + 4) * rounding * exact).all()
+
+
+def test_sums_over_candidates_do_not_depend_on_the_chunk(isa: str) -> None:
+    """To the bit: batch, place in a tile, number of samples, threads."""
+    w, x, y = bank(3, 7000, 5, 6)
+    weight = torch.ones(1, 5)
+    torch.set_num_threads(2)
+    residuals, distances = native.squared_residuals(w, x, y), native.squared_distances(w, x[:, 0], weight)
+    for threads, part, samples in ((1, 1, 7000), (3, 3, 10), (2, 2, 4099)):
+        torch.set_num_threads(threads)
+        few = w[:part, 7000 - samples :]
+        assert torch.equal(native.squared_residuals(few, x[:part], y[:part]), residuals[:part, 7000 - samples :])
+        got = native.squared_distances(few, x[:part, 0], weight)
+        assert torch.equal(got, distances[:, :part, 7000 - samples :])
+
+
+def test_instruction_sets_sum_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    w, x, y = bank(2, 60, 9, 21)
+    results = []
+    for name in [name for name in ISAS if name != "portable"]:
+        monkeypatch.setenv(native.ISA_VARIABLE, name)
+        results.append((native.squared_residuals(w, x, y), native.squared_distances(w, x[:, 0], torch.ones(1, 9))))
+    assert all(torch.equal(a, b) for result in results for a, b in zip(result, results[0]))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 300])
+def test_best_of_k(samples: int) -> None:
+    """Against the estimator in NumPy, with ties, both zeros and an infinite score."""
+    random = torch.Generator().manual_seed(samples)
+    score = torch.randint(-20, 20, (3, samples), generator=random) * 0.3 * torch.tensor([[1.0], [1e-30], [0.0]])
+    score[0, 0], score[1, -1] = -math.inf, math.inf
+    score[2, samples // 2 :] = -0.0
+    value = torch.randn(2, 3, samples, generator=random)
+    budgets = list(range(1, samples + 1))[:20]
+    weight = torch.zeros(samples, len(budgets), dtype=torch.float64)
+    for column, k in enumerate(budgets):
+        of_ranks = estimators.selection_weights(samples, [k])[0]
+        weight[: len(of_ranks), column] = torch.from_numpy(of_ranks)
+    got = native.best_of_k(score, value, weight)
+    for one, kind in zip(got, value):
+        np.testing.assert_allclose(one, estimators.best_of_k(score, kind, budgets), rtol=0, atol=1e-13)
+
+
+def test_best_of_k_takes_what_has_no_score_last() -> None:
+    score = torch.tensor([[1.0, math.nan, -math.inf, 3.0]])
+    ranks = native.best_of_k(score, torch.tensor([[[10.0, 20.0, 30.0, 40.0]]]), torch.eye(4, dtype=torch.float64))
+    assert ranks.tolist() == [[[40.0, 10.0, 30.0, 20.0]]]
+
+
+@pytest.mark.parametrize("dim", [1, 5, 40])
+def test_vote_recovery(dim: int) -> None:
+    """Against votes counted in PyTorch, for sizes that divide each other and others, in any order."""
+    random = torch.Generator().manual_seed(dim)
+    right = 0.97 if dim > 5 else 0.7
+    w_star = torch.randint(0, 2, (3, dim), generator=random).float()
+    w = torch.where(torch.rand(3, 50, dim, generator=random) < right, w_star[:, None], 1 - w_star[:, None])
+    order, sizes = torch.randperm(50, generator=random), [1, 2, 4, 6, 18, 25, 50]
+    got = native.vote_recovery(w, w_star, order, sizes)
+    for size, column in zip(sizes, got.T):
+        votes = w[:, order][:, : 50 // size * size].unflatten(1, (-1, size)).double().mean(2)
+        agree = torch.where(votes == 0.5, 0.5, ((votes > 0.5) == w_star[:, None]).double())
+        expected = agree.prod(2).mean(1)
+        assert size > 4 or 0 < expected.mean() < 1
+        torch.testing.assert_close(column, expected, rtol=0, atol=1e-15)
+
+
+def test_what_the_extension_says_of_wrong_candidates() -> None:
+    w, x, y = bank(2, 4, 3, 5)
+    order = torch.arange(4)
+    calls: list[tuple[Callable[[], Tensor], str]] = [
+        (lambda: native.squared_residuals(w, x[:1], y), "x: expected shape"),
+        (lambda: native.squared_residuals(w, x, y[:, :2]), "y: expected shape"),
+        (lambda: native.squared_distances(w, x[:, 0, :2], torch.ones(1, 3)), "target: expected shape"),
+        (lambda: native.squared_distances(w, x[:, 0], torch.ones(1, 2)), "weight: expected shape"),
+        (lambda: native.best_of_k(w[:, :, 0], w[None, :, :3, 0], torch.eye(4).double()), "value: expected shape"),
+        (lambda: native.best_of_k(w[:, :, 0], w[None, :, :, 0], torch.eye(3).double()), "weight: expected shape"),
+        (lambda: native.vote_recovery(w, x[:, 0], order + 1, [1]), "order: expected samples"),
+        (lambda: native.vote_recovery(w, x[:, 0], order, [5]), "sizes: expected numbers"),
+    ]
+    for call, message in calls:
+        with pytest.raises(ValueError, match=message):
+            call()

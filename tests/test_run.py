@@ -61,6 +61,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "median",
         "theory",
         "z",
+        "multiplications",
     }
     assert all(set(record) == fields for record in document["records"])
     for record in document["records"]:
@@ -72,6 +73,15 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert at_the_last_step | {(coefficients, technique, 1, 12)} <= seen
     assert ("binary", "majority_vote", 4, 8) in seen
     assert ("continuous", "majority_vote", 4, 8) not in seen
+
+
+def test_multiplications(tmp_path: Path) -> None:
+    """d^2 for a thought; n (d + 1) for a score where the technique asks the verifier."""
+    for arguments, score in (([], 9 * 4), (["--verifier", "held_out_loss", "--held-out", "2"], 2 * 4)):
+        for record in run_json(tmp_path, *arguments)["records"]:
+            samples = 1 if record["technique"] in ("greedy", "single") else record["samples"]
+            asked = samples * score if record["technique"] == "best_of_n" else 0
+            assert record["multiplications"] == record["steps"] * samples * 3**2 + asked
 
 
 def test_same_command_same_bytes(tmp_path: Path) -> None:
@@ -197,6 +207,11 @@ def test_prompts_file_without_truth(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--step-size", "inf"], 1, "step_size: expected a finite number"),
         (["--temperature", "-1"], 1, "temperature: expected a finite number of at least 0"),
         (["--link", "clip", "--temperature", "1"], 1, "temperature: expected none with link='clip'"),
+        (["--verifier", "coin"], 2, "invalid choice 'coin' for argument '--verifier'"),
+        (["--held-out", "3"], 1, "held_out: expected none with verifier 'in_context_loss', got 3; add --verifier"),
+        (["--verifier", "held_out_loss", "--held-out", "77"], 1, "held_out: expected an integer from 1 to 8, got 77"),
+        (["--verifier-noise", "-1"], 1, "verifier_noise: expected a finite number of at least 0"),
+        (["--false-positive-rate", "2"], 1, "false_positive_rate: expected a finite number from 0 to 1, got 2"),
         (["--backend", "triton"], 1, "backend: 'triton' cannot run"),
         (["--device", "toaster"], 1, "device: expected one that PyTorch can use here, got 'toaster'"),
         (["--device", "meta"], 1, "device: expected one that PyTorch can use here, got 'meta'"),

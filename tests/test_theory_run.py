@@ -31,6 +31,7 @@ from ttc_fast.evaluate import evaluate
 from ttc_fast.rules import Rule
 from ttc_fast.theory.overlay import compare, overlay
 from ttc_fast.theory.prompt import gaussian_law
+from ttc_fast.verifiers import HeldOutLoss, NoisyVerifier, Verifier
 
 Setting: TypeAlias = tuple[int, int, tuple[int, ...], int, float, Rule, float | None]
 SETTINGS: list[Setting] = [
@@ -80,6 +81,30 @@ def test_simulation_against_theory() -> None:
     assert len(scores) > 300
     limit = stats.norm.isf(FAMILY / 2 / len(scores))
     assert max(scores)[0] < limit, sorted(scores, reverse=True)[:5]
+
+
+@pytest.mark.parametrize("verifier", [HeldOutLoss(5), NoisyVerifier(HeldOutLoss(5), 0.1), NoisyVerifier(noise=0.05)])
+def test_verifiers_against_theory(verifier: Verifier) -> None:
+    """Chains do not see what is held out. z beyond 6 has a probability of 2e-9 for each of 28 comparisons."""
+    prompts = LinearRegression(4, 20, label_noise=0.3).sample(100, seed=6, dtype=torch.float64)
+    model = LinearAttention.gradient_descent(4, examples=15, dtype=torch.float64)
+    decoder = StochasticDecoder(model, GaussianNoise(0.4))
+    evaluation = evaluate(decoder, prompts.part, 100, steps=[5], samples=64, seed=1, verifier=verifier)
+    theory = overlay(decoder, prompts.part, 100, evaluation.scores, verifier)
+    of_best = [comparison.z for key, comparison in theory.items() if key.technique == "best_of_n"]
+    assert len(of_best) == 14
+    assert max(abs(comparison.z) for comparison in theory.values()) < 6
+    wrong = overlay(decoder, prompts.part, 100, evaluation.scores)
+    assert max(abs(comparison.z) for comparison in wrong.values()) > 6
+
+
+def test_a_score_without_a_law_has_no_theory() -> None:
+    prompts = LinearRegression(4, 20).sample(3)
+    decoder = StochasticDecoder(LinearAttention.gradient_descent(4, examples=20), GaussianNoise(0.4))
+    verifier = NoisyVerifier(false_positive_rate=0.1)
+    scores = evaluate(decoder, prompts.part, 3, steps=[5], samples=8, seed=1, verifier=verifier).scores
+    theory = overlay(decoder, prompts.part, 3, scores, verifier)
+    assert {key.technique for key in theory} == {"greedy", "single", "mean", "oracle_best_of_n"}
 
 
 def test_overlay_alarms_at_a_wrong_law() -> None:

@@ -35,6 +35,8 @@ class AnalyzeConfig:
     """Of an lm-eval log with several filters: the one whose rows count."""
     skip_bad: bool = False
     """Leave out lines that cannot be understood, and count them."""
+    against: tuple[Path, ...] | None = None
+    """Logs of another model or setting over the same prompts: show the paired differences."""
     json: Path | None = None
     """Write the records, the fit and the comparison to this file."""
     quiet: bool = False
@@ -84,6 +86,28 @@ class Analysis:
     fit: PowerLaw | None
     differences: tuple[Difference, ...]
     """Paired, at the largest budget that every prompt has."""
+
+
+class Pair(NamedTuple):
+    """A metric of two logs at one budget, over the prompts with at least k samples in both."""
+
+    metric: str
+    k: int
+    here: float
+    against: float
+    difference: Interval
+    """Of the means, ``here - against``."""
+    prompts: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` returns."""
+
+    other: SampleLog
+    matched: int
+    """Prompts that both logs have."""
+    pairs: tuple[Pair, ...]
 
 
 def analyze(
@@ -177,32 +201,100 @@ def _part(progress: Callable[[float], None], before: float, size: float, share: 
 
 
 def _point(curve: Curve, column: int, k: int) -> Point:
-    """The interval is cut to [0, 1], where every metric lies."""
     import numpy as np
 
-    from .intervals import t_interval
+    from .intervals import bounded_interval
 
     values = curve.values[:, column]
     values = values[~np.isnan(values)]
-    mean, low, high = t_interval(values)
-    return Point(curve.metric, k, mean, max(low, 0.0), min(high, 1.0), len(values))
+    return Point(curve.metric, k, *bounded_interval(values), len(values))
 
 
 def _differences(curves: list[Curve], budgets: tuple[int, ...], least: int) -> list[Difference]:
     """Every technique against a single sample, and every two against each other."""
-    from .intervals import paired_difference
+    import numpy as np
 
-    common = [i for i, k in enumerate(budgets) if 1 < k <= least]
-    if not common:
+    from .intervals import paired_differences
+
+    common = [i for i, k in enumerate(budgets) if k <= least]
+    if not common or budgets[common[-1]] == 1:
         return []
-    i = common[-1]
-    answers = {"single": curves[0].values[:, 0]} if budgets[0] == 1 else {}
-    answers |= {curve.metric: curve.values[:, i] for curve in curves[1:]} | {"pass@k": curves[0].values[:, i]}
+    pass_at_k = curves[0].values[:, common]
+    answers = {"single": np.broadcast_to(pass_at_k[:, :1], pass_at_k.shape)} if budgets[0] == 1 else {}
+    answers |= {curve.metric: curve.values[:, common] for curve in curves[1:]} | {"pass@k": pass_at_k}
     names = list(answers)
     return [
-        Difference(other, one, budgets[i], paired_difference(answers[other], answers[one]))
+        Difference(other, one, budgets[common[-1]], paired_differences(answers[other], answers[one])[-1])
         for n, one in enumerate(names)
         for other in names[n + 1 :]
+    ]
+
+
+def compare(
+    result: Analysis,
+    other: SampleLog,
+    *,
+    ties: Literal["random", "fail", "first"] = "random",
+    no_answer: Literal["fail", "ignore"] = "fail",
+    progress: Callable[[float], None] = lambda share: None,
+) -> Comparison:
+    """The metrics of an analysis against those of another log over the same prompts, at the budgets of both.
+
+    Raises:
+        ValueError: the logs have no prompt in common, or no budget.
+    """
+    here, there = _matched(result.log, other)
+    budgets = tuple(k for k in result.budgets if k <= other.samples[there].max())
+    if not budgets:
+        raise ValueError(
+            f"budgets: expected one up to {other.samples[there].max()}, the most samples of a prompt in against, "
+            f"got {result.budgets}"
+        )
+    theirs = {curve.metric: curve.values[there] for curve in _curves(other, budgets, ties, no_answer, progress)}
+    pairs: list[Pair] = []
+    for curve in result.curves:
+        if curve.metric in theirs:
+            pairs += _pairs(curve.metric, budgets, curve.values[here, : len(budgets)], theirs[curve.metric])
+    return Comparison(other, len(here), tuple(pairs))
+
+
+def _matched(one: SampleLog, other: SampleLog) -> tuple[Any, Any]:
+    """Where in each log the prompts are that both have."""
+    import numpy as np
+
+    if "matrix" in (one.format, other.format) and len(one.prompts) != len(other.prompts):
+        raise ValueError(
+            f"against: expected {len(one.prompts)} prompts, since a matrix is matched row by row, "
+            f"got {len(other.prompts)}; give both the same rows"
+        )
+    _, here, there = np.intersect1d(one.prompts, other.prompts, assume_unique=True, return_indices=True)
+    if not len(here):
+        raise ValueError(
+            f"against: expected prompts that files has too, got none of its {len(one.prompts)} among "
+            f"{len(other.prompts)}; name the same prompts alike in both"
+        )
+    order = np.argsort(here)  # hashes differ from run to run, and sums depend on the order
+    return here[order], there[order]
+
+
+def _pairs(metric: str, budgets: tuple[int, ...], one: Array, other: Array) -> list[Pair]:
+    import numpy as np
+
+    from .intervals import paired_differences
+
+    both = ~np.isnan(one + other)
+    kept = np.flatnonzero(both.any(axis=0))
+    differences = paired_differences(one[:, kept], other[:, kept]) if len(kept) else []
+    return [
+        Pair(
+            metric,
+            budgets[i],
+            float(one[both[:, i], i].mean()),
+            float(other[both[:, i], i].mean()),
+            difference,
+            int(both[:, i].sum()),
+        )
+        for i, difference in zip(kept, differences)
     ]
 
 
@@ -218,51 +310,64 @@ def main(config: AnalyzeConfig) -> None:
     if config.json is not None:
         output.check_writable(config.json)
     with output.progress(quiet=config.quiet, verb="done") as progress:
-        log = samplelogs.read(
-            config.files,
-            config.format,
-            lm_eval_filter=config.filter,
-            skip_bad=config.skip_bad,
-            progress=lambda share: progress("reading", share),
-        )
-        result = analyze(
-            log,
-            config.budgets,
-            ties=config.ties,
-            no_answer=config.no_answer,
-            progress=lambda share: progress("estimating", share),
-        )
+
+        def read(paths: tuple[Path, ...], kind: str) -> SampleLog:
+            return samplelogs.read(
+                paths,
+                config.format,
+                lm_eval_filter=config.filter,
+                skip_bad=config.skip_bad,
+                progress=lambda share: progress(kind, share),
+            )
+
+        rules: dict[str, Any] = {"ties": config.ties, "no_answer": config.no_answer}
+        log = read(config.files, "reading")
+        other = None if config.against is None else read(config.against, "reading against")
+        if other is not None:
+            _matched(log, other)  # logs that do not belong together end here, before minutes of votes
+        result = analyze(log, config.budgets, **rules, progress=lambda share: progress("estimating", share))
+        comparison = None
+        if other is not None:
+            comparison = compare(result, other, **rules, progress=lambda share: progress("estimating against", share))
     if not config.quiet:
-        show(config, result)
+        show(config, result, comparison)
     if config.json is not None:
-        output.write(config.json, to_json(config, result))
+        output.write(config.json, to_json(config, result, comparison))
 
 
-def show(config: AnalyzeConfig, result: Analysis) -> None:
-    """Print what was read, the table, the fit and the comparison."""
-    from rich.markup import escape
-
+def show(config: AnalyzeConfig, result: Analysis, comparison: Comparison | None = None) -> None:
+    """Print what was read, the table, the fit and the comparisons."""
     from . import __version__, output
 
     console, log = output.console(), result.log
+    rules = f"; ties: {config.ties}, no answer: {config.no_answer}" if log.answers is not None else ""
+    console.print(f"ttc-fast {__version__}: {_size(log)}{rules}")
+    _show_left_out(console, log)
+    console.print("mean over prompts, \\[95 % interval]; band: 95 % for all k together\n")
+    cells = {(p.k, p.metric): _cell(result, p) for p in result.points}
+    if log.tokens is not None:
+        cells |= {(k, "tokens"): f"{k * log.tokens.mean():,.0f}" for k in result.budgets}
+    console.print(output.table("k", cells))
+    _show_rest(console, result)
+    if comparison is not None:
+        _show_comparison(console, result, comparison)
+
+
+def _size(log: SampleLog) -> str:
     least, most = int(log.samples.min()), int(log.samples.max())
     samples = f"{least}" if least == most else f"{least} to {most}"
-    rules = f"; ties: {config.ties}, no answer: {config.no_answer}" if log.answers is not None else ""
-    console.print(
-        f"ttc-fast {__version__}: {len(log.samples):,} prompts x {samples} samples, format {log.format}{rules}"
-    )
+    return f"{len(log.samples):,} prompts x {samples} samples, format {log.format}"
+
+
+def _show_left_out(console: Any, log: SampleLog) -> None:
+    from rich.markup import escape
+
     if log.pooled:
         console.print(f"{log.pooled:,} prompts occur in several files: their samples are put together")
     if log.skipped:
         console.print(f"{log.skipped:,} bad lines left out, such as:")
         for complaint in log.complaints:
             console.print(f"  {escape(complaint)}")
-    console.print("mean over prompts, \\[95 % interval], ± half of the 95 % band over all k\n")
-    cells = {(p.k, p.metric): _cell(result, p) for p in result.points}
-    if log.tokens is not None:
-        cells |= {(k, "tokens"): f"{k * log.tokens.mean():,.0f}" for k in result.budgets}
-    console.print(output.table("k", cells))
-    _show_rest(console, result)
 
 
 def _cell(result: Analysis, point: Point) -> str:
@@ -271,12 +376,15 @@ def _cell(result: Analysis, point: Point) -> str:
     text = f"{point.mean:.4f}"
     if math.isfinite(point.ci_low):
         text += f" \\[{point.ci_low:.4f}, {point.ci_high:.4f}]"
-    band = result.bands.get((point.metric, point.k))
-    if band is not None and math.isfinite(band.high):
-        text += f" ±{band.high - band.mean:.3f}"
     if point.prompts < len(result.log.samples):
         text += f" ({point.prompts} prompts)"
+    band = result.bands.get((point.metric, point.k))
+    if band is not None and math.isfinite(band.high):
+        text += f"\n  band \\[{band.low:.4f}, {band.high:.4f}]"
     return text
+
+
+_STAR = "*: this interval leaves out 0"
 
 
 def _show_rest(console: Any, result: Analysis) -> None:
@@ -295,13 +403,40 @@ def _show_rest(console: Any, result: Analysis) -> None:
     if len(result.log.samples) == 1:
         console.print("one prompt: there is no interval over prompts")
     elif result.differences:
-        console.print(f"\non the same prompts, at k = {result.differences[0].k} (*: this interval leaves out 0):")
-        for one, other, _, (mean, low, high) in result.differences:
-            sure = "" if low <= 0 <= high else "  *"
-            console.print(f"  {one:<10} - {other:<10} {mean:+.4f} \\[{low:+.4f}, {high:+.4f}]{sure}")
+        console.print(f"\non the same prompts, at k = {result.differences[0].k} ({_STAR}):")
+        for one, other, _, difference in result.differences:
+            console.print(f"  {one:<10} - {other:<10} {_difference(difference)}")
 
 
-def to_json(config: AnalyzeConfig, result: Analysis) -> str:
+def _difference(interval: Interval) -> str:
+    import math
+
+    mean, low, high = interval
+    if not math.isfinite(low):
+        return f"{mean:+.4f}"
+    return f"{mean:+.4f} \\[{low:+.4f}, {high:+.4f}]{'' if low <= 0 <= high else '  *'}"
+
+
+def _show_comparison(console: Any, result: Analysis, comparison: Comparison) -> None:
+    from . import output
+
+    other, matched = comparison.other, comparison.matched
+    console.print(
+        f"\nagainst {_size(other)}: {matched:,} prompts in both, {len(result.log.samples) - matched:,} "
+        f"only in files, {len(other.samples) - matched:,} only in against"
+    )
+    _show_left_out(console, other)
+    console.print(f"on the same prompts ({_STAR}):\n")
+    cells: dict[tuple[str, str], str] = {}
+    for metric, k, here, there, difference, prompts in comparison.pairs:
+        row = metric.replace("@k", f"@{k}")
+        cells[row, "here"], cells[row, "against"] = f"{here:.4f}", f"{there:.4f}"
+        cells[row, "here - against"] = _difference(difference)
+        cells[row, "prompts"] = f"{prompts:,}"
+    console.print(output.table("metric", cells))
+
+
+def to_json(config: AnalyzeConfig, result: Analysis, comparison: Comparison | None = None) -> str:
     """The result as JSON; what is not known becomes null."""
     import json
     import platform
@@ -330,5 +465,28 @@ def to_json(config: AnalyzeConfig, result: Analysis) -> str:
             {"one": d.one, "other": d.other, "k": d.k, **output.finite(d.interval._asdict())}
             for d in result.differences
         ],
+        "against": None if comparison is None else _against(config, comparison),
     }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def _against(config: AnalyzeConfig, comparison: Comparison) -> dict[str, Any]:
+    from . import output
+
+    return {
+        "files": [str(path) for path in config.against or ()],
+        "prompts": comparison.matched,
+        "records": [
+            output.finite(
+                {
+                    "metric": pair.metric,
+                    "k": pair.k,
+                    "difference": pair.difference.mean,
+                    "ci_low": pair.difference.low,
+                    "ci_high": pair.difference.high,
+                    "prompts": pair.prompts,
+                }
+            )
+            for pair in comparison.pairs
+        ],
+    }

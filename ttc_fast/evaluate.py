@@ -19,7 +19,7 @@ from .rules import BernoulliSampling
 from .subsets import Bank
 from .tasks import Prompts
 from .techniques import DEFAULT, TECHNIQUES, Technique
-from .verifiers import InContextLoss, Verifier
+from .verifiers import InContextLoss, Verifier, context
 
 CHUNK = 2**20
 """Coefficients decoded between two reports of progress."""
@@ -86,7 +86,8 @@ def evaluate(
         method: see :func:`ttc_fast.decode`.
         techniques: by name; those that the rule or the prompts do not allow are left out. Default: the
             ones named in :data:`ttc_fast.techniques.DEFAULT`.
-        verifier: what best-of-N and its kin trust; default :class:`ttc_fast.verifiers.InContextLoss`.
+        verifier: what best-of-N and its kin trust; default :class:`ttc_fast.verifiers.InContextLoss`. Chains do not
+            see the examples that it holds out.
         progress: called with the share of the work that is done, from 0 to 1.
         chunk: coefficients decoded at a time.
         bank: coefficients of candidates held at a time; one prompt's candidates are the least.
@@ -108,12 +109,13 @@ def evaluate(
     unstable, seconds = [], 0.0
     for b in ordered.tiles(count, bank // per_prompt):
         part = prompts(b.start, b.stop)
+        seen = context(verifier, part)
         _check_applicable(techniques, binary, part.w_star is not None)
         thoughts = part.x.new_empty(len(steps), len(part), samples, dim)
         for n in ordered.tiles(samples, chunk // (len(part) * dim)):
             began = time.perf_counter()
             thoughts[:, :, n] = decoder(
-                part,
+                seen,
                 steps=steps,
                 samples=n.stop - n.start,
                 seed=seed,
@@ -123,15 +125,16 @@ def evaluate(
             ).thoughts
             seconds += time.perf_counter() - began
             progress((b.start + len(part) * n.stop / samples) / count)
-        greedy = noise_free(part, steps=steps, samples=1, backend=backend).thoughts[:, :, 0]
+        greedy = noise_free(seen, steps=steps, samples=1, backend=backend).thoughts[:, :, 0]
         for i, step in enumerate(steps):
             sizes = budgets(samples) if step == max(steps) else [samples]
-            candidates = Bank(part, thoughts[i], greedy[i], verifier, binary=binary, step=step, seed=seed)
+            score = verifier(part, thoughts[i], step=step)
+            candidates = Bank(seen, thoughts[i], score, greedy[i], binary=binary, step=step, seed=seed)
             for name, technique in techniques.items():
                 for metric, results in candidates.scores(technique, sizes):
                     for size, result in zip(sizes, results):
                         scores[Key(name, step, size, metric)].append(result.cpu())
-        unstable.append(_diverges(decoder.model.prefill(part.x, part.y)).cpu())
+        unstable.append(_diverges(decoder.model.prefill(seen.x, seen.y)).cpu())
     return Evaluation({k: torch.cat(v) for k, v in scores.items()}, backend, seconds, torch.cat(unstable))
 
 

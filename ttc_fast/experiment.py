@@ -21,6 +21,7 @@ from .tasks import LinearRegression, Prompts, load_prompts
 from .techniques import TECHNIQUES
 from .theory.ensemble import exact_curve
 from .theory.overlay import Comparison, overlay
+from .verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle, Verifier
 
 DIM, EXAMPLES, PROMPTS, LABEL_NOISE = 16, 64, 64, 0.1
 """Defaults where no file brings the prompts."""
@@ -52,8 +53,17 @@ class RunResult:
     """The settings with every default filled in."""
     backend: str
     kinds: tuple[KindResult, ...]
+    score_work: int
+    """Multiplications that a score of the verifier costs."""
     wall_time: float
     """Seconds."""
+
+    def multiplications(self, key: Key) -> tuple[int, int]:
+        """What a result cost for each prompt: in the decode, d^2 for a thought, and in the verifier's scores."""
+        technique = TECHNIQUES[key.technique]
+        samples = key.samples if technique.uses_budget else 1
+        decode = key.steps * samples * (self.config.dim or 0) ** 2
+        return decode, samples * self.score_work if technique.uses_score else 0
 
 
 def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind, share: None) -> RunResult:
@@ -75,7 +85,9 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
     resolve_backend(config.backend, device=device)  # fails before the prompts are made
     source = _from_task(config, device) if config.prompts_file is None else _from_file(config, device)
     backend = resolve_backend(config.backend, device=device, dim=source.dim)
-    step_size = default_step_size(source.dim, source.examples) if config.step_size is None else config.step_size
+    held_out = _held_out(config, source)
+    seen = source.examples - (held_out or 0)
+    step_size = default_step_size(source.dim, seen) if config.step_size is None else config.step_size
     binary = BernoulliSampling(config.link, config.temperature)
     rules: dict[Kind, Rule] = {"continuous": GaussianNoise(config.noise_scale), "binary": binary}
     if config.method == "exact" and "binary" in source.kinds:
@@ -83,6 +95,8 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
             "method: expected 'stepwise' for binary coefficients, got 'exact'; add --coefficients continuous"
         )
     model = LinearAttention.gradient_descent(source.dim, step_size=step_size).to(device)
+    example = source.prompts(source.kinds[0], 0, 1)
+    verifier = _verifier(config, held_out, example)
     kinds = []
     for kind in source.kinds:
         with torch.inference_mode():
@@ -96,6 +110,7 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
                 backend=backend,
                 method=config.method,
                 techniques=chosen,
+                verifier=verifier,
                 progress=partial(progress, kind),
             )
         thoughts = len(set(config.steps)) if config.method == "exact" else max(config.steps)
@@ -103,8 +118,8 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
         decoder = StochasticDecoder(model, rules[kind])
         comparisons, all_prompts = {}, None
         if config.theory:
-            comparisons = overlay(decoder, partial(source.prompts, kind), source.size, evaluation.scores)
-            all_prompts = _over_all_prompts(config, source, kind, step_size)
+            comparisons = overlay(decoder, partial(source.prompts, kind), source.size, evaluation.scores, verifier)
+            all_prompts = _over_all_prompts(config, source, kind, seen, step_size)
         kinds.append(KindResult(kind, rules[kind], evaluation, throughput, comparisons, all_prompts))
     filled = replace(
         config,
@@ -114,16 +129,43 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
         label_noise=source.label_noise,
         temperature=binary.temperature,
         step_size=step_size,
+        held_out=held_out,
     )
-    return RunResult(filled, backend, tuple(kinds), time.perf_counter() - began)
+    return RunResult(filled, backend, tuple(kinds), verifier.work(example), time.perf_counter() - began)
 
 
-def _over_all_prompts(config: RunConfig, source: _Source, kind: Kind, step_size: float) -> float | None:
+def _held_out(config: RunConfig, source: _Source) -> int | None:
+    """Examples of a prompt that the chains do not see."""
+    if config.verifier != "held_out_loss":
+        if config.held_out is not None:
+            raise ValueError(
+                f"held_out: expected none with verifier {config.verifier!r}, got {config.held_out}; "
+                "add --verifier held_out_loss"
+            )
+        return None
+    if source.examples < 2:
+        raise ValueError(f"examples: expected at least 2 for verifier 'held_out_loss', got {source.examples}")
+    given = max(1, source.examples // 4) if config.held_out is None else config.held_out
+    return check.integer("held_out", given, 1, source.examples - 1)
+
+
+def _verifier(config: RunConfig, held_out: int | None, example: Prompts) -> Verifier:
+    check.choice("verifier", config.verifier, ("in_context_loss", "held_out_loss", "oracle"))
+    noise = check.number("verifier_noise", config.verifier_noise, low=0.0)
+    if config.verifier == "oracle" and example.w_star is None:
+        raise ValueError(f"verifier: expected w_star in {config.prompts_file} for 'oracle', got none; take another")
+    verifier: Verifier = Oracle() if config.verifier == "oracle" else InContextLoss()
+    verifier = verifier if held_out is None else HeldOutLoss(held_out)
+    noisy = NoisyVerifier(verifier, noise, false_positive_rate=config.false_positive_rate, seed=config.seed)
+    return verifier if noise == noisy.false_positive_rate == 0 else noisy
+
+
+def _over_all_prompts(config: RunConfig, source: _Source, kind: Kind, seen: int, step_size: float) -> float | None:
     """See :attr:`KindResult.all_prompts`; up to 32 steps it takes below a second."""
     steps = max(config.steps)
     if kind == "binary" or source.label_noise is None or steps > 32:
         return None
-    curve = exact_curve(source.examples, source.dim, step_size, config.noise_scale, steps)
+    curve = exact_curve(seen, source.dim, step_size, config.noise_scale, steps)
     error = curve.error(steps, config.samples, label_noise=source.label_noise)
     return float(error) if error < 10**300 else math.inf
 

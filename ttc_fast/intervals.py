@@ -1,7 +1,7 @@
 """From one figure per prompt to figures with intervals.
 
 Prompts are the independent unit: the samples of one prompt share its difficulty, so every interval of a
-mean is over prompts. Coverage of the intervals, measured: see README-estimators.md.
+mean is over prompts. Coverage of the intervals, measured: see README.md.
 """
 
 from __future__ import annotations
@@ -96,44 +96,81 @@ def beta_interval(successes: int, trials: int, confidence: float = 0.95) -> Inte
     return Interval(k / n, low, high)
 
 
+def bounded_interval(values: ArrayLike, confidence: float = 0.95, *, low: float = 0.0, high: float = 1.0) -> Interval:
+    """Interval of the mean of independent values ``[B]`` that lie between ``low`` and ``high``; NaN with a
+    single one.
+
+    What few prompts hide is a rare one at the other end. So each limit counts one prompt more, there, and is a
+    quantile of the mean under weights uniform on the simplex (Gaffke, Mathematical Methods of Statistics 2005;
+    Learned-Miller and Thomas, arXiv 1905.06208, conjecture that it covers for every law). Of values 0 or 1 it
+    is Clopper and Pearson's interval. The quantile is that of Wilson and Hilferty (PNAS 1931), from three exact
+    moments.
+    """
+    return _limits(_prompts(values), _score(confidence), low, high)
+
+
+def _limits(values: Array, score: float, low: float, high: float) -> Interval:
+    """Of :func:`bounded_interval`, with its confidence as the quantile of a normal law."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    lower = _weighted_mean_quantile(np.append(values, low), -score)
+    upper = _weighted_mean_quantile(np.append(values, high), score)
+    return Interval(mean, max(lower, low), min(upper, high))
+
+
+def _weighted_mean_quantile(values: Array, score: float) -> float:
+    """Of sum_i D_i values_i, D ~ Dirichlet(1, ..., 1), the quantile at ``score`` of a normal law."""
+    n, mean = len(values), values.mean()
+    centred = values - mean
+    spread = np.sqrt((centred * centred).mean())
+    if spread == 0:
+        return float(mean)
+    centred /= spread
+    skew = 2 * (centred * centred * centred).mean() * np.sqrt(n + 1) / (n + 2)
+    u = skew * (score / 6 - skew / 36)
+    return float(mean + spread / np.sqrt(n + 1) * (score / 3 - skew / 18) * (3 + u * (3 + u)))
+
+
 def simultaneous_band(
     values: ArrayLike, confidence: float = 0.95, *, draws: int = 20_000, seed: int = 0
 ) -> list[Interval]:
-    """Intervals of the means of the columns of ``[B, K]``, which hold together with the confidence.
+    """Intervals of the means of the columns of ``[B, K]``, in [0, 1], which hold together with the confidence.
 
-    The pointwise t interval widened to the quantile of the largest of K correlated t statistics (a sup-t
-    band, Montiel Olea and Plagborg-Moller, Journal of Applied Econometrics 2019), simulated with the
-    columns' own correlation.
+    :func:`bounded_interval` at the quantile of the largest of K correlated normal scores (a sup-t band, Montiel
+    Olea and Plagborg-Moller, Journal of Applied Econometrics 2019), simulated with the correlation of the
+    columns and of the prompts that the limits count in.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"values: expected shape [B, K], got {list(array.shape)}")
-    prompts = len(array)
-    means = array.mean(axis=0)
-    if prompts < 2:
-        return [Interval(float(m), float("nan"), float("nan")) for m in means]
-    deviation = array.std(axis=0, ddof=1)
-    moving = deviation > 0
-    factor = 0.0
-    if moving.any():
-        standard = (array[:, moving] - means[moving]) / deviation[moving]
-        # Rows of normals times the data have the data's correlation, without its K x K root.
-        _, scale, axes = np.linalg.svd(standard / np.sqrt(prompts - 1), full_matrices=False)
-        chance = np.random.default_rng(seed)
-        z = chance.standard_normal((draws, len(scale))) @ (scale[:, None] * axes)
-        chi = np.sqrt(chance.chisquare(prompts - 1, size=draws) / (prompts - 1))
-        factor = float(np.quantile(np.abs(z).max(axis=1) / chi, _level(confidence)))
-    half = factor * deviation / np.sqrt(prompts)
-    return [Interval(float(m), float(m - h), float(m + h)) for m, h in zip(means, half)]
+    array = _table(values)
+    counted = np.vstack([array, np.zeros(array.shape[1]), np.ones(array.shape[1])])
+    correlation = np.atleast_2d(np.corrcoef(counted, rowvar=False))
+    chance = np.random.default_rng(seed)
+    z = chance.multivariate_normal(np.zeros(len(correlation)), correlation, size=draws, method="eigh")
+    score = max(_score(confidence), float(np.quantile(np.abs(z).max(axis=1), confidence)))
+    return [_limits(column, score, 0.0, 1.0) for column in array.T]
 
 
-def paired_difference(one: ArrayLike, other: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Mean of ``one - other`` over the same prompts ``[B]``, with its t interval: what two techniques share,
-    the difficulty of the prompts, cancels."""
-    first, second = _prompts(one), _prompts(other)
+def paired_differences(one: ArrayLike, other: ArrayLike, confidence: float = 0.95) -> list[Interval]:
+    """Means of ``one - other`` over the same prompts, for each column of ``[B, K]``: the difficulty of the
+    prompts, which both share, cancels.
+
+    Differences of most prompts are far from their bounds -1 and 1. So the prompt that a limit of
+    :func:`bounded_interval` counts in has the largest difference that any prompt shows in this column or one
+    before, 1 if none shows any: where a large budget solves nearly every prompt, smaller ones still show how much
+    prompts differ.
+
+    Args:
+        one, other: metrics of the same prompts at K increasing budgets, in [0, 1]; NaN where a prompt lacks one.
+    """
+    first, second = _table(one), _table(other)
     if first.shape != second.shape:
-        raise ValueError(f"other: expected the same {len(first)} prompts as one, got {len(second)}")
-    return t_interval(first - second, confidence)
+        raise ValueError(f"other: expected the same prompts and budgets {list(first.shape)}, got {list(second.shape)}")
+    differences = first - second
+    reach = np.maximum.accumulate(np.nanmax(np.abs(differences), axis=0))
+    return [
+        bounded_interval(column[~np.isnan(column)], confidence, low=-bound, high=bound)
+        for column, bound in zip(differences.T, np.where(reach > 0, reach, 1.0))
+    ]
 
 
 class PowerLaw(NamedTuple):
@@ -147,7 +184,10 @@ class PowerLaw(NamedTuple):
 
 def fit_coverage(values: ArrayLike, budgets: Sequence[int], confidence: float = 0.95) -> PowerLaw | None:
     """The power law of repeated sampling, ln(-ln pass@k) linear in ln k (Brown et al., arXiv 2407.21787),
-    by least squares over the budgets; the interval is over prompts, by linearisation.
+    by least squares over the budgets.
+
+    The interval is over prompts, like :func:`bounded_interval` by linearisation: its lower limit counts a prompt
+    that is never solved, its upper limit one that is solved at every budget but the first.
 
     Args:
         values: pass@k of every prompt ``[B, K]``.
@@ -156,19 +196,27 @@ def fit_coverage(values: ArrayLike, budgets: Sequence[int], confidence: float = 
     Returns:
         None with fewer than 3 budgets at which the mean lies strictly between 0 and 1.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = _table(values)
     mean = array.mean(axis=0)
     inside = (mean > 0) & (mean < 1 - 1e-12)
     if inside.sum() < 3:
         return None
-    mean, array = mean[inside], array[:, inside]
-    x = np.log(np.asarray(budgets, dtype=np.float64)[inside])
-    y = np.log(-np.log(mean))
+    array, x = array[:, inside], np.log(np.asarray(budgets, dtype=np.float64)[inside])
     leverage = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    slope = float(leverage @ y)
-    # d slope / d mean_k = leverage_k / (mean_k ln mean_k): one influence for each prompt
-    _, low, high = t_interval(-(array - mean) @ (leverage / (mean * np.log(mean))) - slope, confidence)
+    y = np.log(-np.log(array.mean(axis=0)))
+    slope, score = float(leverage @ y), _score(confidence)
+    low = high = float("nan")
+    if len(array) > 1:
+        low = -_slope_quantile(np.vstack([array, np.zeros(len(x))]), leverage, score)
+        high = -_slope_quantile(np.vstack([array, np.arange(len(x)) > 0]), leverage, -score)
     return PowerLaw(float(np.exp(y.mean() - slope * x.mean())), -slope, low, high)
+
+
+def _slope_quantile(values: Array, leverage: Array, score: float) -> float:
+    """The slope of ln(-ln mean) under random weights of the prompts, linear in the mean."""
+    mean = values.mean(axis=0)
+    influence = (values - mean) @ (leverage / (mean * np.log(mean)))
+    return float(leverage @ np.log(-np.log(mean))) + _weighted_mean_quantile(influence, score)
 
 
 def _prompts(values: ArrayLike) -> Array:
@@ -178,10 +226,22 @@ def _prompts(values: ArrayLike) -> Array:
     return array
 
 
+def _table(values: ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"values: expected shape [B, K], got {list(array.shape)}")
+    return array
+
+
 def _level(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence}; 0.95 is 95 %")
     return confidence
+
+
+def _score(confidence: float) -> float:
+    """The two-sided quantile of a normal law."""
+    return float(ndtri((1 + _level(confidence)) / 2))
 
 
 def _binomial(successes: int, trials: int, confidence: float) -> tuple[int, int, float]:

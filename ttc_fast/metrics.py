@@ -1,17 +1,24 @@
-"""Metrics: how good answers are."""
+"""Metrics: how good answers are.
+
+Where the C++ extension can, it makes the sums; the formulas in PyTorch are for other dtypes and devices.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
-from . import ordered
+from . import native, ordered
 from .tasks import Prompts
 
 Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
 """From answers ``[B, A, d]`` to a figure for each, ``[B, A]``."""
+
+_TILE = 2**18
+"""Residuals held at a time: they stay in the cache."""
 
 
 def of(prompts: Prompts, binary: bool) -> dict[str, Metric]:
@@ -22,19 +29,44 @@ def of(prompts: Prompts, binary: bool) -> dict[str, Metric]:
     return known | {"hamming": hamming, "exact_recovery": exact_recovery} if binary else known
 
 
+def measure(prompts: Prompts, w: Tensor, binary: bool) -> dict[str, Tensor]:
+    """Every metric of candidates ``[B, N, d]``, which are bits if ``binary``, in one pass over them if possible:
+    ``[B, N]`` each."""
+    known = of(prompts, binary)
+    if "squared_error" not in known or prompts.covariance.ndim != 1 or not native.aggregates(w):
+        return {name: metric(prompts, w) for name, metric in known.items()}
+    distance, risk = native.squared_distances(
+        w, truth(prompts)[:, 0], torch.stack((torch.ones_like(prompts.covariance), prompts.covariance))
+    )
+    error = distance / w.shape[2]
+    found = {"squared_error": error, "prediction_risk": risk}
+    return found | {"hamming": error, "exact_recovery": (distance == 0).to(w)} if binary else found
+
+
 def in_context_loss(prompts: Prompts, w: Tensor) -> Tensor:
     """Loss of coefficients ``[B, A, d]`` on their own prompts, sum_i (y_i - <w, x_i>)^2 / (2n): ``[B, A]``."""
+    if native.aggregates(w):
+        return native.squared_residuals(w, prompts.x, prompts.y) / (2 * prompts.x.shape[1])
+    tiles = ordered.tiles(w.shape[1], _TILE // (prompts.y.numel() or 1))
+    return torch.cat([_loss(prompts, w[:, a]) for a in tiles], 1)
+
+
+def _loss(prompts: Prompts, w: Tensor) -> Tensor:
     residual = prompts.y[:, :, None] - ordered.matmul(prompts.x, w.mT.contiguous())
     return ordered.tree_mean(residual.square_(), 1) / 2
 
 
 def squared_error(prompts: Prompts, w: Tensor) -> Tensor:
     """|w - w*|^2 / d of coefficients ``[B, A, d]``: ``[B, A]``. Needs w*."""
+    if native.aggregates(w):
+        return native.squared_distances(w, truth(prompts)[:, 0], w.new_ones(1, w.shape[2]))[0] / w.shape[2]
     return ordered.tree_mean((w - truth(prompts)).square_(), 2)
 
 
 def prediction_risk(prompts: Prompts, w: Tensor) -> Tensor:
     """E_x (<w, x> - <w*, x>)^2 = (w - w*)^T Lambda (w - w*) of coefficients ``[B, A, d]``: ``[B, A]``. Needs w*."""
+    if native.aggregates(w) and prompts.covariance.ndim == 1:
+        return native.squared_distances(w, truth(prompts)[:, 0], prompts.covariance[None])[0]
     difference = w - truth(prompts)
     if prompts.covariance.ndim == 1:
         return ordered.tree_sum(difference.square_() * prompts.covariance, 2)

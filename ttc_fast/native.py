@@ -1,4 +1,4 @@
-"""The fused decode in C++ (``csrc/``): the backend for every CPU."""
+"""The C++ side (``csrc/``): the fused decode, the backend for every CPU, and what is done with its candidates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import os
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -62,8 +62,7 @@ def decode(
 
     float32 on the CPU only. Runs on ``torch.get_num_threads()`` threads.
     """
-    if _C is None:
-        raise ValueError(MISSING)
+    extension = _extension()
     thoughts = torch.empty(len(steps), state.shape[0], samples, state.shape[1])
     scales = torch.zeros(1)
     kind, every_step, temperature = "gaussian", True, 1.0
@@ -73,7 +72,7 @@ def decode(
         every_step = rule.sample_at == "every_step"
         kind = "clip" if rule.temperature is None else "sigmoid" if rule.temperature > 0 else "greedy"
         temperature = rule.temperature or 1.0
-    _C.decode_into(
+    extension.decode_into(
         thoughts.numpy(),
         state.contiguous().numpy(),
         w0.contiguous().numpy(),
@@ -98,3 +97,47 @@ def _scales(rule: GaussianNoise, steps: int) -> Tensor:
     if scales.stride(0) == 0:
         scales = scales[:1]
     return scales.float().contiguous() if len(scales) else torch.zeros(1)
+
+
+def aggregates(w: Tensor) -> bool:
+    """Whether the functions below can work on candidates ``w``: float32 on the CPU, and no gradient is wanted."""
+    return _C is not None and w.dtype == torch.float32 and w.device.type == "cpu" and not w.requires_grad
+
+
+def squared_residuals(w: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """sum_i (<w, x_i> - y_i)^2 of candidates ``[B, N, d]`` on examples ``[B, n, d]``, ``[B, n]``: ``[B, N]``."""
+    return torch.from_numpy(
+        _extension().squared_residuals(*_arrays(w, x, y), threads=torch.get_num_threads(), isa=isa())
+    )
+
+
+def squared_distances(w: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """sum_i weight_i (w_i - target_i)^2 of candidates ``[B, N, d]``, target ``[B, d]``, for each weight ``[M, d]``:
+    ``[M, B, N]``."""
+    return torch.from_numpy(
+        _extension().squared_distances(*_arrays(w, target, weight), threads=torch.get_num_threads(), isa=isa())
+    )
+
+
+def best_of_k(score: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    """sum_j weight[j, k] value_(j), where j ranks the samples by descending score ``[B, N]`` and equal scores share the
+    mean of their values ``[M, B, N]``; weight float64 ``[N, K]``: float64 ``[M, B, K]``."""
+    return torch.from_numpy(_extension().best_of_k(*_arrays(score, value, weight), threads=torch.get_num_threads()))
+
+
+def vote_recovery(w: Tensor, w_star: Tensor, order: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Probability that the majority of a group of bits ``[B, N, d]`` is w_star ``[B, d]``, ties by fair coins: the mean
+    over the whole groups of every size in the order ``[N]``, float64 ``[B, len(sizes)]``. ``sizes`` ascend."""
+    return torch.from_numpy(
+        _extension().vote_recovery(*_arrays(w, w_star, order), sizes=list(sizes), threads=torch.get_num_threads())
+    )
+
+
+def _extension() -> ModuleType:
+    if _C is None:
+        raise ValueError(MISSING)
+    return _C
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [tensor.contiguous().numpy() for tensor in tensors]

@@ -70,6 +70,16 @@ def table(rows: str, cells: Mapping[tuple[Row, str], str]) -> Table:
     return result
 
 
+def short(count: int) -> str:
+    """A count in three digits: 999, 1.02k, 16.8M."""
+    size = float(count)
+    for unit in ("", "k", "M", "G", "T"):
+        if size < 999.5:
+            return f"{size:.3g}{unit}"
+        size /= 1000
+    return f"{size:.3g}P"
+
+
 def finite(fields: Mapping[str, Any]) -> dict[str, Any]:
     """For JSON, which has no infinity and no NaN: they become None."""
     return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}

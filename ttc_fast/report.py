@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from typing import Literal
 
 import numpy
 import torch
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from . import __version__, output, rng
 from .evaluate import Key
@@ -53,10 +55,10 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
     console.print("; ".join([f"more samples, at {last} steps", *shown]))
     by_samples = {k: v for k, v in cells.items() if k.steps == last and k.technique not in fixed}
     if by_samples:
-        console.print(output.table("samples", {(k.samples, k.technique): v for k, v in by_samples.items()}))
+        console.print(_table(result, "samples", by_samples))
     console.print(f"more thoughts, with {config.samples} samples")
-    by_steps = {k: v for k, v in cells.items() if k.samples == config.samples}
-    console.print(output.table("steps", {(k.steps, k.technique): v for k, v in by_steps.items()}))
+    console.print(_table(result, "steps", {k: v for k, v in cells.items() if k.samples == config.samples}))
+    console.print("work: multiplications for each prompt, of the decode + of the verifier's scores where they are used")
 
     if (spread := evaluation.scores.get(Key("single", last, 1, "disagreement"))) is not None:
         console.print(
@@ -70,6 +72,16 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
         )
     _show_theory(console, kind, cells)
     console.print(f"decoded {kind.throughput / 1e6:,.1f} million coefficient-steps per second")
+
+
+def _table(result: RunResult, rows: Literal["samples", "steps"], cells: Mapping[Key, str]) -> Table:
+    """One row for each number of samples or of steps, with the most work that a technique spends there."""
+    shown: dict[tuple[int, str], str] = {}
+    for row in dict.fromkeys(getattr(key, rows) for key in cells):
+        spent = [result.multiplications(key) for key in cells if getattr(key, rows) == row]
+        decode, scores = (max(part) for part in zip(*spent))
+        shown[row, "work"] = output.short(decode) + (f" + {output.short(scores)}" if scores else "")
+    return output.table(rows, shown | {(getattr(k, rows), k.technique): v for k, v in cells.items()})
 
 
 def _show_theory(console: Console, kind: KindResult, shown: Collection[Key]) -> None:
@@ -136,6 +148,7 @@ def to_json(result: RunResult) -> str:
             "coefficients": kind.coefficients,
             **key._asdict(),
             **output.finite(summarize(score)._asdict()),
+            "multiplications": sum(result.multiplications(key)),
             **_theory(kind, key),
         }
         for kind in result.kinds

@@ -37,6 +37,15 @@ class RunConfig:
     """Step of gradient descent in the attention's weights (default n / (n + d + 1))."""
     technique: tuple[str, ...] = ("greedy", "single", "mean", "majority_vote", "best_of_n", "oracle_best_of_n")
     """Inference techniques by name: ``ttc-fast techniques`` lists them."""
+    verifier: Literal["in_context_loss", "held_out_loss", "oracle"] = "in_context_loss"
+    """What best-of-N and the weighted techniques trust: the loss on the examples that the chains see, or on others
+    that they do not, or the true error."""
+    held_out: int | None = None
+    """Examples that only the verifier held_out_loss sees (default a quarter of them)."""
+    verifier_noise: float = 0.0
+    """Standard deviation of Gaussian noise added to the verifier's scores."""
+    false_positive_rate: float = 0.0
+    """Probability that the verifier gives an answer its highest score, whatever it is worth."""
     seed: int = 0
     """Seed of all random numbers, an integer below 2^64."""
     backend: Literal["auto", "reference", "native", "triton"] = "auto"

@@ -68,6 +68,9 @@ class SampleLog:
     """Samples of P prompts; those of one prompt lie next to each other, in the order of sampling."""
 
     format: str
+    prompts: Integers
+    """A number for the identity of every prompt ``[P]``, the same in every log that one process reads: a hash of
+    its name or, in a matrix, of its row."""
     samples: Integers
     """n of every prompt ``[P]``."""
     correct: Integers
@@ -218,13 +221,15 @@ class _Table:
         """The samples in the order of their prompts' first appearance."""
         if not self.prompt:
             raise ValueError(f"files: expected samples, got none ({self.skipped} bad lines)")
-        prompt, count = _numbered(self._take("prompt"))
+        prompt, prompts = _numbered(self._take("prompt"))
+        count = len(prompts)
         file = self._take("file")
         first, last = np.full(count, self.files), np.zeros(count, dtype=np.int64)
         np.minimum.at(first, prompt, file)
         np.maximum.at(last, prompt, file)
         shared: dict[str, Any] = {
             "format": self.format,
+            "prompts": prompts,
             "pooled": int((first != last).sum()),
             "skipped": self.skipped,
             "complaints": tuple(self.complaints),
@@ -267,12 +272,14 @@ class _Table:
                 raise ValueError(f"sample: expected each number once for each prompt and file, got {number} twice")
 
 
-def _numbered(hashes: Integers) -> tuple[Integers, int]:
-    """Numbers 0, 1, ... in the order of first appearance, which unlike the hashes is the same in every run."""
-    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+def _numbered(hashes: Integers) -> tuple[Integers, Integers]:
+    """Numbers 0, 1, ... in the order of first appearance, which unlike the hashes is the same in every run; and
+    the hash of each number."""
+    distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
     rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse], len(first)
+    rank[order] = np.arange(len(first))
+    return rank[inverse], distinct[order]
 
 
 # --- lines -----------------------------------------------------------------------------------------------

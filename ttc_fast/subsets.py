@@ -9,46 +9,52 @@ not depend on the chunk.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from . import estimators, metrics, ordered, rng, techniques, votes
+from . import estimators, metrics, native, ordered, rng, techniques, votes
 from .reference import TILE
 from .tasks import Prompts
 from .techniques import Candidates, Technique
-from .verifiers import Verifier
 
 SUBSETS = 8
 """The least number of subsets of k < N samples where there is no closed form."""
 
+_READ = ("hamming", "exact_recovery")
+"""Metrics that read a coefficient as a bit."""
 _QUADRATIC = ("squared_error", "prediction_risk", "in_context_loss")
-_COORDINATEWISE = ("squared_error", "hamming")
 
 
 class Bank:
     """The candidates of some prompts at one step.
 
     Args:
-        part: the b prompts.
+        part: the b prompts, as the chains saw them.
         w: candidates ``[b, N, d]``.
+        score: of every candidate ``[b, N]``.
         greedy: the noise-free decode ``[b, d]``.
-        verifier: scores them.
         binary: whether they are bits.
         step: of the chain.
         seed: of the coins that decide ties and of the choice of subsets.
     """
 
     def __init__(
-        self, part: Prompts, w: Tensor, greedy: Tensor, verifier: Verifier, *, binary: bool, step: int, seed: int
+        self, part: Prompts, w: Tensor, score: Tensor, greedy: Tensor, *, binary: bool, step: int, seed: int
     ) -> None:
-        self.part, self.w, self.greedy, self.binary, self.step, self.seed = part, w, greedy, binary, step, seed
+        self.part, self.w, self.score, self.greedy = part, w, score, greedy
+        self.binary, self.step, self.seed = binary, step, seed
+        self.samples = w.shape[1]
         self.metrics = metrics.of(part, binary)
-        self.of_candidates = {name: _measure(metric, part, w) for name, metric in self.metrics.items()}
+        self.of_candidates = metrics.measure(part, w, binary)
+        self.of_one = {name: ordered.tree_mean(value, 1) for name, value in self.of_candidates.items()}
         self.error = self.of_candidates.get("squared_error")
-        self.score = torch.cat([verifier(part, w[:, a], first_sample=a.start, step=step) for a in _tiles(w)], 1)
+        self.total = ordered.tree_sum(w, 1)
+        self._votes: dict[tuple[int, ...], dict[str, list[Tensor]]] = {}
 
     def scores(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, list[Tensor]]]:
         """Metrics with their values ``[b]`` for every budget; none if the technique does not apply."""
@@ -57,72 +63,98 @@ class Bank:
         if not technique.uses_budget:
             yield from self._without_budget(technique, sizes)
             return
-        resampled = []
-        for metric in self.metrics:
-            exact = self._exact(technique, metric, sizes)
-            if exact is None:
-                resampled.append(metric)
-            else:
-                yield metric, exact
-        if resampled:
-            values = [self._resampled(technique, resampled, size) for size in sizes]
-            for i, metric in enumerate(resampled):
-                yield metric, [value[i] for value in values]
+        exact = self._exact(technique, sizes)
+        yield from exact.items()
+        rest = [name for name in self.metrics if name not in exact]
+        if rest:
+            values = [self._resampled(technique, rest, size) for size in sizes]
+            for i, name in enumerate(rest):
+                yield name, [value[i] for value in values]
 
     def _without_budget(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, list[Tensor]]]:
-        for metric, of_candidates in self.of_candidates.items():
-            if technique.answer is techniques.single:
-                value = ordered.tree_mean(of_candidates, 1)
-            else:
-                value = self.metrics[metric](self.part, self.greedy[:, None])[:, 0]
+        if technique.answer is techniques.single:
+            values = self.of_one
+        else:
+            values = {name: metric(self.part, self.greedy[:, None])[:, 0] for name, metric in self.metrics.items()}
+        for metric, value in values.items():
             yield metric, [value] * len(sizes)
-        if self.error is None and technique.answer is techniques.single and self.w.shape[1] > 1:
+        if self.error is None and technique.answer is techniques.single and self.samples > 1:
             yield "disagreement", [ordered.tree_mean(metrics.disagreement(self.w), 1)] * len(sizes)
 
-    def _exact(self, technique: Technique, metric: str, sizes: Sequence[int]) -> list[Tensor] | None:
-        """The mean over all subsets; None where it has no closed form."""
+    def _exact(self, technique: Technique, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+        """Metrics that need no random subsets of their own: all but the recovery of a vote are closed forms."""
         if technique.selects is not None:
-            return self._selected(technique, metric, sizes)
-        if technique.answer is techniques.mean and metric in _QUADRATIC:
-            of_all = self.metrics[metric](self.part, ordered.tree_mean(self.w, 1)[:, None])[:, 0]
-            of_one = ordered.tree_mean(self.of_candidates[metric], 1)
-            values = estimators.mean_of_k(of_one.double().cpu(), of_all.double().cpu(), self.w.shape[1], sizes)
-            return list(torch.from_numpy(values).T.to(self.w))
-        if technique.answer is techniques.mean and metric == "hamming":  # the mean of bits, read at 1/2, is a vote
-            return self._voted(metric, sizes)
-        if technique.answer is techniques.majority_vote and (
-            metric in _COORDINATEWISE or (metric == "prediction_risk" and self.part.covariance.ndim == 1)
-        ):
-            return self._voted(metric, sizes)
-        return None
+            return self._selected(technique.selects, sizes)
+        if technique.answer is techniques.majority_vote:
+            return self._voted(sizes)
+        if technique.answer is techniques.mean:  # of bits, read at 1/2, it is a vote
+            read = {name: values for name, values in self._voted(sizes).items() if name in _READ}
+            return self._averaged(sizes) | read
+        return {}
 
-    def _selected(self, technique: Technique, metric: str, sizes: Sequence[int]) -> list[Tensor]:
-        score = self.score if technique.selects == "score" or self.error is None else -self.error
-        values = self.of_candidates[metric].double().cpu().numpy()
-        best_first = torch.from_numpy(estimators.ranked(score.double().cpu().numpy(), values))
-        results = []
-        for size in sizes:
-            weights = torch.from_numpy(estimators.selection_weights(score.shape[1], [size])[0])
-            results.append(ordered.tree_sum(best_first[:, : len(weights)] * weights, 1).to(self.w))
-        return results
+    def _selected(self, by: Literal["score", "error"], sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+        score = self.score if by == "score" or self.error is None else -self.error
+        values, weights = torch.stack(list(self.of_candidates.values())), _weights(self.samples, tuple(sizes))
+        if native.aggregates(score):
+            best = native.best_of_k(score, values, weights)
+        else:
+            keys = score.double().cpu().numpy()
+            ranked = [torch.from_numpy(estimators.ranked(keys, value.double().cpu().numpy())) for value in values]
+            best = torch.stack(
+                [torch.stack([ordered.tree_sum(value * weight, 1) for weight in weights.T], 1) for value in ranked]
+            )
+        return {name: list(value.T.to(self.w)) for name, value in zip(self.of_candidates, best)}
 
-    def _voted(self, metric: str, sizes: Sequence[int]) -> list[Tensor]:
-        """Metrics of a majority that add up over the coefficients."""
-        ones = ordered.tree_sum(self.w, 1).to(torch.int64)
-        share = torch.from_numpy(votes.majority_right(ones.cpu().numpy(), self.w.shape[1], sizes)).to(self.w)
+    def _averaged(self, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+        """Quadratic metrics of the mean."""
+        found, centre = {}, (self.total / self.samples)[:, None]
+        for metric in [name for name in self.metrics if name in _QUADRATIC]:
+            of_all = self.metrics[metric](self.part, centre)[:, 0]
+            of_one = self.of_one[metric].double().cpu()
+            values = estimators.mean_of_k(of_one, of_all.double().cpu(), self.samples, sizes)
+            found[metric] = list(torch.from_numpy(values).T.to(self.w))
+        return found
+
+    def _voted(self, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+        """Metrics of a majority of bits: those that add up over the coefficients, and the recovery of all of them."""
+        if not self.binary or self.error is None:
+            return {}
+        key = tuple(sizes)
+        if key not in self._votes:
+            self._votes[key] = self._vote(sizes)
+        return self._votes[key]
+
+    def _vote(self, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+        ones = self.total.to(torch.int64).cpu()
+        share = torch.from_numpy(votes.majority_right(ones.numpy(), self.samples, sizes)).to(self.w)
         w_star = metrics.truth(self.part)[:, 0, :, None]
         wrong = share * (1 - w_star).square() + (1 - share) * w_star.square()  # [b, d, sizes]
-        if metric == "prediction_risk":
-            wrong = wrong * self.part.covariance[:, None]
-            return list(ordered.tree_sum(wrong, 1).T)
-        return list(ordered.tree_mean(wrong, 1).T)
+        error = list(ordered.tree_mean(wrong, 1).T)
+        found = {"squared_error": error, "hamming": error}
+        if self.part.covariance.ndim == 1:
+            found["prediction_risk"] = list(ordered.tree_sum(wrong * self.part.covariance[:, None], 1).T)
+        return found | {"exact_recovery": self._recovered(sizes)}
+
+    def _recovered(self, sizes: Sequence[int]) -> list[Tensor]:
+        """Probability that all coefficients of a majority are right, the mean over random subsets."""
+        values: dict[int, list[Tensor]] = {size: [] for size in sizes}
+        for partition in range(max(map(self._partitions, sizes))):
+            asked = [size for size in sizes if partition < self._partitions(size)]
+            order = self._order(partition)
+            if native.aggregates(self.w):
+                found = native.vote_recovery(self.w, metrics.truth(self.part)[:, 0], order, asked).to(self.w).T
+            else:
+                w = self.w[:, order]
+                means = [ordered.tree_mean(groups(w, size), 2) for size in asked]
+                found = torch.stack([ordered.tree_mean(metrics.exact_recovery(self.part, mean), 1) for mean in means])
+            for size, value in zip(asked, found):
+                values[size].append(value)
+        return [ordered.tree_mean(torch.stack(value), 0) for value in values.values()]
 
     def _resampled(self, technique: Technique, names: Sequence[str], size: int) -> list[Tensor]:
         """The mean of each metric over random subsets, ``[b]`` each."""
-        samples = self.w.shape[1]
-        partitions = 1 if size == samples else -(-SUBSETS // (samples // size))
         values: list[list[Tensor]] = [[] for _ in names]
-        for partition in range(partitions):
+        for partition in range(self._partitions(size)):
             order = self._order(partition)
             first = groups(order[None], size)[0, :, 0]
             candidates = Candidates(
@@ -134,34 +166,36 @@ class Bank:
             )
             answers = technique.answer(candidates)
             for value, name in zip(values, names):
-                value.append(_measure(self.metrics[name], self.part, answers))
+                value.append(self.metrics[name](self.part, answers))
         return [ordered.tree_mean(torch.cat(value, 1), 1) for value in values]
+
+    def _partitions(self, size: int) -> int:
+        """How often the samples are divided into groups of ``size``."""
+        return 1 if size == self.samples else -(-SUBSETS // (self.samples // size))
 
     def _order(self, partition: int) -> Tensor:
         """The samples in random order, the same for all prompts; they are independent, so the first is as drawn."""
-        sample = torch.arange(self.w.shape[1], device=self.w.device)
+        sample = torch.arange(self.samples, device=self.w.device)
         if partition == 0:
             return sample
         words = rng.philox(rng.counter(rng.Stream.SUBSETS, sample=sample, block=partition), self.seed)
         return words[0].argsort(stable=True)
 
 
+@functools.lru_cache(maxsize=2)  # all budgets at the last step, one at the others
+def _weights(samples: int, sizes: tuple[int, ...]) -> Tensor:
+    """Probability that the best of ``sizes[k]`` samples is the one of rank j: float64 ``[N, K]``."""
+    weights = torch.zeros(samples, len(sizes), dtype=torch.float64)
+    for column, size in enumerate(sizes):
+        found = estimators.selection_weights(samples, [size])[0]
+        weights[: len(found), column] = torch.from_numpy(found)
+    return weights
+
+
 def groups(x: Tensor, size: int) -> Tensor:
-    """``[b, N, ...]`` as ceil(N / size) groups ``[b, G, size, ...]`` that hold all of it; where ``size``
-    does not divide N the last group reaches back into the one before."""
-    samples = x.shape[1]
-    whole = x[:, : samples - samples % size].unflatten(1, (-1, size))
-    return torch.cat((whole, x[:, None, samples - size :]), 1) if samples % size else whole
-
-
-def _measure(metric: metrics.Metric, part: Prompts, answers: Tensor) -> Tensor:
-    """The metric of every answer ``[b, A, d]``."""
-    return torch.cat([metric(part, answers[:, a]) for a in _tiles(answers)], 1)
-
-
-def _tiles(answers: Tensor) -> Iterator[slice]:
-    """Parts of the answers ``[b, A, d]`` whose temporaries stay in the cache."""
-    return ordered.tiles(answers.shape[1], TILE // (answers.shape[0] * answers.shape[2]))
+    """``[b, N, ...]`` as floor(N / size) groups ``[b, G, size, ...]``; what is left over at the end is left out."""
+    whole: Tensor = x[:, : x.shape[1] // size * size].unflatten(1, (-1, size))
+    return whole
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class Technique(NamedTuple):
     """False: the answer spends one decode, however many the budget allows."""
     binary_only: bool = False
     needs_truth: bool = False
+    uses_score: bool = False
+    """It asks the verifier about every candidate."""
     selects: Literal["score", "error"] | None = None
     """The answer is the candidate with the highest score, or with the lowest error."""
 
@@ -233,14 +235,24 @@ TECHNIQUES: dict[str, Technique] = {
     ),
     "plurality": Technique(plurality, "most frequent whole answer (self-consistency)", _BALLOT, binary_only=True),
     "weighted_vote": Technique(
-        WeightedVote(), "vote per coefficient, weights exp(beta score)", "Li et al., arXiv 2206.02336", binary_only=True
+        WeightedVote(),
+        "vote per coefficient, weights exp(beta score)",
+        "Li et al., arXiv 2206.02336",
+        binary_only=True,
+        uses_score=True,
     ),
-    "softmax_mean": Technique(SoftmaxMean(), "mean with weights exp(beta score)", "arXiv 2512.19905"),
-    "best_of_n": Technique(best_of_n, "highest score of the verifier", _VERIFIER, selects="score"),
+    "softmax_mean": Technique(SoftmaxMean(), "mean with weights exp(beta score)", "arXiv 2512.19905", uses_score=True),
+    "best_of_n": Technique(best_of_n, "highest score of the verifier", _VERIFIER, uses_score=True, selects="score"),
     "weighted_best_of_n": Technique(
-        WeightedBestOfN(), "whole answer with the most weight", "Li et al., arXiv 2206.02336", binary_only=True
+        WeightedBestOfN(),
+        "whole answer with the most weight",
+        "Li et al., arXiv 2206.02336",
+        binary_only=True,
+        uses_score=True,
     ),
-    "majority_of_best": Technique(MajorityOfBest(), "majority among the best quarter", _VERIFIER, binary_only=True),
+    "majority_of_best": Technique(
+        MajorityOfBest(), "majority among the best quarter", _VERIFIER, binary_only=True, uses_score=True
+    ),
     "oracle_best_of_n": Technique(
         oracle_best_of_n, "nearest to w*", "pass@k, Chen et al., arXiv 2107.03374", needs_truth=True, selects="error"
     ),

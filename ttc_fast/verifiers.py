@@ -29,6 +29,13 @@ class Verifier(Protocol):
         """Multiplications that one score costs; a thought costs d^2 of them."""
 
 
+def context(verifier: Verifier, prompts: Prompts) -> Prompts:
+    """What a chain may see of the prompts: all but the examples that the verifier holds out."""
+    while isinstance(verifier, NoisyVerifier):
+        verifier = verifier.verifier
+    return verifier.context(prompts) if isinstance(verifier, HeldOutLoss) else prompts
+
+
 @dataclass(frozen=True)
 class InContextLoss:
     """Minus the loss on the prompt's own examples, sum_i (y_i - <w, x_i>)^2 / (2n)."""

@@ -10,32 +10,45 @@ averaged over the rule for ties: u_b = u uniform in [0, 1] for a fair draw (the 
 Gauss-Legendre sum with enough nodes to be exact), u_b = 0 where a tie fails. Where the first sample wins, the
 average is over the place of a's first sample, and u_b is the share of b's subsets that begin later. The
 coefficient of z^(k-j) is read off by a discrete Fourier transform long enough that what wraps around is below
-rounding.
+rounding. All answers share the j, the roots of unity and the products over rivals; for each j, roots where the
+product is below rounding are left out.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from types import ModuleType
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .estimators import Array, bank, integers, pass_at_k, selection_weights, sizes, tiles
+from .estimators import Array, bank, integers, sizes, tiles
 
 Counts: TypeAlias = NDArray[np.int64]
 Waves: TypeAlias = NDArray[np.complex128]
 Ties: TypeAlias = Literal["random", "fail", "first"]
 NoAnswer: TypeAlias = Literal["fail", "ignore"]
-TieRule: TypeAlias = Sequence[tuple[Array, Array]]
-"""Cases of a tie: the weight of the case ``[J]``, and u_b ``[R, J]`` or, alike for all rivals, ``[1, J]``."""
+Wanted: TypeAlias = NDArray[np.bool_]
 
 LEAST = 1e-17
 """Events below this probability are left out."""
 
 _TILE = 2**14
 """Complex numbers in a temporary array: 256 KB, which stay in the cache."""
+
+
+def _load() -> ModuleType | None:
+    try:
+        return importlib.import_module("ttc_fast._C")
+    except ImportError:
+        return None
+
+
+_C = _load()
+"""The C++ extension; without it the same law is computed by numpy, some five times slower."""
 
 
 def majority_right(right: ArrayLike, samples: int, budgets: Sequence[int]) -> Array:
@@ -95,15 +108,14 @@ def majority_at_k(
     codes, counts, worth, silent = _tally(codes, values, no_answer)
     result = np.full((len(codes), len(ks)), np.nan)
     alike = _first_come(codes, counts) if ties == "first" else _same_counts(counts, silent)
-    done = 0
+    (possible,), done = np.nonzero(ks <= codes.shape[1]), 0
     for prompts, order, positions in alike:
         ours = counts[prompts[0], order[0]]
         ours = ours[ours > 0]
         values = np.take_along_axis(worth[prompts], order, 1)[:, : len(ours)]
-        for column in np.flatnonzero(ks <= codes.shape[1]):
-            wanted = (values != 0).any(axis=0)
-            wins = win_probability(ours, int(silent[prompts[0]]), int(ks[column]), ties, positions, wanted)
-            result[prompts, column] = values @ wins
+        wanted = (values != 0).any(axis=0)
+        wins = win_probability(ours, int(silent[prompts[0]]), ks[possible].tolist(), ties, positions, wanted)
+        result[prompts[:, None], possible] = values @ wins.T
         done += len(prompts)
         progress(done / len(codes))
     return result
@@ -199,146 +211,202 @@ def _first_come(codes: Counts, counts: Counts) -> Alike:
 
 
 def win_probability(
-    counts: Counts, silent: int, k: int, ties: Ties, positions: Sequence[Counts], wanted: NDArray[np.bool_]
+    counts: Counts, silent: int, budgets: Sequence[int], ties: Ties, positions: Sequence[Counts], wanted: Wanted
 ) -> Array:
-    """Probability that each answer wins the vote among k of N samples ``[A]``; 0 where it is not ``wanted``.
+    """Probability that each answer wins the vote among k of N samples ``[K, A]``.
 
     Args:
         counts: n_a >= 1 of every answer ``[A]``.
         silent: samples that do not vote; N = sum of counts + silent.
-        k: from 1 to N.
+        budgets: the k, from 1 to N.
         ties: see :func:`majority_at_k`.
         positions: for ``ties="first"``: the ascending places of every answer's samples; else not read.
-        wanted: answers whose probability is asked ``[A]``.
+        wanted: answers whose probability is asked ``[A]``; it may be 0 for the others.
     """
-    total = int(counts.sum()) + silent
-    wins = np.zeros(len(counts))
+    if not wanted.any():
+        return np.zeros((len(budgets), len(counts)))
+    if ties == "first":
+        return np.stack([_first_wins(counts, silent, k, positions, wanted) for k in budgets])
+    kinds, alike, repeats = np.unique(counts, return_inverse=True, return_counts=True)  # equal counts are alike
+    return np.stack([_wins(kinds, repeats, silent, k, ties == "random") for k in budgets])[:, alike]
+
+
+def _wins(kinds: Counts, repeats: Counts, silent: int, k: int, fair: bool) -> Array:
+    """P(one answer of each kind wins) ``[R]``, where ``repeats[b]`` answers have ``kinds[b]`` samples each."""
+    total = int(kinds @ repeats) + silent
     if k == 1:
-        return np.asarray(counts / total * wanted)
+        return np.asarray(kinds / total)
     if k == total:
-        leaders = np.flatnonzero(counts == counts.max()) if len(counts) else np.zeros(0, dtype=np.int64)
-        if ties == "first" and len(leaders):
-            leaders = leaders[[np.argmin([positions[int(a)][0] for a in leaders])]]
-        if ties != "fail" or len(leaders) == 1:
-            wins[leaders] = 1 / max(len(leaders), 1)
-        return np.asarray(wins * wanted)
-    seen: dict[int, float] = {}
-    for a in np.flatnonzero(wanted):
-        n = int(counts[a])
-        if n not in seen or ties == "first":  # answers of equal count are alike
-            seen[n] = _wins(int(a), counts, silent, k, ties, positions)
-        wins[a] = seen[n]
+        return np.asarray((kinds == kinds[-1]) * (1 / repeats[-1] if fair else repeats[-1] == 1))
+    at_k, roots = _sum_law(total, k)
+    if _C is not None:
+        return np.asarray(_C.win_probability(kinds, repeats, silent, k, fair, at_k, roots))
+    wins, most = np.zeros(len(kinds)), 0
+    strong, races = _races(kinds, repeats, silent, k)
+    for race in races:
+        if fair:
+            most = min(int(repeats[strong].sum()) - 1, k // int(race.votes[0]) - 1)
+        wins[strong] += _fairly_drawn(race, repeats[strong], most)
     return wins
 
 
-def _wins(a: int, counts: Counts, silent: int, k: int, ties: Ties, positions: Sequence[Counts]) -> float:
-    """P(answer a wins), k < N."""
-    total = int(counts.sum()) + silent
-    p = k / total
-    low, high = _range(counts, p)
-    # No fewer votes than the strongest gets, than the mean, than the others leave; negligible cases aside.
-    least = max(1, int(low.max()), -(-(k - silent) // len(counts)), k - total + int(counts[a]))
-    if least > high[a]:
-        return 0.0
-    rivals = np.flatnonzero((high >= least) & (np.arange(len(counts)) != a))
-    free = total - int(counts[a]) - int(counts[rivals].sum())  # samples that cannot matter: any number of them
-    repeats = np.ones(len(rivals), dtype=np.int64)
-    if ties != "first":  # rivals of equal count are alike
-        _, first, repeats = np.unique(counts[rivals], return_index=True, return_counts=True)
-        rivals = rivals[first]
-    shown = np.concatenate(([a], rivals))
-    start = int(low[shown].min())
-    laws = _binomials(counts[shown], p, start, int(high[shown].max()))
-    j = np.arange(least, min(int(high[a]), k) + 1)
-    at_k = _mode_probability(total, k)
-    below = laws[1:].cumsum(axis=1)[:, j - start] ** repeats[:, None]
-    possible = np.flatnonzero(laws[0, j - start] * below.prod(axis=0) > LEAST * at_k)
+def _first_wins(counts: Counts, silent: int, k: int, places: Sequence[Counts], wanted: Wanted) -> Array:
+    """P(each answer wins) where the first sample wins a tie ``[A]``."""
+    total, wins = int(counts.sum()) + silent, np.zeros(len(counts))
+    if k == 1:
+        return np.asarray(counts / total)
+    if k == total:
+        leaders = np.flatnonzero(counts == counts.max())
+        wins[leaders[np.argmin([places[int(a)][0] for a in leaders])]] = 1.0
+        return wins
+    strong, races = _races(counts, np.ones_like(counts), silent, k)
+    rivals = [places[int(b)] for b in strong]
+    for race in races:
+        for a in np.flatnonzero(wanted[strong]):
+            wins[strong[a]] += _first_sampled(race, int(a), rivals)
+    return wins
+
+
+class _Race(NamedTuple):
+    """The law of some numbers j of winning votes, at those roots of unity z that matter."""
+
+    votes: Counts
+    """j ``[J]``."""
+    exactly: Array
+    """P(X_b = j) ``[R, J]``."""
+    below: Waves
+    """sum_{l<j} P(X_b = l) z^(l-j) ``[R, J, M]``."""
+    base: Waves
+    """What the free samples add, times the wave that reads off the coefficient, over P(sum = k) ``[J, M]``."""
+
+
+def _races(kinds: Counts, repeats: Counts, silent: int, k: int) -> tuple[Counts, Iterator[_Race]]:
+    """The kinds that may win ``[R]``, and tiles of the numbers of votes with which one may."""
+    total = int(kinds @ repeats) + silent
+    at_k = _sum_law(total, k)[0]
+    low, high = _range(kinds, k / total)
+    # The winner has no fewer votes than the strongest gets, and than the mean; negligible cases aside.
+    least = max(1, int(low.max()), -(-(k - silent) // int(repeats.sum())))
+    strong = np.flatnonzero(high >= least)
+    start, stop = int(low[strong].min()), int(high[strong].max())
+    laws = _binomials(kinds[strong], k / total, start, stop)
+    j = np.arange(least, min(stop, k) + 1)
+    exactly, at_most = laws[:, j - start], laws.cumsum(axis=1)[:, j - start]
+    chance = (exactly / at_most).max(axis=0) * (at_most ** repeats[strong, None]).prod(axis=0)
+    (possible,) = np.nonzero(chance > LEAST * at_k)
     if len(possible) == 0:
-        return 0.0
+        return strong[:0], iter(())
     j = j[possible[0] : possible[-1] + 1]
-    if ties == "first":
-        rule = _first_sample(positions[a], [positions[int(b)] for b in rivals], j)
-    else:
-        rule = _fair_draw(min(int(repeats.sum()), k // int(j[0]) - 1) if ties == "random" else 0, len(j))
-    others = free + int(counts[rivals] @ repeats)
-    spare_low, spare_high = _range(np.array(others), p)
-    roots = _roots(min(max(int(spare_high) - k + int(j[-1]), k - int(j[0]) - int(spare_low)), others) + 1)
-    # What the free samples add, times the wave that reads off the coefficient of z^(k-j).
-    base = _powers(roots, j - k) * (1 - p + p * _half(roots)) ** free
-    return float(laws[0, j - start] @ _coefficients(laws[1:], repeats, start, j, roots, base, rule) / at_k)
+    reached = laws[:, j - start].sum(axis=1) > LEAST * at_k
+    strong = strong[reached]
+    return strong, _tiles_of_race(kinds[strong], repeats[strong], laws[reached], start, j, total, k)
 
 
-def _coefficients(
-    laws: Array, repeats: Counts, start: int, j: Counts, roots: Waves, base: Waves, rule: TieRule
-) -> Array:
-    """The coefficient of z^(k-j) in the product over the rivals, averaged over the rule for ties: ``[J]``."""
-    base[:, 1:] *= 2  # for the conjugate half of the roots
-    result, crowded = np.zeros(len(j)), np.flatnonzero(repeats > 1)
-    for tile, below, level in _truncated(laws, start, j, roots):
-        factors = np.empty_like(level)
-        for share, beaten in rule:
-            np.multiply(beaten[:, tile, None], level, out=factors)
-            factors += below
-            for r in crowded:
-                factors[r] **= int(repeats[r])
-            result[tile] += share[tile] * (base[tile] * factors.prod(axis=0)).real.sum(axis=1)
-    return result / len(roots)
+def _tiles_of_race(
+    kinds: Counts, repeats: Counts, laws: Array, start: int, j: Counts, total: int, k: int
+) -> Iterator[_Race]:
+    (at_k, length), p = _sum_law(total, k), k / total
+    waves = np.arange(length // 2 + 1)  # the roots of the other half plane are conjugate
+    roots = np.exp(2j * np.pi / length * np.arange(length))
+    free = (1 - p + p * roots[waves]) ** (total - int(kinds @ repeats))  # samples that cannot win: any number of them
+    waves = np.flatnonzero(np.abs(free) > LEAST * at_k)
+    free = free[waves] * np.where(waves > 0, 2, 1) / (length * at_k)
+    back, smaller = roots[-waves], np.arange(start, int(j[0]))
+    so_far = laws[:, : len(smaller)] @ roots[np.outer(smaller - j[0], waves) % length]
+    for tile in tiles(len(j), _TILE // so_far.size):
+        exactly = laws[:, j[tile] - start]
+        below = np.empty((len(kinds), exactly.shape[1] + 1, len(waves)), dtype=np.complex128)
+        below[:, 0] = so_far
+        for i in range(exactly.shape[1]):
+            np.add(below[:, i], exactly[:, i, None], out=so_far)
+            np.multiply(so_far, back, out=below[:, i + 1])
+        so_far = below[:, -1].copy()
+        base = free * roots[np.outer(j[tile] * repeats.sum() - k, waves) % length]
+        # |below + u exactly| is largest at an end, and with u = 1 it is the next |below|.
+        bound = below.real**2 + below.imag**2
+        bound = np.maximum(bound[:, :-1], bound[:, 1:])
+        for b in np.flatnonzero(repeats > 1):
+            bound[b] **= int(repeats[b])
+        kept = (bound.prod(axis=0) * np.abs(free) ** 2 > (LEAST / length) ** 2).any(axis=0)
+        yield _Race(j[tile], exactly, below[:, :-1, kept], base[:, kept])
 
 
-def _fair_draw(most_tied: int, votes: int) -> TieRule:
-    """Nodes that integrate polynomials of degree ``most_tied`` in u exactly; the node 0 where none can tie."""
-    nodes = _gauss_legendre(most_tied // 2 + 1) if most_tied else [(0.0, 1.0)]
-    return [(np.full(votes, weight), np.full((1, votes), u)) for u, weight in nodes]
+def _fairly_drawn(race: _Race, repeats: Counts, most_tied: int) -> Array:
+    """P(an answer wins with one of these numbers of votes) for every kind ``[R]``.
+
+    The Gauss-Legendre nodes integrate polynomials of degree ``most_tied`` in u exactly; u = 0 where none can tie.
+    """
+    nodes, weights = _gauss_legendre(most_tied // 2 + 1) if most_tied else (np.zeros(1), np.ones(1))
+    kinds, _, waves = race.below.shape
+    factors = np.repeat(race.below, len(nodes), axis=2)
+    factors.real += np.tile(nodes, waves) * race.exactly[:, :, None]
+    base = np.repeat(race.base, len(nodes), axis=1) * np.tile(weights, waves)
+    before, after = np.empty_like(factors), np.ones_like(base)
+    for b in range(kinds):
+        before[b] = base
+        if repeats[b] > 1:
+            before[b] *= factors[b] ** int(repeats[b] - 1)
+            factors[b] **= int(repeats[b])
+        base *= factors[b]
+    for b in reversed(range(kinds)):
+        before[b] *= after
+        after *= factors[b]
+    return np.asarray((before.real.sum(axis=2) * race.exactly).sum(axis=1))
 
 
 @lru_cache(maxsize=64)
-def _gauss_legendre(nodes: int) -> list[tuple[float, float]]:
+def _gauss_legendre(nodes: int) -> tuple[Array, Array]:
     """Nodes in [0, 1] and weights."""
     from scipy.special import roots_legendre
 
-    return [((float(x) + 1) / 2, float(weight) / 2) for x, weight in zip(*roots_legendre(nodes))]
+    x, weights = roots_legendre(nodes)
+    return (x + 1) / 2, weights / 2
 
 
-def _first_sample(ours: Counts, theirs: Sequence[Counts], j: Counts) -> TieRule:
-    """For every place of a's first sample: P(it is the first | X_a = j), and P(b starts later | X_b = j)."""
-    weights = selection_weights(len(ours), j)
-    weights[np.arange(weights.shape[1]) > len(ours) - j[:, None]] = 0.0
-    place = ours[: weights.shape[1]]
-    later = np.empty((len(place), len(theirs), len(j)))
-    for b, other in enumerate(theirs):
-        before = np.searchsorted(other, place)
-        later[:, b] = 1 - np.nan_to_num(pass_at_k(np.full(len(place), len(other)), before, j.tolist()), nan=1.0)
-    return list(zip(weights.T, later))
+def _first_sampled(race: _Race, a: int, places: Sequence[Counts]) -> float:
+    """P(answer a wins with one of these numbers of votes): the average over the place of its first sample.
+
+    There u_b is the probability that b, with as many votes, starts later.
+    """
+    starts = _not_before(len(places[a]), race.votes)
+    share = (starts[:, :-1] - starts[:, 1:]) * race.exactly[a][:, None]
+    (cases,) = np.nonzero((share > LEAST).any(axis=0))
+    share, rivals, beaten = share[:, cases], [b for b in range(len(places)) if b != a], []
+    for b in rivals:
+        later = _not_before(len(places[b]), race.votes)
+        passed = np.searchsorted(places[b], places[a][cases])
+        beaten.append(later[:, np.minimum(passed, later.shape[1] - 1)] * race.exactly[b][:, None])
+    if len(rivals) == 1:  # the product is linear in u
+        total = share.sum(axis=1, keepdims=True)
+        beaten = [(share * beaten[0]).sum(axis=1, keepdims=True) / np.where(total > 0, total, 1.0)]
+        share = total
+    won = 0.0
+    for tile in tiles(share.shape[1], _TILE // race.base.size):
+        product = share[:, tile, None] * race.base[:, None]
+        for b, u in zip(rivals, beaten):
+            factor = np.empty_like(product)
+            factor[:] = race.below[b][:, None]
+            factor.real += u[:, tile, None]
+            product *= factor
+        won += float(product.real.sum())
+    return won
 
 
-def _truncated(laws: Array, start: int, j: Counts, roots: Waves) -> Iterator[tuple[slice, Waves, Waves]]:
-    """sum_{l<j} P(l) z^l and P(j) z^j for consecutive j and half of the roots z, two arrays ``[R, J, M]``, in
-    tiles of J."""
-    smaller = np.arange(start, int(j[0]))
-    so_far = laws[:, : len(smaller)] @ _powers(roots, smaller)
-    for tile in tiles(len(j), _TILE // max(so_far.size, 1)):
-        level = laws[:, j[tile] - start, None] * _powers(roots, j[tile])
-        below = np.empty_like(level)
-        for i in range(level.shape[1]):
-            below[:, i] = so_far
-            so_far = so_far + level[:, i]
-        yield tile, below, level
+def _not_before(n: int, j: Counts) -> Array:
+    """P(the first c of n are not among j of them) for c = 0, 1, ..., until it is negligible: ``[J, C]``."""
+    c = np.arange(min(n, int(40 * n / j[0]) + 1))
+    missed = np.maximum(1 - j[:, None] / (n - c), 0.0)
+    return np.cumprod(np.column_stack((np.ones(len(j)), missed)), axis=1)
 
 
-def _roots(length: int) -> Waves:
-    """The roots of unity, an odd number of at least ``length``."""
-    length += 1 - length % 2
-    return np.asarray(np.exp(2j * np.pi / length * np.arange(length)))
-
-
-def _half(roots: Waves) -> Waves:
-    """1 and the roots of the upper half plane; the others are conjugate."""
-    return roots[: len(roots) // 2 + 1]
-
-
-def _powers(roots: Waves, exponents: Counts) -> Waves:
-    """z^exponent for half of the roots z: ``[J, M]``."""
-    return np.asarray(roots[exponents[:, None] * np.arange(len(_half(roots))) % len(roots)])
+@lru_cache(maxsize=128)
+def _sum_law(total: int, k: int) -> tuple[float, int]:
+    """P(Bin(N, k/N) = k), and how many roots of unity make it negligible that the sum is off by as much or more."""
+    (low,), (high,) = _range(np.array([total]), k / total)
+    law = _binomials(np.array([total]), k / total, int(low), int(high))[0]
+    x = np.flatnonzero(law > LEAST * law.max()) + low
+    length = int(max(x[-1] - k, k - x[0])) + 1
+    return float(law[k - low]), length + 1 - length % 2
 
 
 def _range(n: Counts, p: float) -> tuple[Counts, Counts]:
@@ -357,13 +425,6 @@ def _binomials(n: Counts, p: float, low: int, high: int) -> Array:
     np.cumsum(ratio, axis=1, out=pmf[:, 1:])
     pmf = np.exp(pmf - pmf.max(axis=1, keepdims=True))
     return np.asarray(pmf / pmf.sum(axis=1, keepdims=True))
-
-
-@lru_cache(maxsize=128)
-def _mode_probability(total: int, k: int) -> float:
-    """P(Bin(N, k/N) = k)."""
-    (low,), (high,) = _range(np.array([total]), k / total)
-    return float(_binomials(np.array([total]), k / total, int(low), int(high))[0, k - low])
 
 
 @lru_cache(maxsize=128)

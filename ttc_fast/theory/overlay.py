@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,9 +19,9 @@ from ..evaluate import Key
 from ..model import StochasticDecoder
 from ..rules import BernoulliSampling, GaussianNoise
 from ..tasks import Prompts
-from ..verifiers import InContextLoss, Oracle, Verifier
+from ..verifiers import InContextLoss, NoisyVerifier, Oracle, Verifier, context
 from . import binary
-from .prompt import best_of_n, error_of_mean, gaussian_law, judge, quadratic
+from .prompt import Quadratic, best_of_n, error_of_mean, gaussian_law, judge, quadratic
 
 BINARY_DIM = 10
 """Above it a run shows no theory of binary coefficients: 4^d multiplications for every step and prompt."""
@@ -34,8 +35,8 @@ SELECTION_PROMPTS = 256
 TILE = 64
 """Prompts at a time."""
 
-SELECTIONS: dict[str, Verifier] = {"best_of_n": InContextLoss(), "oracle_best_of_n": Oracle()}
-"""Techniques that select, and the verifier that they trust."""
+SELECTIONS = ("best_of_n", "oracle_best_of_n")
+"""Techniques that select by a verifier, the second by the oracle."""
 
 QUADRATIC = ("squared_error", "prediction_risk", "in_context_loss")
 
@@ -71,7 +72,11 @@ def _normal_score(t: float, freedom: int) -> float:
 
 
 def overlay(
-    decoder: StochasticDecoder, prompts: Callable[[int, int], Prompts], count: int, scores: Mapping[Key, Tensor]
+    decoder: StochasticDecoder,
+    prompts: Callable[[int, int], Prompts],
+    count: int,
+    scores: Mapping[Key, Tensor],
+    verifier: Verifier | None = None,
 ) -> dict[Key, Comparison]:
     """Theory beside the results of an evaluation.
 
@@ -79,15 +84,17 @@ def overlay(
         decoder: as evaluated.
         prompts: the prompts ``start`` to ``stop - 1``.
         count: number of prompts; above :data:`SELECTION_PROMPTS` the selections are left out.
-        scores: of every prompt ``[B]``, with the verifier :class:`ttc_fast.verifiers.InContextLoss`.
+        scores: of every prompt ``[B]``.
+        verifier: as evaluated; default :class:`ttc_fast.verifiers.InContextLoss`.
     """
+    verifier = InContextLoss() if verifier is None else verifier
     affordable = [k for k in scores if count <= SELECTION_PROMPTS or k.technique not in SELECTIONS]
     parts: defaultdict[Key, list[Tensor]] = defaultdict(list)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the arrays are small: on busy cores a second thread made it five times slower
     try:
         for tile in ordered.tiles(count, TILE):
-            for key, value in expected(decoder, prompts(tile.start, tile.stop), affordable).items():
+            for key, value in expected(decoder, prompts(tile.start, tile.stop), affordable, verifier).items():
                 parts[key].append(value)
     finally:
         torch.set_num_threads(threads)
@@ -95,28 +102,50 @@ def overlay(
     return {key: c for key, c in comparisons.items() if math.isfinite(c.theory)}  # chains that diverged
 
 
-def expected(decoder: StochasticDecoder, prompts: Prompts, keys: Iterable[Key]) -> dict[Key, Tensor]:
-    """The exact value of every prompt ``[B]`` for those ``keys`` of an evaluation that have a law, see README.md;
-    the verifier is :class:`ttc_fast.verifiers.InContextLoss`."""
+def expected(
+    decoder: StochasticDecoder, prompts: Prompts, keys: Iterable[Key], verifier: Verifier
+) -> dict[Key, Tensor]:
+    """The exact value of every prompt ``[B]`` for those ``keys`` of an evaluation that have a law, see README.md."""
     by_step: defaultdict[int, list[Key]] = defaultdict(list)
     for key in keys:
         if key.steps > 0:
             by_step[key.steps].append(key)
+    seen = context(verifier, prompts)
     with torch.no_grad():
-        state = decoder.model.prefill(prompts.x, prompts.y).cpu().double()
-    prompts = prompts.to("cpu")
-    rule = decoder.rule
+        state = decoder.model.prefill(seen.x, seen.y).cpu().double()
+    prompts, seen = prompts.to("cpu"), seen.to("cpu")
+    rule, dim = decoder.rule, state.shape[1]
     result: dict[Key, Tensor] = {}
-    for step, wanted in by_step.items():
-        if isinstance(rule, GaussianNoise):
-            result |= dict(_gaussian(state, rule, prompts, step, wanted))
-        elif state.shape[1] <= BINARY_DIM:
-            result |= dict(_binary(state, rule, prompts, step, wanted))
+    if isinstance(rule, GaussianNoise):
+        judges = _judges(prompts, verifier, keys) if dim <= GAUSSIAN_DIM else {}
+        for step, wanted in by_step.items():
+            result |= dict(_gaussian(state, rule, seen, judges, step, wanted))
+    elif dim <= BINARY_DIM:
+        strings = torch.from_numpy(binary.bit_strings(dim)).to(prompts.x).expand(len(prompts), -1, -1)
+        # A score with chance has no law here.
+        score = None if isinstance(verifier, NoisyVerifier) else verifier(prompts, strings).double().numpy()
+        for step, wanted in by_step.items():
+            result |= dict(_binary(state, rule, seen, strings, score, step, wanted))
     return result
 
 
+def _judges(prompts: Prompts, verifier: Verifier, keys: Iterable[Key]) -> dict[str, tuple[Quadratic, float]]:
+    """What the selecting techniques among ``keys`` trust, as quadratic forms with their noise; others have no law."""
+    asked, found = {key.technique for key in keys}, {}
+    for technique, trusted in zip(SELECTIONS, (verifier, Oracle())):
+        if technique in asked:
+            with contextlib.suppress(ValueError):  # the score is no such form
+                found[technique] = judge(prompts, trusted)
+    return found
+
+
 def _gaussian(
-    state: Tensor, rule: GaussianNoise, prompts: Prompts, step: int, keys: list[Key]
+    state: Tensor,
+    rule: GaussianNoise,
+    prompts: Prompts,
+    judges: Mapping[str, tuple[Quadratic, float]],
+    step: int,
+    keys: list[Key],
 ) -> Iterator[tuple[Key, Tensor]]:
     law, still = gaussian_law(state, rule, step), gaussian_law(state, rule.greedy(), step)
     groups: defaultdict[tuple[str, str], list[Key]] = defaultdict(list)
@@ -129,10 +158,9 @@ def _gaussian(
             budgets = [key.samples if technique == "mean" else 1 for key in group]
             errors = error_of_mean(still if technique == "greedy" else law, metric, budgets)
             yield from zip(group, errors.T)
-    for technique, verifier in SELECTIONS.items():
+    for technique, (form, noise) in judges.items():
         names = [name for chosen, name in groups if chosen == technique]
-        if names and state.shape[1] <= GAUSSIAN_DIM and bool(law.root.isfinite().all()):
-            form, noise = judge(prompts, verifier)
+        if names and bool(law.root.isfinite().all()):
             budgets = sorted({key.samples for name in names for key in groups[technique, name]})
             values = best_of_n(law, form, [quadratic(prompts, n) for n in names], budgets, noise=noise)  # type: ignore[arg-type]
             for name, of_name in zip(names, values):
@@ -141,13 +169,16 @@ def _gaussian(
 
 
 def _binary(
-    state: Tensor, rule: BernoulliSampling, prompts: Prompts, step: int, keys: list[Key]
+    state: Tensor,
+    rule: BernoulliSampling,
+    prompts: Prompts,
+    strings: Tensor,
+    score: Array | None,
+    step: int,
+    keys: list[Key],
 ) -> Iterator[tuple[Key, Tensor]]:
     laws = {False: binary.binary_law(state, rule, step), True: binary.binary_law(state, rule.greedy(), step)}
-    dim = state.shape[1]
-    strings = torch.from_numpy(binary.bit_strings(dim)).to(prompts.x).expand(len(prompts), -1, -1)
     of_strings = {name: metric(prompts, strings).double().numpy() for name, metric in metrics.of(prompts, True).items()}
-    loss = metrics.in_context_loss(prompts, strings).double().numpy()
     for key in keys:
         value = of_strings.get(key.metric)
         if value is None:
@@ -156,9 +187,10 @@ def _binary(
         if key.technique in ("greedy", "single"):
             yield key, torch.from_numpy((law * value).sum(1))
         elif key.technique in SELECTIONS:
-            score = -loss if key.technique == "best_of_n" else -of_strings["squared_error"]
-            best = [binary.best_of_n(p, s, v, [key.samples])[0] for p, s, v in zip(law, score, value)]
-            yield key, torch.tensor(np.array(best))
+            trusted = score if key.technique == "best_of_n" else -of_strings["squared_error"]
+            if trusted is not None:
+                best = [binary.best_of_n(p, s, v, [key.samples])[0] for p, s, v in zip(law, trusted, value)]
+                yield key, torch.tensor(np.array(best))
         elif (voted := _of_votes(key, prompts, law)) is not None:
             yield key, torch.from_numpy(voted)
 

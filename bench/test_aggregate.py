@@ -1,0 +1,54 @@
+"""What the techniques add to the native decode of their candidates, d = 32: ``pytest -s bench/test_aggregate.py``.
+
+All default techniques at all budgets, with all metrics and the verifier's scores, against the decode, in turn.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import pytest
+import torch
+from torch import Tensor
+
+from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
+from ttc_fast.evaluate import budgets
+from ttc_fast.subsets import Bank
+from ttc_fast.techniques import DEFAULT, TECHNIQUES
+from ttc_fast.verifiers import InContextLoss
+
+PROMPTS, SAMPLES, DIM = 32, 4096, 32
+
+
+def aggregate(part: Prompts, w: Tensor, step: int, binary: bool) -> int:
+    """Number of results."""
+    bank = Bank(part, w, InContextLoss()(part, w), w[:, 0], binary=binary, step=step, seed=0)
+    results = [found for name in DEFAULT for found in bank.scores(TECHNIQUES[name], budgets(w.shape[1]))]
+    return sum(len(values) for _, values in results)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("examples", [64, 128])
+@pytest.mark.parametrize("steps", [16, 64])
+@pytest.mark.parametrize("kind", ["continuous", "binary"])
+def test_aggregation_is_a_quarter_of_the_decode(kind: str, steps: int, examples: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    binary = kind == "binary"
+    part = LinearRegression(DIM, examples, "binary" if binary else "continuous", label_noise=0.1).sample(PROMPTS)
+    rule = BernoulliSampling() if binary else GaussianNoise(0.2)
+    decoder = StochasticDecoder(LinearAttention.gradient_descent(DIM, examples=examples), rule)
+    decodes, aggregates = [], []
+    with torch.inference_mode():
+        for _ in range(9):
+            began = time.perf_counter()
+            w = decoder(part, steps=[steps], samples=SAMPLES, seed=0, backend="native").thoughts[0]
+            decoded = time.perf_counter()
+            assert aggregate(part, w, steps, binary) == len(budgets(SAMPLES)) * (6 * 4 if binary else 5 * 2)
+            aggregates.append(time.perf_counter() - decoded)
+            decodes.append(decoded - began)
+    share = median(aggregates) / median(decodes)
+    print(
+        f"\n{kind}, T = {steps}, n = {examples}, {threads} threads: decode {median(decodes) * 1e3:.1f} ms, +{share:.1%}"
+    )
+    assert share <= 0.25
