@@ -41,7 +41,7 @@ class BuildVariants(build_ext):
         super().build_extension(ext)
 
 
-headers = [f"csrc/{name}.h" for name in ("philox", "simd", "math", "decode", "aggregate", "votes")]
+headers = [f"csrc/{name}.h" for name in ("philox", "simd", "math", "decode", "helpers", "aggregate", "votes")]
 extension = Pybind11Extension(
     "ttc_fast._C",
     [f"csrc/{name}.cpp" for name in ("bindings", "decode", "aggregate", "kernel", "votes")],

@@ -5,200 +5,313 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <system_error>
-#include <thread>
 #include <utility>
+
+#include "helpers.h"
 
 namespace ttc_fast {
 
 namespace {
 
-constexpr std::int64_t kTilesAtOnce = 64;  // of one prompt, between two questions for more work
-constexpr std::int64_t kBudgetsAtOnce = 8;
-
-// body(i) for i = 0, ..., items - 1, in any order, on up to `threads` threads.
-template <class Body>
-void for_each(std::int64_t items, int threads, Body body) {
+// body(scratch, i) for i = 0, ..., items - 1, in any order, on up to `threads` threads, each with a copy of the scratch.
+template <class Scratch, class Body>
+void for_each(std::int64_t items, int threads, const Scratch& scratch, Body body) {
   std::atomic<std::int64_t> next{0};
-  const auto work = [&] {
-    for (std::int64_t i; (i = next++) < items;) body(i);
+  const auto work = [&](std::int64_t) {
+    Scratch mine = scratch;
+    for (std::int64_t i; (i = next++) < items;) body(mine, i);
   };
-  std::vector<std::thread> helpers;
-  try {
-    for (std::int64_t i = 1; i < std::min<std::int64_t>(threads, items); ++i) helpers.emplace_back(work);
-  } catch (const std::system_error&) {  // the system has no more threads: those there are do the work
-  }
-  work();
-  for (auto& helper : helpers) helper.join();
+  const Helpers helpers(std::min<std::int64_t>(threads, items), work);
+  work(0);
 }
 
-// Rows w [present][dim] to a tile [dim][samples]; the lanes beyond repeat the last row. Four rows go together, so that
-// the compiler can use vectors.
-void transpose(const float* w, std::int64_t present, std::int64_t dim, std::int64_t samples, float* tile) {
-  for (std::int64_t s = 0; s < samples; s += 4) {
-    const float* row[4];
-    for (int k = 0; k < 4; ++k) row[k] = w + std::min(s + k, present - 1) * dim;
-    for (std::int64_t i = 0; i < dim; ++i) {
-      for (int k = 0; k < 4; ++k) tile[i * samples + s + k] = row[k][i];
-    }
-  }
-}
-
-// use(prompt, first sample, samples present, tile [dim][kernel.samples]) for every tile of samples; start(prompt) gives
-// what a run of tiles of one prompt shares. The lanes beyond the samples repeat the last one.
+// use(shared, prompt * samples + first sample, samples present, tile [dim][kernel.samples], result [kernel.samples]) for
+// every tile of samples; start(prompt) gives what tiles of one prompt share. The lanes beyond the samples repeat the last.
 template <class Start, class Use>
 void for_each_tile(const Candidates& c, const Kernel& kernel, Start start, Use use) {
+  struct Scratch { std::vector<float> tile, result; };
+  const Scratch scratch{std::vector<float>(c.dim * kernel.samples), std::vector<float>(kernel.samples)};
   const std::int64_t tiles = (c.samples + kernel.samples - 1) / kernel.samples;
-  const std::int64_t runs = (tiles + kTilesAtOnce - 1) / kTilesAtOnce;
-  for_each(c.prompts * runs, c.threads, [&](std::int64_t item) {
-    const std::int64_t prompt = item / runs, begin = item % runs * kTilesAtOnce;
+  const std::int64_t parts = std::min(tiles, (4 * c.threads + c.prompts - 1) / std::max<std::int64_t>(c.prompts, 1));
+  for_each(c.prompts * parts, c.threads, scratch, [&](Scratch& mine, std::int64_t item) {
+    const std::int64_t prompt = item / parts, part = item % parts;
     const auto shared = start(prompt);
-    std::vector<float> tile(c.dim * kernel.samples), result(kernel.samples);
-    for (std::int64_t t = begin; t < std::min(begin + kTilesAtOnce, tiles); ++t) {
-      const std::int64_t first = t * kernel.samples, present = std::min(kernel.samples, c.samples - first);
-      transpose(c.w + (prompt * c.samples + first) * c.dim, present, c.dim, kernel.samples, tile.data());
-      use(shared, prompt * c.samples + first, present, tile.data(), result.data());
+    for (std::int64_t t = tiles * part / parts; t < tiles * (part + 1) / parts; ++t) {
+      const std::int64_t at = prompt * c.samples + t * kernel.samples;
+      const std::int64_t present = std::min(kernel.samples, c.samples - t * kernel.samples);
+      transpose(c.w + at * c.dim, c.dim, present, c.dim, kernel.samples, mine.tile.data());
+      use(shared, at, present, mine.tile.data(), mine.result.data());
     }
   });
 }
 
-// A key that ascends where the number descends; a number that is none comes last.
-std::uint32_t descending(float x) {
+// Sums of neighbours among `length` rows, an odd one at the end as it is.
+void halve(const float* __restrict x, std::int64_t length, std::int64_t width, float* __restrict out) {
+  const std::int64_t pairs = length / 2;
+  if (width == 1) {
+    for (std::int64_t i = 0; i < pairs; ++i) out[i] = x[2 * i] + x[2 * i + 1];
+  } else {
+    for (std::int64_t i = 0; i < pairs; ++i) {
+      for (std::int64_t k = 0; k < width; ++k) out[i * width + k] = x[2 * i * width + k] + x[(2 * i + 1) * width + k];
+    }
+  }
+  if (length % 2) std::copy_n(x + (length - 1) * width, width, out + pairs * width);
+}
+
+struct Sums { std::vector<float> sum, spare, rows; };
+
+// Pairs of pairs of ... of rows [length][width], to one row at the beginning of sum.
+void fold(const float* x, std::int64_t length, std::int64_t width, Sums& sums) {
+  halve(x, length, width, sums.sum.data());
+  for (std::int64_t left = (length + 1) / 2; left > 1; left = (left + 1) / 2) {
+    halve(sums.sum.data(), left, width, sums.spare.data());
+    sums.sum.swap(sums.spare);
+  }
+}
+
+// A key that ascends with the number; one that is none comes last.
+std::uint32_t ascending(float x) {
   if (std::isnan(x)) return ~0u;
   x += 0.0f;  // -0 is 0
   std::uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
-  return bits >> 31 ? bits : ~bits & 0x7FFFFFFFu;
+  return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
 
-struct Ranked { std::uint32_t key, sample; };
+// The samples of a prompt in the order of their scores.
+class Ranking {
+ public:
+  explicit Ranking(std::int64_t samples) : items_(samples), spare_(samples) {}
 
-// Stable, by counting the values of 11 bits at a time.
-void sort_by_key(std::vector<Ranked>& items, std::vector<Ranked>& spare) {
-  std::array<std::array<std::uint32_t, 2048>, 3> place{};
-  for (const Ranked& item : items) {
-    for (int digit = 0; digit < 3; ++digit) ++place[digit][item.key >> 11 * digit & 2047];
+  void sort(const float* score, bool lowest) {
+    std::uint64_t low = ~std::uint64_t{0}, high = 0;
+    for (std::size_t s = 0; s < items_.size(); ++s) {  // the key above, the sample below
+      items_[s] = std::uint64_t{ascending(lowest ? score[s] : -score[s])} << 32 | s;
+      low = std::min(low, items_[s]);
+      high = std::max(high, items_[s]);
+    }
+    int shift = 0;  // two passes over 11 bits each sort by the top 22 bits of the range
+    while ((high - low) >> shift >> 2 * kBits) ++shift;
+    place(low, shift);
+    place(low, shift + kBits);
+    insert();
+    find_ties();
   }
-  for (int digit = 0; digit < 3; ++digit) {
-    std::uint32_t before = 0;
-    for (std::uint32_t& p : place[digit]) before += std::exchange(p, before);
-    for (const Ranked& item : items) spare[place[digit][item.key >> 11 * digit & 2047]++] = item;
-    items.swap(spare);
-  }
-}
 
-// value by rank, those of equal keys replaced by their mean.
-void rank(const std::vector<Ranked>& items, const float* value, std::vector<double>& ranked) {
-  const std::size_t samples = items.size();
-  for (std::size_t j = 0; j < samples; ++j) ranked[j] = value[items[j].sample];
-  for (std::size_t begin = 0, end; begin < samples; begin = end) {
-    end = begin + 1;
-    if (end == samples || items[end].key != items[begin].key) continue;
-    double sum = ranked[begin];
-    for (; end < samples && items[end].key == items[begin].key; ++end) sum += ranked[end];
-    std::fill(ranked.begin() + begin, ranked.begin() + end, sum / static_cast<double>(end - begin));
-  }
-}
-
-// Probability that `size` votes, `ones` [dim] of them for 1, are right in all coordinates.
-double recovery(const float* ones, const float* w_star, std::int64_t dim, float size) {
-  int wrong = 0, tied = 0;
-  for (std::int64_t i = 0; i < dim; ++i) {
-    const float margin = (2.0f * ones[i] - size) * (2.0f * w_star[i] - 1.0f);
-    wrong += margin < 0.0f;
-    tied += margin == 0.0f;
-  }
-  return wrong > 0 ? 0.0 : std::ldexp(1.0, -tied);
-}
-
-// Mean recovery of the groups of each size, each of which divides the next: groups are made of smaller ones.
-void recoveries(const float* w, const float* w_star, const std::int64_t* order, std::int64_t samples, std::int64_t dim,
-                const std::int64_t* sizes, std::int64_t levels, double* mean) {
-  std::vector<float> ones(levels * dim);
-  std::vector<std::int64_t> members(levels);
-  std::fill_n(mean, levels, 0.0);
-  for (std::int64_t s = 0; s < samples; ++s) {
-    const float* part = w + order[s] * dim;
-    for (std::int64_t level = 0; level < levels; ++level) {
-      float* const sum = ones.data() + level * dim;
-      if (members[level]++ == 0) {
-        std::copy_n(part, dim, sum);
-      } else {
-        for (std::int64_t i = 0; i < dim; ++i) sum[i] += part[i];
-      }
-      if (members[level] * (level == 0 ? 1 : sizes[level - 1]) < sizes[level]) break;
-      mean[level] += recovery(sum, w_star, dim, static_cast<float>(sizes[level]));
-      members[level] = 0;
-      part = sum;
+  // value by rank, those of equal scores replaced by their mean.
+  void rank(const float* value, double* ranked) const {
+    for (std::size_t j = 0; j < items_.size(); ++j) ranked[j] = value[static_cast<std::uint32_t>(items_[j])];
+    for (const auto& [begin, end] : ties_) {
+      double sum = 0.0;
+      for (std::size_t j = begin; j < end; ++j) sum += ranked[j];
+      std::fill(ranked + begin, ranked + end, sum / static_cast<double>(end - begin));
     }
   }
-  for (std::int64_t level = 0; level < levels; ++level) mean[level] /= static_cast<double>(samples / sizes[level]);
+
+ private:
+  static constexpr int kBits = 11;
+
+  // Stable, by kBits bits of the distance from `low`.
+  void place(std::uint64_t low, int shift) {
+    const auto digit = [&](std::uint64_t item) { return (item - low) >> shift & ((1u << kBits) - 1); };
+    std::array<std::uint32_t, 1 << kBits> start{};
+    for (const std::uint64_t item : items_) ++start[digit(item)];
+    std::uint32_t before = 0;
+    for (std::uint32_t& s : start) before += std::exchange(s, before);
+    for (const std::uint64_t item : items_) spare_[start[digit(item)]++] = item;
+    items_.swap(spare_);
+  }
+
+  // What is nearly in order; where it turns out not to be, by a general method.
+  void insert() {
+    std::size_t patience = 16 * items_.size();
+    for (std::size_t i = 1; i < items_.size(); ++i) {
+      const std::uint64_t item = items_[i];
+      std::size_t j = i;
+      for (; j > 0 && items_[j - 1] > item; --j) items_[j] = items_[j - 1];
+      items_[j] = item;
+      if (i - j > patience) return std::sort(items_.begin(), items_.end());
+      patience -= i - j;
+    }
+  }
+
+  void find_ties() {
+    ties_.clear();
+    for (std::size_t begin = 0, end; begin < items_.size(); begin = end) {
+      for (end = begin + 1; end < items_.size() && items_[end] >> 32 == items_[begin] >> 32;) ++end;
+      if (end - begin > 1) ties_.emplace_back(begin, end);
+    }
+  }
+
+  std::vector<std::uint64_t> items_, spare_;
+  std::vector<std::pair<std::size_t, std::size_t>> ties_;
+};
+
+std::int64_t words_of(std::int64_t bits) { return (bits + 63) / 64; }
+
+// Which of the coefficients w [dim] of a candidate are those of w_star [dim]: bits of words [words_of(dim)], each
+// `stride` after the one before. The bits beyond dim are 1.
+void right_bits(const float* w, const float* w_star, std::int64_t dim, std::int64_t stride, std::uint64_t* words) {
+  std::uint8_t right[64];
+  for (std::int64_t begin = 0; begin < dim; begin += 64, words += stride) {
+    const std::int64_t count = std::min<std::int64_t>(64, dim - begin);
+    for (std::int64_t i = 0; i < count; ++i) right[i] = (w[begin + i] > 0.5f) == (w_star[begin + i] > 0.5f);
+    std::fill(right + count, right + 64, 1);
+    *words = 0;
+    for (int i = 0; i < 64; i += 8) {  // the low bits of eight bytes, the first byte's lowest, into one byte
+      std::uint64_t bytes = 0;
+      for (int k = 0; k < 8; ++k) bytes |= std::uint64_t{right[i + k]} << 8 * k;
+      *words |= (bytes * 0x0102040810204080u >> 56) << i;
+    }
+  }
 }
+
+// The votes of groups of candidates, 64 coefficients at once: bit p of the counts in plane p. Plane [words][groups].
+class Votes {
+ public:
+  // Of the candidates themselves in an order: the bits that are right [words][count].
+  Votes(const std::vector<std::uint64_t>& right, std::int64_t words, std::int64_t count, const std::int64_t* order)
+      : size_(1), words_(words), count_(count), planes_(1, std::vector<std::uint64_t>(words * count)) {
+    for (std::int64_t i = 0; i < words; ++i) {
+      for (std::int64_t s = 0; s < count; ++s) planes_[0][i * count + s] = right[i * count + order[s]];
+    }
+  }
+
+  // Of groups of `factor` groups of `parts` that follow each other.
+  Votes(const Votes& parts, std::int64_t factor)
+      : size_(parts.size_ * factor), words_(parts.words_), count_(parts.count_ / factor) {
+    while (size_ >> planes_.size()) planes_.emplace_back(words_ * count_);
+    std::vector<std::uint64_t> carry(words_ * count_);
+    for (std::int64_t member = 0; member < factor; ++member) {
+      std::fill(carry.begin(), carry.end(), 0);
+      for (std::size_t p = 0; p < planes_.size(); ++p) {
+        const std::vector<std::uint64_t>* const plane = p < parts.planes_.size() ? &parts.planes_[p] : nullptr;
+        for (std::int64_t i = 0; i < words_; ++i) {
+          const std::uint64_t* const part = plane ? plane->data() + i * parts.count_ + member : nullptr;
+          add(part, factor, count_, planes_[p].data() + i * count_, carry.data() + i * count_);
+        }
+      }
+    }
+  }
+
+  std::int64_t size() const { return size_; }
+
+  // Mean over the groups of the probability that all coefficients have a majority of right votes, or win a fair coin
+  // where they have just half.
+  double recovery() const {
+    double sum = 0.0;
+    for (std::int64_t g = 0; g < count_; ++g) {
+      int tied = 0;
+      std::uint64_t wrong = 0;
+      for (std::int64_t i = 0; i < words_ && !wrong; ++i) {
+        std::uint64_t more = 0, equal = ~std::uint64_t{0};  // than half of the size, rounded down, of the bits so far
+        for (std::size_t p = planes_.size(); p-- > 0;) {
+          const std::uint64_t bit = planes_[p][i * count_ + g], half = size_ / 2 >> p & 1 ? ~std::uint64_t{0} : 0;
+          more |= equal & bit & ~half;
+          equal &= ~(bit ^ half);
+        }
+        if (size_ % 2) equal = 0;
+        wrong = ~(more | equal);
+        for (; equal; equal &= equal - 1) ++tied;
+      }
+      if (!wrong) sum += std::ldexp(1.0, -tied);
+    }
+    return sum / static_cast<double>(count_);
+  }
+
+ private:
+  // total += part + carry in one plane, for every stride-th part; the carry is left.
+  static void add(const std::uint64_t* __restrict part, std::int64_t stride, std::int64_t count,
+                  std::uint64_t* __restrict total, std::uint64_t* __restrict carry) {
+    for (std::int64_t g = 0; g < count; ++g) {
+      const std::uint64_t a = total[g], b = part ? part[g * stride] : 0, c = carry[g];
+      total[g] = a ^ b ^ c;
+      carry[g] = (a & b) | ((a ^ b) & c);
+    }
+  }
+
+  std::int64_t size_, words_, count_;
+  std::vector<std::vector<std::uint64_t>> planes_;
+};
 
 }  // namespace
 
 void squared_residuals(const Candidates& c, const Kernel& kernel, const float* x, const float* y, std::int64_t examples,
-                       float* out) {
+                       float factor, float* out) {
   const auto start = [&](std::int64_t prompt) {
-    std::vector<float> matrix(kernel.padded(examples) * (c.dim + 1));
-    kernel.pack_examples(x + prompt * examples * c.dim, y + prompt * examples, examples, c.dim, matrix.data());
+    std::vector<double> scratch(kernel.gram_size(examples, c.dim));
+    std::vector<float> matrix(kernel.padded(kernel.residual_rows(examples, c.dim)) * (c.dim + 1) + 1);
+    kernel.pack_examples(x + prompt * examples * c.dim, y + prompt * examples, examples, c.dim, scratch.data(), matrix.data());
     return matrix;
   };
   for_each_tile(c, kernel, start, [&](const auto& matrix, std::int64_t at, std::int64_t present, float* tile, float* result) {
     kernel.squared_residuals(matrix.data(), examples, c.dim, tile, result);
-    std::copy_n(result, present, out + at);
+    for (std::int64_t s = 0; s < present; ++s) out[at + s] = factor * result[s];
   });
 }
 
 void squared_distances(const Candidates& c, const Kernel& kernel, const float* target, const float* weight,
-                       std::int64_t kinds, float* out) {
+                       std::int64_t kinds, bool equality, float* out) {
+  const std::int64_t count = c.prompts * c.samples;
   const auto start = [&](std::int64_t prompt) { return target + prompt * c.dim; };
   for_each_tile(c, kernel, start, [&](const float* aim, std::int64_t at, std::int64_t present, float* tile, float* result) {
     for (std::int64_t m = 0; m < kinds; ++m) {
       kernel.squared_distances(aim, weight + m * c.dim, c.dim, tile, result);
-      std::copy_n(result, present, out + m * c.prompts * c.samples + at);
+      std::copy_n(result, present, out + m * count + at);
     }
+    for (std::int64_t s = 0; equality && s < present; ++s) out[kinds * count + at + s] = out[at + s] == 0.0f ? 1.0f : 0.0f;
   });
 }
 
-void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const float* score, const float* value,
-               std::int64_t kinds, const double* weight, std::int64_t budgets, double* out) {
-  std::vector<double> packed((budgets + kBudgetsAtOnce) * samples);  // a few budgets of every rank together
-  for (std::int64_t k = 0; k < budgets; ++k) {
-    for (std::int64_t j = 0; j < samples; ++j) {
-      packed[k / kBudgetsAtOnce * kBudgetsAtOnce * samples + j * kBudgetsAtOnce + k % kBudgetsAtOnce] = weight[j * budgets + k];
+void tree_sum(const float* x, std::int64_t count, std::int64_t length, std::int64_t width, int threads, float* out) {
+  constexpr std::int64_t kBlock = 64;  // rows that stay in the cache; a power of two, so that the pairs are the same
+  const std::int64_t blocks = (length + kBlock - 1) / kBlock;
+  const std::vector<float> half((std::max(kBlock, blocks) + 1) / 2 * width);
+  for_each(count, threads, Sums{half, half, std::vector<float>(blocks * width)}, [&](Sums& sums, std::int64_t i) {
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      fold(x + (i * length + b * kBlock) * width, std::min(kBlock, length - b * kBlock), width, sums);
+      std::copy_n(sums.sum.data(), width, sums.rows.data() + b * width);
     }
-  }
-  for_each(prompts, threads, [&](std::int64_t prompt) {
-    std::vector<Ranked> items(samples), spare(samples);
-    for (std::int64_t s = 0; s < samples; ++s) {
-      items[s] = {descending(score[prompt * samples + s]), static_cast<std::uint32_t>(s)};
-    }
-    sort_by_key(items, spare);
-    std::vector<double> ranked(samples);
+    fold(sums.rows.data(), blocks, width, sums);
+    std::copy_n(sums.sum.data(), width, out + i * width);
+  });
+}
+
+void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Kernel& kernel, const float* score, bool lowest,
+               const std::vector<const float*>& values, const double* weight, std::int64_t columns, double* out) {
+  const auto kinds = static_cast<std::int64_t>(values.size());
+  struct Scratch { Ranking ranking; std::vector<double> ranked; };
+  const Scratch scratch{Ranking(samples), std::vector<double>(kinds * samples)};
+  for_each(prompts, threads, scratch, [&](Scratch& mine, std::int64_t prompt) {
+    mine.ranking.sort(score + prompt * samples, lowest);
     for (std::int64_t m = 0; m < kinds; ++m) {
-      rank(items, value + (m * prompts + prompt) * samples, ranked);
-      double* const result = out + (m * prompts + prompt) * budgets;
-      for (std::int64_t k = 0; k < budgets; k += kBudgetsAtOnce) {
-        double sum[kBudgetsAtOnce] = {};
-        for (std::int64_t j = 0; j < samples; ++j) {
-          const double* const row = packed.data() + k * samples + j * kBudgetsAtOnce;
-          for (int i = 0; i < kBudgetsAtOnce; ++i) sum[i] += row[i] * ranked[j];
-        }
-        std::copy_n(sum, std::min<std::int64_t>(kBudgetsAtOnce, budgets - k), result + k);
-      }
+      mine.ranking.rank(values[m] + prompt * samples, mine.ranked.data() + m * samples);
     }
+    kernel.weigh(mine.ranked.data(), kinds, weight, samples, columns, prompts * columns, out + prompt * columns);
   });
 }
 
-void vote_recovery(const Candidates& c, const float* w_star, const std::int64_t* order, const std::vector<std::int64_t>& sizes,
+void vote_recovery(const Candidates& c, const float* w_star, const std::int64_t* orders, const std::vector<Groups>& groups,
                    double* out) {
-  const auto count = static_cast<std::int64_t>(sizes.size());
-  for_each(c.prompts, c.threads, [&](std::int64_t prompt) {
-    for (std::int64_t begin = 0, end; begin < count; begin = end) {
-      for (end = begin + 1; end < count && sizes[end] % sizes[end - 1] == 0;) ++end;
-      recoveries(c.w + prompt * c.samples * c.dim, w_star + prompt * c.dim, order, c.samples, c.dim, sizes.data() + begin,
-                 end - begin, out + prompt * count + begin);
+  const std::int64_t words = words_of(c.dim), count = static_cast<std::int64_t>(groups.size());
+  std::int64_t partitions = 0;
+  for (const Groups& g : groups) partitions = std::max(partitions, g.orders);
+  for_each(c.prompts, c.threads, std::vector<std::uint64_t>(words * c.samples), [&](auto& right, std::int64_t prompt) {
+    for (std::int64_t s = 0; s < c.samples; ++s) {
+      right_bits(c.w + (prompt * c.samples + s) * c.dim, w_star + prompt * c.dim, c.dim, c.samples, right.data() + s);
+    }
+    double* const mean = out + prompt * count;
+    std::fill_n(mean, count, 0.0);
+    for (std::int64_t partition = 0; partition < partitions; ++partition) {
+      const Votes single(right, words, c.samples, orders + partition * c.samples);
+      Votes votes = single;
+      for (std::int64_t g = 0; g < count; ++g) {
+        if (partition >= groups[g].orders) continue;
+        if (groups[g].size % votes.size() != 0) votes = single;  // else groups are made of smaller ones
+        while (groups[g].size / votes.size() % 2 == 0) votes = Votes(votes, 2);
+        if (votes.size() < groups[g].size) votes = Votes(votes, groups[g].size / votes.size());
+        mean[g] += votes.recovery() / static_cast<double>(groups[g].orders);
+      }
     }
   });
 }

@@ -1,4 +1,4 @@
-// What is done with the candidates of a decode: errors and losses, the best of k, the votes of groups.
+// What is done with the candidates of a decode: losses and errors, sums, the best of k, the votes of groups.
 //
 // Every sum has one order, whatever the batch and the threads.
 #pragma once
@@ -17,23 +17,30 @@ struct Candidates {
   int threads;
 };
 
-// sum_i (<w, x_i> - y_i)^2 with x [prompts, examples, dim], y [prompts, examples]: out [prompts, samples].
-void squared_residuals(const Candidates&, const Kernel&, const float* x, const float* y, std::int64_t examples, float* out);
-
-// sum_i weight_i (w_i - target_i)^2 with target [prompts, dim], for each of the weights [kinds, dim]:
-// out [kinds, prompts, samples].
-void squared_distances(const Candidates&, const Kernel&, const float* target, const float* weight, std::int64_t kinds,
+// factor sum_i (<w, x_i> - y_i)^2 with x [prompts, examples, dim], y [prompts, examples]: out [prompts, samples].
+void squared_residuals(const Candidates&, const Kernel&, const float* x, const float* y, std::int64_t examples, float factor,
                        float* out);
 
-// sum_j weight[j, k] value_(j) over the ranks j by descending score, the values of equal scores averaged:
-// score [prompts, samples], value [kinds, prompts, samples], weight [samples, budgets]: out [kinds, prompts, budgets].
-void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const float* score, const float* value,
-               std::int64_t kinds, const double* weight, std::int64_t budgets, double* out);
+// sum_i weight_i (w_i - target_i)^2 with target [prompts, dim], for each of the weights [kinds, dim], and, if
+// `equality`, 1 where the first of them is 0 and else 0: out [kinds + equality, prompts, samples].
+void squared_distances(const Candidates&, const Kernel&, const float* target, const float* weight, std::int64_t kinds,
+                       bool equality, float* out);
 
-// Probability that a majority of `size` candidates has all bits right, those at a tie decided by fair coins: its mean
-// over the groups of `size` that follow each other in `order` [samples]. w_star [prompts, dim], sizes ascending:
-// out [prompts, sizes].
-void vote_recovery(const Candidates&, const float* w_star, const std::int64_t* order, const std::vector<std::int64_t>& sizes,
+// Sums of x [count, length, width] over the length: neighbours in pairs, then pairs of pairs, ...: out [count, width].
+void tree_sum(const float* x, std::int64_t count, std::int64_t length, std::int64_t width, int threads, float* out);
+
+// sum_j weight[j, k] value_(j) over the ranks j by descending score, or ascending if `lowest`, the values of equal scores
+// averaged: score [prompts, samples], kinds of values [prompts, samples], weight [samples, columns], the columns a
+// multiple of 8: out [kinds, prompts, columns].
+void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Kernel&, const float* score, bool lowest,
+               const std::vector<const float*>& values, const double* weight, std::int64_t columns, double* out);
+
+// Groups of `size` candidates that follow each other, in each of the first `orders` orders.
+struct Groups { std::int64_t size, orders; };
+
+// Probability that a majority of a group of bits is right in all of them, those at a tie decided by fair coins: its mean
+// over the groups. w_star [prompts, dim], orders [any, samples], sizes ascending: out [prompts, groups.size()].
+void vote_recovery(const Candidates&, const float* w_star, const std::int64_t* orders, const std::vector<Groups>& groups,
                    double* out);
 
 }  // namespace ttc_fast

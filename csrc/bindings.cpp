@@ -92,56 +92,76 @@ Candidates candidates(const Array<float>& w, int threads) {
   return {w.shape(0), w.shape(1), w.shape(2), w.data(), threads};
 }
 
-Array<float> squared_residuals_of(const Array<float>& w, const Array<float>& x, const Array<float>& y, int threads,
-                                  const std::string& isa) {
+Array<float> squared_residuals_of(const Array<float>& w, const Array<float>& x, const Array<float>& y, float factor,
+                                  int threads, const std::string& isa) {
   const Candidates c = candidates(w, threads);
   expect(x.ndim() == 3 && x.shape(0) == c.prompts && x.shape(2) == c.dim, "x: expected shape [B, n, d]");
   expect(y.ndim() == 2 && y.shape(0) == c.prompts && y.shape(1) == x.shape(1), "y: expected shape [B, n]");
   Array<float> out({c.prompts, c.samples});
   float* const result = out.mutable_data();
   const py::gil_scoped_release release;
-  squared_residuals(c, find_kernel(isa), x.data(), y.data(), x.shape(1), result);
+  squared_residuals(c, find_kernel(isa), x.data(), y.data(), x.shape(1), factor, result);
   return out;
 }
 
-Array<float> squared_distances_of(const Array<float>& w, const Array<float>& target, const Array<float>& weight, int threads,
-                                  const std::string& isa) {
+Array<float> squared_distances_of(const Array<float>& w, const Array<float>& target, const Array<float>& weight, bool equality,
+                                  int threads, const std::string& isa) {
   const Candidates c = candidates(w, threads);
   expect(target.ndim() == 2 && target.shape(0) == c.prompts && target.shape(1) == c.dim, "target: expected shape [B, d]");
-  expect(weight.ndim() == 2 && weight.shape(1) == c.dim, "weight: expected shape [M, d]");
-  Array<float> out({weight.shape(0), c.prompts, c.samples});
+  expect(weight.ndim() == 2 && weight.shape(0) >= 1 && weight.shape(1) == c.dim, "weight: expected shape [M, d], M >= 1");
+  Array<float> out({weight.shape(0) + equality, c.prompts, c.samples});
   float* const result = out.mutable_data();
   const py::gil_scoped_release release;
-  squared_distances(c, find_kernel(isa), target.data(), weight.data(), weight.shape(0), result);
+  squared_distances(c, find_kernel(isa), target.data(), weight.data(), weight.shape(0), equality, result);
   return out;
 }
 
-Array<double> best_of_k_of(const Array<float>& score, const Array<float>& value, const Array<double>& weight, int threads) {
-  expect(score.ndim() == 2 && score.shape(1) <= std::int64_t{1} << 32, "score: expected shape [B, N], N <= 2^32");
-  expect(value.ndim() == 3 && value.shape(1) == score.shape(0) && value.shape(2) == score.shape(1),
-         "value: expected shape [M, B, N]");
-  expect(weight.ndim() == 2 && weight.shape(0) == score.shape(1), "weight: expected shape [N, K]");
-  Array<double> out({value.shape(0), score.shape(0), weight.shape(1)});
+Array<float> tree_sum_of(const Array<float>& x, int threads) {
+  expect(x.ndim() >= 2 && x.shape(1) >= 1, "x: expected shape [B, N] or [B, N, d], N >= 1");
+  const std::int64_t width = x.ndim() == 2 ? 1 : x.shape(2);
+  Array<float> out(x.ndim() == 2 ? std::vector<py::ssize_t>{x.shape(0)} : std::vector<py::ssize_t>{x.shape(0), x.shape(2)});
+  float* const result = out.mutable_data();
+  const py::gil_scoped_release release;
+  tree_sum(x.data(), x.shape(0), x.shape(1), width, threads, result);
+  return out;
+}
+
+Array<double> best_of_k_of(const Array<float>& score, bool lowest, const std::vector<Array<float>>& values,
+                           const Array<double>& weight, int threads, const std::string& isa) {
+  expect(score.ndim() == 2 && score.shape(1) < std::int64_t{1} << 32, "score: expected shape [B, N], N < 2^32");
+  std::vector<const float*> columns;
+  for (const Array<float>& value : values) {
+    expect(value.ndim() == 2 && value.shape(0) == score.shape(0) && value.shape(1) == score.shape(1),
+           "values: expected arrays of shape [B, N]");
+    columns.push_back(value.data());
+  }
+  expect(weight.ndim() == 2 && weight.shape(0) == score.shape(1) && weight.shape(1) % 8 == 0,
+         "weight: expected shape [N, K], K a multiple of 8");
+  Array<double> out({static_cast<py::ssize_t>(values.size()), score.shape(0), weight.shape(1)});
   double* const result = out.mutable_data();
   const py::gil_scoped_release release;
-  best_of_k(score.shape(0), score.shape(1), threads, score.data(), value.data(), value.shape(0), weight.data(),
-            weight.shape(1), result);
+  best_of_k(score.shape(0), score.shape(1), threads, find_kernel(isa), score.data(), lowest, columns, weight.data(), weight.shape(1), result);
   return out;
 }
 
-Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& order,
-                               const std::vector<std::int64_t>& sizes, int threads) {
+Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& orders,
+                               const std::vector<std::pair<std::int64_t, std::int64_t>>& groups, int threads) {
   const Candidates c = candidates(w, threads);
   expect(w_star.ndim() == 2 && w_star.shape(0) == c.prompts && w_star.shape(1) == c.dim, "w_star: expected shape [B, d]");
-  expect(order.ndim() == 1 && order.shape(0) == c.samples, "order: expected shape [N]");
-  for (std::int64_t s = 0; s < c.samples; ++s) {
-    expect(order.at(s) >= 0 && order.at(s) < c.samples, "order: expected samples from 0 to N - 1");
+  expect(orders.ndim() == 2 && orders.shape(1) == c.samples, "orders: expected shape [P, N]");
+  for (py::ssize_t i = 0; i < orders.size(); ++i) {
+    expect(orders.data()[i] >= 0 && orders.data()[i] < c.samples, "orders: expected samples from 0 to N - 1");
   }
-  for (const std::int64_t size : sizes) expect(size >= 1 && size <= c.samples, "sizes: expected numbers from 1 to N");
-  Array<double> out({c.prompts, static_cast<std::int64_t>(sizes.size())});
+  std::vector<Groups> of;
+  for (const auto& [size, count] : groups) {
+    expect(size >= 1 && size <= c.samples, "groups: expected sizes from 1 to N");
+    expect(count >= 1 && count <= orders.shape(0), "groups: expected 1 to P orders");
+    of.push_back({size, count});
+  }
+  Array<double> out({c.prompts, static_cast<std::int64_t>(groups.size())});
   double* const result = out.mutable_data();
   const py::gil_scoped_release release;
-  vote_recovery(c, w_star.data(), order.data(), sizes, result);
+  vote_recovery(c, w_star.data(), orders.data(), of, result);
   return out;
 }
 
@@ -225,7 +245,7 @@ Array<double> wins(const Array<std::int64_t>& kinds, const Array<std::int64_t>& 
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
-  m.doc() = "C++ side of ttc_fast: the fused decode for every CPU, and the law of a vote.";
+  m.doc() = "C++ side of ttc_fast: the fused decode for every CPU, sums over its candidates, and the law of a vote.";
   m.def("isas", &isas, "Instruction sets this machine can run, fastest first.");
   m.def("decode_into", &decode_into, py::arg("thoughts").noconvert(), py::arg("state").noconvert(),
         py::arg("w0").noconvert(), py::arg("scales").noconvert(), py::kw_only(), py::arg("rule"), py::arg("every_step"),
@@ -233,18 +253,21 @@ PYBIND11_MODULE(_C, m) {
         py::arg("first_step"), py::arg("threads"), py::arg("isa"),
         "Writes thoughts [len(steps), B, N, d]; arguments as of ttc_fast.decode.");
   m.def("squared_residuals", &squared_residuals_of, py::arg("w").noconvert(), py::arg("x").noconvert(),
-        py::arg("y").noconvert(), py::kw_only(), py::arg("threads"), py::arg("isa"),
-        "sum_i (<w, x_i> - y_i)^2 of candidates [B, N, d], examples [B, n, d] and [B, n]: [B, N].");
+        py::arg("y").noconvert(), py::kw_only(), py::arg("factor"), py::arg("threads"), py::arg("isa"),
+        "factor sum_i (<w, x_i> - y_i)^2 of candidates [B, N, d], examples [B, n, d] and [B, n]: [B, N].");
   m.def("squared_distances", &squared_distances_of, py::arg("w").noconvert(), py::arg("target").noconvert(),
-        py::arg("weight").noconvert(), py::kw_only(), py::arg("threads"), py::arg("isa"),
-        "sum_i weight_i (w_i - target_i)^2 of candidates [B, N, d], target [B, d], weight [M, d]: [M, B, N].");
-  m.def("best_of_k", &best_of_k_of, py::arg("score").noconvert(), py::arg("value").noconvert(),
-        py::arg("weight").noconvert(), py::kw_only(), py::arg("threads"),
-        "sum_j weight[j, k] value_(j), j the rank by descending score [B, N], of values [M, B, N]: [M, B, K].");
+        py::arg("weight").noconvert(), py::kw_only(), py::arg("equality"), py::arg("threads"), py::arg("isa"),
+        "sum_i weight_i (w_i - target_i)^2 of candidates [B, N, d], target [B, d], weight [M, d], and, if asked for, whether "
+        "the first is 0: [M (+ 1), B, N].");
+  m.def("tree_sum", &tree_sum_of, py::arg("x").noconvert(), py::kw_only(), py::arg("threads"),
+        "Sum of [B, N] or [B, N, d] over N, as ttc_fast.ordered.tree_sum.");
+  m.def("best_of_k", &best_of_k_of, py::arg("score").noconvert(), py::kw_only(), py::arg("lowest"), py::arg("values"),
+        py::arg("weight").noconvert(), py::arg("threads"), py::arg("isa"),
+        "sum_j weight[j, k] value_(j), j the rank by descending score [B, N], or ascending, of values [B, N]: [M, B, K].");
   m.def("vote_recovery", &vote_recovery_of, py::arg("w").noconvert(), py::arg("w_star").noconvert(),
-        py::arg("order").noconvert(), py::kw_only(), py::arg("sizes"), py::arg("threads"),
-        "Probability that the majority of a group of candidates [B, N, d] is w_star [B, d], mean over the groups of each "
-        "size in the order [N]: [B, sizes].");
+        py::arg("orders").noconvert(), py::kw_only(), py::arg("groups"), py::arg("threads"),
+        "Probability that the majority of a group of candidates [B, N, d] is w_star [B, d]: mean over the groups of each "
+        "size in the first so many of the orders [P, N], for each pair (size, so many): [B, pairs].");
   m.def("philox", &philox, py::arg("counters").noconvert(), py::arg("seed"),
         "Philox4x32-10 of uint32 counters [n, 4] under the key (seed low, seed high): uint32 words [n, 4].");
   m.def("log_of_words", &log_of_words, py::arg("a").noconvert(), py::arg("isa"), "-2 ln((a + 0.5) 2^-32), for tests.");

@@ -8,9 +8,9 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <utility>
+
+#include "helpers.h"
 
 namespace ttc_fast {
 
@@ -58,25 +58,17 @@ class Decoder {
     const std::int64_t threads = std::max<std::int64_t>(1, std::min<std::int64_t>(p_.threads, p_.prompts * tiles_));
     std::vector<Scratch> scratch;
     for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim, binary());
-    std::vector<std::thread> helpers;
-    for (std::int64_t i = 1; i < threads; ++i) {
-      try {
-        helpers.emplace_back([this, &s = scratch[i]] {
-          work(s, false);
-          const std::lock_guard<std::mutex> lock(mutex_);
-          ++finished_;
-          all_finished_.notify_one();
-        });
-      } catch (const std::system_error&) {
-        break;  // the system has no more threads: those there are do the work
-      }
-    }
+    const Helpers helpers(threads, [&](std::int64_t i) {
+      work(scratch[i], false);
+      const std::lock_guard<std::mutex> lock(mutex_);
+      ++finished_;
+      all_finished_.notify_one();
+    });
     work(scratch[0], true);
     {  // a helper may still be at a long chain: go on asking
       std::unique_lock<std::mutex> lock(mutex_);
       while (!all_finished_.wait_for(lock, std::chrono::milliseconds(50), [&] { return finished_ == helpers.size(); })) ask();
     }
-    for (auto& helper : helpers) helper.join();
     return !stop_;
   }
 
@@ -97,7 +89,8 @@ class Decoder {
     Tile tile{static_cast<std::uint32_t>(p_.first_sample + sample), scratch.w.get(), scratch.next.get(),
               scratch.index.get(), scratch.draws.get(), scratch.lanes.get()};
     const std::int64_t present = std::min(kernel_.samples, p_.samples - sample);
-    load(tile, prompt, sample, present);
+    const std::int64_t row = p_.w0_per_sample ? prompt * p_.samples + sample : prompt;
+    transpose(p_.w0 + row * p_.dim, p_.w0_per_sample ? p_.dim : 0, present, p_.dim, kernel_.samples, tile.w);
     kernel_.begin(job, tile);
     const std::int64_t stride = std::max<std::int64_t>(1, kPatience / (p_.dim * (p_.dim + 64) * kernel_.samples));
     std::int64_t t = p_.first_step;
@@ -119,15 +112,6 @@ class Decoder {
 
   // Bounded, so that a tiny temperature gives a steep link and not 0 * infinity.
   float slope() const { return static_cast<float>(std::min(1.4426950408889634 / p_.temperature, 1e30)); }
-
-  void load(Tile& tile, std::int64_t prompt, std::int64_t sample, std::int64_t present) const {
-    for (std::int64_t i = 0; i < p_.dim; ++i) {
-      for (std::int64_t s = 0; s < kernel_.samples; ++s) {
-        const std::int64_t row = p_.w0_per_sample ? prompt * p_.samples + sample + std::min(s, present - 1) : prompt;
-        tile.w[i * kernel_.samples + s] = p_.w0[row * p_.dim + i];
-      }
-    }
-  }
 
   void store(const float* w, std::int64_t index, std::int64_t prompt, std::int64_t sample, std::int64_t present) const {
     float* out = p_.thoughts + ((index * p_.prompts + prompt) * p_.samples + sample) * p_.dim;
@@ -157,6 +141,17 @@ class Decoder {
 };
 
 }  // namespace
+
+void transpose(const float* __restrict w, std::int64_t stride, std::int64_t present, std::int64_t dim, std::int64_t samples,
+               float* __restrict tile) {
+  for (std::int64_t s = 0; s < samples; s += 4) {  // four rows together, so that the compiler can use vectors
+    const float* row[4];
+    for (int k = 0; k < 4; ++k) row[k] = w + std::min(s + k, present - 1) * stride;
+    for (std::int64_t i = 0; i < dim; ++i) {
+      for (int k = 0; k < 4; ++k) tile[i * samples + s + k] = row[k][i];
+    }
+  }
+}
 
 bool decode(const Problem& problem, const Kernel& kernel, bool (*interrupted)()) {
   return Decoder(problem, kernel, interrupted).run();

@@ -46,11 +46,17 @@ struct Kernel {
   void (*advance)(const Job&, Tile&, std::int64_t begin, std::int64_t end);
   // sample_at = "last_step": bits drawn from the thoughts w_t into tile.next, with the words of step t - 1.
   void (*draw_answer)(const Job&, Tile&, std::int64_t t);
-  // Examples (x, y) of a prompt to a matrix of padded(examples) (dim + 1) floats.
-  void (*pack_examples)(const float* x, const float* y, std::int64_t examples, std::int64_t dim, float* matrix);
+  // Examples (x, y) of a prompt to a matrix of padded(residual_rows) (dim + 1) + 1 floats; scratch: gram_size doubles.
+  std::int64_t (*residual_rows)(std::int64_t examples, std::int64_t dim);
+  std::int64_t (*gram_size)(std::int64_t examples, std::int64_t dim);
+  void (*pack_examples)(const float* x, const float* y, std::int64_t examples, std::int64_t dim, double* scratch,
+                        float* matrix);
   // Over a tile of samples w [dim][samples]: sum_i (<w, x_i> - y_i)^2, and sum_i weight_i (w_i - target_i)^2.
-  void (*squared_residuals)(const float* matrix, std::int64_t examples, std::int64_t dim, float* w, float* out);
+  void (*squared_residuals)(const float* matrix, std::int64_t examples, std::int64_t dim, const float* w, float* out);
   void (*squared_distances)(const float* target, const float* weight, std::int64_t dim, const float* w, float* out);
+  // sum_j weight[j, k] value[m, j] with weight [samples, columns], columns a multiple of 8: each m to out + m stride.
+  void (*weigh)(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
+                std::int64_t stride, double* out);
   // For tests and benchmarks, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
   // 2 pi b 2^-32, and 2^t.
   void (*log)(const std::uint32_t* a, std::size_t n, float* out);
@@ -62,6 +68,11 @@ struct Kernel {
   void (*steps_only)(const Job&, Tile&, std::int64_t repeats);
   void (*links_only)(const Job&, Tile&, std::int64_t repeats);
 };
+
+// Rows w [present], each `stride` numbers after the one before, to a tile [dim][samples]; the lanes beyond repeat the
+// last row.
+void transpose(const float* __restrict w, std::int64_t stride, std::int64_t present, std::int64_t dim, std::int64_t samples,
+               float* __restrict tile);
 
 // A decode of all prompts; the arguments of ttc_fast.decode, checked by the caller.
 struct Problem {

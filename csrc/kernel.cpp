@@ -187,41 +187,47 @@ F bit(F u, F word, float slope) {
 // give the same bits: a table holds the sums that kGrouped makes.
 enum class Product { kSequential, kGrouped, kTables };
 
-// Inlined, or the sums would lie in memory instead of registers.
+// Rows block, ..., block + kRows - 1 of a packed matrix times w, or times the thoughts that index tells. The columns
+// before `begin` (kSequential) are known to be 0. Inlined, or the sums would lie in memory instead of registers.
 template <Product product>
-__attribute__((always_inline)) inline void multiply_rows(const Job& job, const Tile& tile, std::int64_t block, F (&sum)[kRows][kVectors]) {
-  const float* matrix = job.matrix + block * (job.dim + 1);
+__attribute__((always_inline)) inline void multiply_rows(const float* all_rows, std::int64_t dim, std::int64_t block,
+                                                         std::int64_t begin, const float* w, const std::uint32_t* index,
+                                                         F (&sum)[kRows][kVectors]) {
+  const float* matrix = all_rows + block * (dim + 1);
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = all(matrix[job.dim * kRows + r]);
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = all(matrix[dim * kRows + r]);
   }
   if constexpr (product == Product::kTables) {
-    const float* table = job.matrix + padded(job.dim) * (job.dim + 1) + block * groups(job.dim) * 16;
-    for (std::int64_t g = 0; g < groups(job.dim); ++g) {
-      U index[kVectors];
-      for (int v = 0; v < kVectors; ++v) index[v] = load(tile.index + g * kSamples + v * kLanes);
+    const float* table = all_rows + padded(dim) * (dim + 1) + block * groups(dim) * 16;
+    for (std::int64_t g = 0; g < groups(dim); ++g) {
+      U entry[kVectors];
+      for (int v = 0; v < kVectors; ++v) entry[v] = load(index + g * kSamples + v * kLanes);
       for (int r = 0; r < kRows; ++r, table += 16) {
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = add(sum[r][v], lookup(table, index[v]));
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = add(sum[r][v], lookup(table, entry[v]));
       }
     }
   } else if constexpr (product == Product::kGrouped) {
-    for (std::int64_t j = 0; j < job.dim; j += kGroup) {
-      const int members = static_cast<int>(job.dim - j < kGroup ? job.dim - j : kGroup);
+    for (std::int64_t j = 0; j < dim; j += kGroup) {
+      const int members = static_cast<int>(dim - j < kGroup ? dim - j : kGroup);
       for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < kVectors; ++v) {
-          const float* w = tile.w + j * kSamples + v * kLanes;
-          F part = mul(all(matrix[j * kRows + r]), load(w));
-          for (int k = 1; k < members; ++k) part = fma(all(matrix[(j + k) * kRows + r]), load(w + k * kSamples), part);
-          sum[r][v] = add(sum[r][v], part);
+          const float* part = w + j * kSamples + v * kLanes;
+          F product_sum = mul(all(matrix[j * kRows + r]), load(part));
+          for (int k = 1; k < members; ++k) {
+            product_sum = fma(all(matrix[(j + k) * kRows + r]), load(part + k * kSamples), product_sum);
+          }
+          sum[r][v] = add(sum[r][v], product_sum);
         }
       }
     }
   } else {
-    for (std::int64_t j = 0; j < job.dim; ++j, matrix += kRows) {
-      F w[kVectors];
-      for (int v = 0; v < kVectors; ++v) w[v] = load(tile.w + j * kSamples + v * kLanes);
+    matrix += begin * kRows;
+    for (std::int64_t j = begin; j < dim; ++j, matrix += kRows) {
+      F factor[kVectors];
+      for (int v = 0; v < kVectors; ++v) factor[v] = load(w + j * kSamples + v * kLanes);
       for (int r = 0; r < kRows; ++r) {
         const F a = all(matrix[r]);
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(a, w[v], sum[r][v]);
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(a, factor[v], sum[r][v]);
       }
     }
   }
@@ -232,7 +238,7 @@ template <Product product, bool noisy>
 void transform(const Job& job, Tile& tile, const float* draws, float scale) {
   for (std::int64_t block = 0; block < job.dim; block += kRows) {
     F sum[kRows][kVectors];
-    multiply_rows<product>(job, tile, block, sum);
+    multiply_rows<product>(job.matrix, job.dim, block, 0, tile.w, tile.index, sum);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         const std::int64_t at = (block + r) * kSamples + v * kLanes;
@@ -351,21 +357,84 @@ void draw_answer(const Job& job, Tile& tile, std::int64_t t) {
   draw_bits<Rule::kGreedy>(job, tile.w, words, tile.next);
 }
 
-void pack_examples(const float* x, const float* y, std::int64_t examples, std::int64_t dim, float* matrix) {
-  pack_rows(examples, dim, [&](std::int64_t i, std::int64_t j) { return j == dim ? -y[i] : x[i * dim + j]; }, matrix);
+// Where there are more examples than coefficients, few rows tell the same sum of squares:
+// |X w - y|^2 = |R (w, -1)|^2 with the triangular R^T R = G, the Gram matrix of [X, y]. The last row is a constant.
+std::int64_t residual_rows(std::int64_t examples, std::int64_t dim) { return examples < dim ? examples : dim; }
+
+constexpr std::int64_t kGramRows = 4, kGramColumns = 8;  // of a block that stays in registers
+
+std::int64_t gram_columns(std::int64_t dim) { return (dim + kGramColumns) / kGramColumns * kGramColumns; }
+
+// In float64, where the squares that a Gram matrix takes cost no more than float32 costs the products.
+std::int64_t gram_size(std::int64_t examples, std::int64_t dim) {
+  return examples > dim ? gram_columns(dim) * (gram_columns(dim) + examples) + dim + 1 : 0;
 }
 
-void squared_residuals(const float* matrix, std::int64_t examples, std::int64_t dim, float* w, float* out) {
-  Job job{};
-  job.dim = dim;
-  job.matrix = matrix;
-  Tile tile{};
-  tile.w = w;
+// The upper triangle of G and more, [columns][columns].
+void multiply_gram(const double* example, std::int64_t examples, std::int64_t columns, double* gram) {
+  for (std::int64_t r = 0; r < columns; r += kGramRows) {
+    for (std::int64_t c = r / kGramColumns * kGramColumns; c < columns; c += kGramColumns) {
+      double sum[kGramRows][kGramColumns] = {};
+      for (std::int64_t i = 0; i < examples; ++i) {
+        const double *left = example + i * columns + r, *right = example + i * columns + c;
+        for (int a = 0; a < kGramRows; ++a) {
+          for (int b = 0; b < kGramColumns; ++b) sum[a][b] += left[a] * right[b];
+        }
+      }
+      for (int a = 0; a < kGramRows; ++a) {
+        for (int b = 0; b < kGramColumns; ++b) gram[(r + a) * columns + c + b] = sum[a][b];
+      }
+    }
+  }
+}
+
+// R in place of G. Where a pivot is not above G's rounding, the column depends on those before it, and its row is 0.
+void factor_gram(double* gram, std::int64_t columns, std::int64_t dim, double rounding, double* diagonal) {
+  for (std::int64_t k = 0; k <= dim; ++k) diagonal[k] = gram[k * columns + k];
+  for (std::int64_t k = 0; k <= dim; ++k) {
+    double* const row = gram + k * columns;
+    const double floor = rounding * diagonal[k];
+    const bool dependent = row[k] <= floor && floor < __builtin_inf();
+    const double root = __builtin_sqrt(row[k]);
+    for (std::int64_t c = k; c <= dim; ++c) row[c] = dependent ? 0.0 : row[c] / root;
+    for (std::int64_t r = k + 1; r <= dim; ++r) {
+      for (std::int64_t c = r; c <= dim; ++c) gram[r * columns + c] -= row[r] * row[c];
+    }
+  }
+}
+
+// R [columns][columns] at the beginning of the scratch.
+void factor_examples(const float* x, const float* y, std::int64_t examples, std::int64_t dim, double* scratch) {
+  const std::int64_t columns = gram_columns(dim);
+  double *const gram = scratch, *const example = gram + columns * columns, *const diagonal = example + columns * examples;
+  for (std::int64_t i = 0; i < examples; ++i) {
+    for (std::int64_t c = 0; c < columns; ++c) {
+      example[i * columns + c] = c < dim ? x[i * dim + c] : c == dim ? y[i] : 0.0f;
+    }
+  }
+  multiply_gram(example, examples, columns, gram);
+  factor_gram(gram, columns, dim, static_cast<double>(examples + dim) * 0x1p-52, diagonal);
+}
+
+void pack_examples(const float* x, const float* y, std::int64_t examples, std::int64_t dim, double* scratch, float* matrix) {
+  const bool factored = examples > dim;
+  const std::int64_t rows = residual_rows(examples, dim), columns = gram_columns(dim);
+  if (factored) factor_examples(x, y, examples, dim, scratch);
+  matrix = pack_rows(rows, dim, [&](std::int64_t i, std::int64_t j) {
+    const float value = factored ? j < i ? 0.0f : static_cast<float>(scratch[i * columns + j]) : j < dim ? x[i * dim + j] : y[i];
+    return j == dim ? -value : value;
+  }, matrix);
+  const double constant = factored ? scratch[dim * columns + dim] : 0.0;
+  *matrix = static_cast<float>(constant * constant);
+}
+
+void squared_residuals(const float* matrix, std::int64_t examples, std::int64_t dim, const float* w, float* out) {
+  const std::int64_t rows = residual_rows(examples, dim);
   F total[kVectors];
-  for (F& sum : total) sum = all(0.0f);
-  for (std::int64_t block = 0; block < examples; block += kRows) {
+  for (F& sum : total) sum = all(matrix[padded(rows) * (dim + 1)]);
+  for (std::int64_t block = 0; block < rows; block += kRows) {
     F residual[kRows][kVectors];
-    multiply_rows<Product::kSequential>(job, tile, block, residual);
+    multiply_rows<Product::kSequential>(matrix, dim, block, examples > dim ? block : 0, w, nullptr, residual);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) total[v] = fma(residual[r][v], residual[r][v], total[v]);
     }
@@ -383,6 +452,28 @@ void squared_distances(const float* target, const float* weight, std::int64_t di
     }
   }
   for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, total[v]);
+}
+
+void weigh(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
+           std::int64_t stride, double* out) {
+  constexpr std::int64_t kRanks = 64;  // weights that stay in the cache for all kinds
+  for (std::int64_t m = 0; m < kinds; ++m) {
+    for (std::int64_t k = 0; k < columns; ++k) out[m * stride + k] = 0.0;
+  }
+  for (std::int64_t begin = 0; begin < samples; begin += kRanks) {
+    const std::int64_t end = begin + kRanks < samples ? begin + kRanks : samples;
+    for (std::int64_t m = 0; m < kinds; ++m) {
+      for (std::int64_t k = 0; k < columns; k += 8) {
+        double* const result = out + m * stride + k;
+        double sum[8];
+        for (int i = 0; i < 8; ++i) sum[i] = result[i];
+        for (std::int64_t j = begin; j < end; ++j) {
+          for (int i = 0; i < 8; ++i) sum[i] += weight[j * columns + k + i] * value[m * samples + j];
+        }
+        for (int i = 0; i < 8; ++i) result[i] = sum[i];
+      }
+    }
+  }
 }
 
 void log(const std::uint32_t* a, std::size_t n, float* out) {
@@ -440,10 +531,9 @@ void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
   }
 }
 
-const Kernel kKernel = {kIsa,          kSamples,          padded,            matrix_size, pack,   begin,
-                        advance,       draw_answer,       pack_examples,     squared_residuals,   squared_distances,
-                        log,           sincos,            power_of_two,      words_only,  draws_only,
-                        steps_only,    links_only};
+const Kernel kKernel = {
+    kIsa, kSamples, padded, matrix_size, pack, begin, advance, draw_answer, residual_rows, gram_size, pack_examples,
+    squared_residuals, squared_distances, weigh, log, sincos, power_of_two, words_only, draws_only, steps_only, links_only};
 
 }  // namespace
 

@@ -54,8 +54,8 @@ std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t
   const std::int64_t count = prompts * samples;
   std::vector<float> sums(2 * count), ones(dim, 1.0f);
   const Candidates last{prompts, samples, dim, thoughts.data() + count * dim, 2};
-  squared_residuals(last, kernel, state.data(), w0.data(), dim, sums.data());
-  squared_distances(last, kernel, w0.data(), ones.data(), 1, sums.data() + count);
+  squared_residuals(last, kernel, state.data(), w0.data(), dim, 1.0f, sums.data());
+  squared_distances(last, kernel, w0.data(), ones.data(), 1, false, sums.data() + count);
   thoughts.insert(thoughts.end(), sums.begin(), sums.end());
   return checksum(thoughts);
 }

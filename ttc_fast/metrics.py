@@ -35,31 +35,29 @@ def measure(prompts: Prompts, w: Tensor, binary: bool) -> dict[str, Tensor]:
     known = of(prompts, binary)
     if "squared_error" not in known or prompts.covariance.ndim != 1 or not native.aggregates(w):
         return {name: metric(prompts, w) for name, metric in known.items()}
-    distance, risk = native.squared_distances(
-        w, truth(prompts)[:, 0], torch.stack((torch.ones_like(prompts.covariance), prompts.covariance))
-    )
-    error = distance / w.shape[2]
-    found = {"squared_error": error, "prediction_risk": risk}
-    return found | {"hamming": error, "exact_recovery": (distance == 0).to(w)} if binary else found
+    weight = torch.stack((torch.full_like(prompts.covariance, 1 / w.shape[2]), prompts.covariance))
+    error, risk, *equal = native.squared_distances(w, truth(prompts)[:, 0], weight, equality=binary)
+    return dict(zip(known, (error, risk, error, *equal)))
 
 
 def in_context_loss(prompts: Prompts, w: Tensor) -> Tensor:
     """Loss of coefficients ``[B, A, d]`` on their own prompts, sum_i (y_i - <w, x_i>)^2 / (2n): ``[B, A]``."""
+    return squared_residuals(prompts, w, 0.5 / prompts.x.shape[1])
+
+
+def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
+    """factor sum_i (y_i - <w, x_i>)^2 of coefficients ``[B, A, d]``: ``[B, A]``."""
     if native.aggregates(w):
-        return native.squared_residuals(w, prompts.x, prompts.y) / (2 * prompts.x.shape[1])
+        return native.squared_residuals(w, prompts.x, prompts.y, factor)
     tiles = ordered.tiles(w.shape[1], _TILE // (prompts.y.numel() or 1))
-    return torch.cat([_loss(prompts, w[:, a]) for a in tiles], 1)
-
-
-def _loss(prompts: Prompts, w: Tensor) -> Tensor:
-    residual = prompts.y[:, :, None] - ordered.matmul(prompts.x, w.mT.contiguous())
-    return ordered.tree_mean(residual.square_(), 1) / 2
+    residuals = (prompts.y[:, :, None] - ordered.matmul(prompts.x, w[:, a].mT.contiguous()) for a in tiles)
+    return torch.cat([ordered.tree_sum(residual.square_(), 1) * factor for residual in residuals], 1)
 
 
 def squared_error(prompts: Prompts, w: Tensor) -> Tensor:
     """|w - w*|^2 / d of coefficients ``[B, A, d]``: ``[B, A]``. Needs w*."""
     if native.aggregates(w):
-        return native.squared_distances(w, truth(prompts)[:, 0], w.new_ones(1, w.shape[2]))[0] / w.shape[2]
+        return native.squared_distances(w, truth(prompts)[:, 0], w.new_full((1, w.shape[2]), 1 / w.shape[2]))[0]
     return ordered.tree_mean((w - truth(prompts)).square_(), 2)
 
 

@@ -104,32 +104,50 @@ def aggregates(w: Tensor) -> bool:
     return _C is not None and w.dtype == torch.float32 and w.device.type == "cpu" and not w.requires_grad
 
 
-def squared_residuals(w: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """sum_i (<w, x_i> - y_i)^2 of candidates ``[B, N, d]`` on examples ``[B, n, d]``, ``[B, n]``: ``[B, N]``."""
+def squared_residuals(w: Tensor, x: Tensor, y: Tensor, factor: float) -> Tensor:
+    """factor sum_i (<w, x_i> - y_i)^2 of candidates ``[B, N, d]`` on examples ``[B, n, d]``, ``[B, n]``: ``[B, N]``."""
     return torch.from_numpy(
-        _extension().squared_residuals(*_arrays(w, x, y), threads=torch.get_num_threads(), isa=isa())
+        _extension().squared_residuals(*_arrays(w, x, y), factor=factor, threads=torch.get_num_threads(), isa=isa())
     )
 
 
-def squared_distances(w: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def squared_distances(w: Tensor, target: Tensor, weight: Tensor, *, equality: bool = False) -> Tensor:
     """sum_i weight_i (w_i - target_i)^2 of candidates ``[B, N, d]``, target ``[B, d]``, for each weight ``[M, d]``:
-    ``[M, B, N]``."""
+    ``[M, B, N]``; with ``equality`` one row more, 1 where the first of them is 0 and else 0."""
     return torch.from_numpy(
-        _extension().squared_distances(*_arrays(w, target, weight), threads=torch.get_num_threads(), isa=isa())
+        _extension().squared_distances(
+            *_arrays(w, target, weight), equality=equality, threads=torch.get_num_threads(), isa=isa()
+        )
     )
 
 
-def best_of_k(score: Tensor, value: Tensor, weight: Tensor) -> Tensor:
-    """sum_j weight[j, k] value_(j), where j ranks the samples by descending score ``[B, N]`` and equal scores share the
-    mean of their values ``[M, B, N]``; weight float64 ``[N, K]``: float64 ``[M, B, K]``."""
-    return torch.from_numpy(_extension().best_of_k(*_arrays(score, value, weight), threads=torch.get_num_threads()))
+def tree_sum(x: Tensor) -> Tensor:
+    """Sum of ``[B, N]`` or ``[B, N, d]`` over N, to the bit that of :func:`ttc_fast.ordered.tree_sum`."""
+    return torch.from_numpy(_extension().tree_sum(*_arrays(x), threads=torch.get_num_threads()))
 
 
-def vote_recovery(w: Tensor, w_star: Tensor, order: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Probability that the majority of a group of bits ``[B, N, d]`` is w_star ``[B, d]``, ties by fair coins: the mean
-    over the whole groups of every size in the order ``[N]``, float64 ``[B, len(sizes)]``. ``sizes`` ascend."""
+def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest: bool = False) -> Tensor:
+    """sum_j weight[j, k] value_(j), where j ranks the samples by descending score ``[B, N]``, or by ascending score if
+    ``lowest``, and equal scores share the mean of their values ``[B, N]``; weight float64 ``[N, K]``, K a multiple
+    of 8: float64 ``[len(values), B, K]``."""
     return torch.from_numpy(
-        _extension().vote_recovery(*_arrays(w, w_star, order), sizes=list(sizes), threads=torch.get_num_threads())
+        _extension().best_of_k(
+            *_arrays(score),
+            lowest=lowest,
+            values=_arrays(*values),
+            weight=weight.numpy(),
+            threads=torch.get_num_threads(),
+            isa=isa(),
+        )
+    )
+
+
+def vote_recovery(w: Tensor, w_star: Tensor, orders: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
+    """Probability that the majority of a group of bits ``[B, N, d]`` is w_star ``[B, d]``, ties by fair coins: for each
+    (size, P) the mean over the whole groups of that size in the first P of the orders ``[any, N]``, float64
+    ``[B, len(groups)]``. Sizes ascend."""
+    return torch.from_numpy(
+        _extension().vote_recovery(*_arrays(w, w_star, orders), groups=list(groups), threads=torch.get_num_threads())
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from . import estimators, metrics, native, ordered, rng, techniques, votes
 from .reference import TILE
 from .tasks import Prompts
-from .techniques import Candidates, Technique
+from .techniques import TECHNIQUES, Candidates, Technique
 
 SUBSETS = 8
 """The least number of subsets of k < N samples where there is no closed form."""
@@ -51,9 +51,9 @@ class Bank:
         self.samples = w.shape[1]
         self.metrics = metrics.of(part, binary)
         self.of_candidates = metrics.measure(part, w, binary)
-        self.of_one = {name: ordered.tree_mean(value, 1) for name, value in self.of_candidates.items()}
+        self.of_one = {name: _sum(value) / self.samples for name, value in self.of_candidates.items()}
         self.error = self.of_candidates.get("squared_error")
-        self.total = ordered.tree_sum(w, 1)
+        self.total = _sum(w)
         self._votes: dict[tuple[int, ...], dict[str, list[Tensor]]] = {}
 
     def scores(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, list[Tensor]]]:
@@ -93,17 +93,17 @@ class Bank:
         return {}
 
     def _selected(self, by: Literal["score", "error"], sizes: Sequence[int]) -> dict[str, list[Tensor]]:
-        score = self.score if by == "score" or self.error is None else -self.error
-        values, weights = torch.stack(list(self.of_candidates.values())), _weights(self.samples, tuple(sizes))
+        score, lowest = (self.score, False) if by == "score" or self.error is None else (self.error, True)
+        values, weights = list(self.of_candidates.values()), _weights(self.samples, tuple(sizes))
         if native.aggregates(score):
-            best = native.best_of_k(score, values, weights)
+            best = native.best_of_k(score, values, weights, lowest=lowest)
         else:
-            keys = score.double().cpu().numpy()
+            keys = (-score if lowest else score).double().cpu().numpy()
             ranked = [torch.from_numpy(estimators.ranked(keys, value.double().cpu().numpy())) for value in values]
             best = torch.stack(
                 [torch.stack([ordered.tree_sum(value * weight, 1) for weight in weights.T], 1) for value in ranked]
             )
-        return {name: list(value.T.to(self.w)) for name, value in zip(self.of_candidates, best)}
+        return {name: list(value.T.to(self.w))[: len(sizes)] for name, value in zip(self.of_candidates, best)}
 
     def _averaged(self, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
         """Quadratic metrics of the mean."""
@@ -137,19 +137,13 @@ class Bank:
 
     def _recovered(self, sizes: Sequence[int]) -> list[Tensor]:
         """Probability that all coefficients of a majority are right, the mean over random subsets."""
-        values: dict[int, list[Tensor]] = {size: [] for size in sizes}
-        for partition in range(max(map(self._partitions, sizes))):
-            asked = [size for size in sizes if partition < self._partitions(size)]
-            order = self._order(partition)
-            if native.aggregates(self.w):
-                found = native.vote_recovery(self.w, metrics.truth(self.part)[:, 0], order, asked).to(self.w).T
-            else:
-                w = self.w[:, order]
-                means = [ordered.tree_mean(groups(w, size), 2) for size in asked]
-                found = torch.stack([ordered.tree_mean(metrics.exact_recovery(self.part, mean), 1) for mean in means])
-            for size, value in zip(asked, found):
-                values[size].append(value)
-        return [ordered.tree_mean(torch.stack(value), 0) for value in values.values()]
+        if native.aggregates(self.w):
+            partitions = [(size, self._partitions(size)) for size in sizes]
+            orders = torch.stack([self._order(partition) for partition in range(max(p for _, p in partitions))])
+            found = native.vote_recovery(self.w, metrics.truth(self.part)[:, 0], orders, partitions)
+            return list(found.to(self.w).T)
+        # The metric reads a mean at 1/2 as a fair coin.
+        return [self._resampled(TECHNIQUES["mean"], ["exact_recovery"], size)[0] for size in sizes]
 
     def _resampled(self, technique: Technique, names: Sequence[str], size: int) -> list[Tensor]:
         """The mean of each metric over random subsets, ``[b]`` each."""
@@ -175,17 +169,28 @@ class Bank:
 
     def _order(self, partition: int) -> Tensor:
         """The samples in random order, the same for all prompts; they are independent, so the first is as drawn."""
-        sample = torch.arange(self.samples, device=self.w.device)
-        if partition == 0:
-            return sample
-        words = rng.philox(rng.counter(rng.Stream.SUBSETS, sample=sample, block=partition), self.seed)
-        return words[0].argsort(stable=True)
+        return _order(self.samples, partition, self.seed).to(self.w.device)
+
+
+@functools.lru_cache(maxsize=2 * SUBSETS)
+def _order(samples: int, partition: int, seed: int) -> Tensor:
+    sample = torch.arange(samples)
+    if partition == 0:
+        return sample
+    words = rng.philox(rng.counter(rng.Stream.SUBSETS, sample=sample, block=partition), seed)
+    return words[0].argsort(stable=True)
+
+
+def _sum(x: Tensor) -> Tensor:
+    """Sum of ``[b, N, ...]`` over N."""
+    return native.tree_sum(x) if native.aggregates(x) else ordered.tree_sum(x, 1)
 
 
 @functools.lru_cache(maxsize=2)  # all budgets at the last step, one at the others
 def _weights(samples: int, sizes: tuple[int, ...]) -> Tensor:
-    """Probability that the best of ``sizes[k]`` samples is the one of rank j: float64 ``[N, K]``."""
-    weights = torch.zeros(samples, len(sizes), dtype=torch.float64)
+    """Probability that the best of ``sizes[k]`` samples is the one of rank j: float64 ``[N, K]``, with columns of zeros
+    up to a multiple of 8."""
+    weights = torch.zeros(samples, -(-len(sizes) // 8) * 8, dtype=torch.float64)
     for column, size in enumerate(sizes):
         found = estimators.selection_weights(samples, [size])[0]
         weights[: len(found), column] = torch.from_numpy(found)

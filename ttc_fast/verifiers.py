@@ -41,7 +41,7 @@ class InContextLoss:
     """Minus the loss on the prompt's own examples, sum_i (y_i - <w, x_i>)^2 / (2n)."""
 
     def __call__(self, prompts: Prompts, w: Tensor, *, first_sample: int = 0, step: int = 0) -> Tensor:
-        return -metrics.in_context_loss(prompts, w)
+        return metrics.squared_residuals(prompts, w, -0.5 / prompts.x.shape[1])
 
     def work(self, prompts: Prompts) -> int:
         return prompts.x.shape[1] * (prompts.x.shape[2] + 1)
@@ -66,7 +66,7 @@ class HeldOutLoss:
     def __call__(self, prompts: Prompts, w: Tensor, *, first_sample: int = 0, step: int = 0) -> Tensor:
         self.context(prompts)  # complains if there are too few examples
         held_out = replace(prompts, x=prompts.x[:, -self.examples :], y=prompts.y[:, -self.examples :])
-        return -metrics.in_context_loss(held_out, w)
+        return InContextLoss()(held_out, w)
 
     def work(self, prompts: Prompts) -> int:
         return self.examples * (prompts.x.shape[2] + 1)
@@ -99,7 +99,7 @@ class WrongVerifier:
         if aim.shape not in ((w.shape[2],), (len(prompts), w.shape[2])):
             raise ValueError(f"w_r: expected shape [d] or [P, d] for d = {w.shape[2]}, got {list(self.w_r.shape)}")
         aim = aim.to(w).expand(len(prompts), -1)
-        return -metrics.in_context_loss(replace(prompts, y=(prompts.x * aim[:, None]).sum(2)), w)
+        return InContextLoss()(replace(prompts, y=(prompts.x * aim[:, None]).sum(2)), w)
 
     def work(self, prompts: Prompts) -> int:
         return InContextLoss().work(prompts)
