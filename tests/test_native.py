@@ -438,7 +438,7 @@ def test_best_of_k(samples: int) -> None:
 
 @pytest.mark.parametrize("spacing", [1.0, 2.0**-23, 0.0])
 def test_best_of_k_ranks_whatever_the_scores(spacing: float) -> None:
-    """Scores far from each other; a crowd with one far away, which the first passes of the sort leave as it is; ties."""
+    """Scores far from each other; a crowd with one far away, which the sort's first passes leave as it is; ties."""
     random = torch.Generator().manual_seed(7)
     score = 1 + torch.randperm(3000, generator=random)[None] * spacing
     score[0, 5] = -1e30

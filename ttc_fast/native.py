@@ -130,15 +130,10 @@ def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest
     """sum_j weight[j, k] value_(j), where j ranks the samples by descending score ``[B, N]``, or by ascending score if
     ``lowest``, and equal scores share the mean of their values ``[B, N]``; weight float64 ``[N, K]``, K a multiple
     of 8: float64 ``[len(values), B, K]``."""
+    key, of_rank, *arrays = _arrays(score, weight, *values)
+    threads = torch.get_num_threads()
     return torch.from_numpy(
-        _extension().best_of_k(
-            *_arrays(score),
-            lowest=lowest,
-            values=_arrays(*values),
-            weight=weight.numpy(),
-            threads=torch.get_num_threads(),
-            isa=isa(),
-        )
+        _extension().best_of_k(key, lowest=lowest, values=arrays, weight=of_rank, threads=threads, isa=isa())
     )
 
 

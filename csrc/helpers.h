@@ -1,0 +1,33 @@
+// Threads beside the caller's.
+#pragma once
+
+#include <cstdint>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace ttc_fast {
+
+// Runs work(i) for i = 1, ..., threads - 1, each on a thread of its own, and joins them at the end of its life. There are
+// fewer of them if the system has no more: so what they share out must be taken, not allotted.
+class Helpers {
+ public:
+  template <class Work>
+  Helpers(std::int64_t threads, Work work) {
+    try {
+      for (std::int64_t i = 1; i < threads; ++i) threads_.emplace_back(work, i);
+    } catch (const std::system_error&) {  // the caller and those there are do the work
+    }
+  }
+  Helpers(const Helpers&) = delete;
+  Helpers& operator=(const Helpers&) = delete;
+  ~Helpers() {
+    for (auto& thread : threads_) thread.join();
+  }
+  std::size_t size() const { return threads_.size(); }
+
+ private:
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace ttc_fast
