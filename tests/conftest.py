@@ -25,8 +25,8 @@ def _poisoned_memory() -> Iterator[None]:
 
 
 def _in_interpreter() -> None:
-    """Triton's interpreter, with matrix products summed from first to last. Its own are BLAS's, whose rounding depends on
-    the row on some machines: it would not tell whether a kernel's bits depend on the chunk."""
+    """Triton's interpreter, with matrix products summed from first to last. Its own are BLAS's, whose rounding depends
+    on the row on some machines: it would not tell whether a kernel's bits depend on the chunk."""
     os.environ["TRITON_INTERPRET"] = "1"
     torch.use_deterministic_algorithms(True)  # as above
     if importlib.util.find_spec("triton") is not None:

@@ -192,3 +192,26 @@ def test_a_bootstrap_is_near_the_t_interval(resampled: bool) -> None:
     values = np.random.default_rng(1).normal(size=300)
     t, b = t_interval(values), bootstrap_interval(values, seed=int(resampled))
     assert b[1:] == pytest.approx(t[1:], abs=0.1 * (t.high - t.low))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (0.5, 2.0)])
+def test_a_bootstrap_covers_95_percent(a: float, b: float) -> None:
+    """pass@8 of 300 prompts, 1,000 repeats: an exact binomial test at ALPHA refuses below 93 % and above 99 %."""
+    chance, hits = np.random.default_rng(0), 0
+    for r in range(1000):
+        values = pass_at_k(np.full(300, 64), chance.binomial(64, chance.beta(a, b, size=300)), [8])[:, 0]
+        hits += within(bootstrap_interval(values, resamples=400, seed=r), coverage(a, b)[2])
+    assert stats.binomtest(hits, 1000, 0.93, alternative="less").pvalue > ALPHA
+    assert stats.binomtest(hits, 1000, 0.99, alternative="greater").pvalue > ALPHA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("p", [0.02, 0.3])
+def test_binomial_intervals_cover(p: float) -> None:
+    """Exactly, by summing the binomial law of 50 trials: Clopper-Pearson at least 95 %, Wilson 91 to 98.5 %."""
+    law = stats.binom(50, p).pmf(np.arange(51))
+    exact = sum(law[k] for k in range(51) if within(beta_interval(k, 50), p))
+    score = sum(law[k] for k in range(51) if within(wilson_interval(k, 50), p))
+    assert exact >= 0.95
+    assert 0.91 < score < 0.985
