@@ -50,12 +50,16 @@ std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t
   const Problem problem{prompts, samples, dim, state.data(), w0.data(), false, rule, every_step, 0.25f, &scale, 0,
                         steps, 2, 0, 0x123456789abcdef0, 0x80000000, 0xfffffff0, 2, thoughts.data()};
   if (!decode(problem, kernel, [] { return false; })) return 0;
-  // Sums over the candidates of the last step, with the states as examples.
+  // Sums over the candidates of the last step, with the states as dim + 1 examples.
   const std::int64_t count = prompts * samples;
   std::vector<float> sums(2 * count), ones(dim, 1.0f);
   const Candidates last{prompts, samples, dim, thoughts.data() + count * dim, 2};
-  squared_residuals(last, kernel, state.data(), w0.data(), dim, 1.0f, sums.data());
+  squared_residuals(last, kernel, state.data(), state.data(), dim + 1, 1.0f, sums.data());
   squared_distances(last, kernel, w0.data(), ones.data(), 1, false, sums.data() + count);
+  std::vector<double> weight(8 * samples), best(8 * prompts);
+  for (auto& value : weight) value = number();
+  best_of_k(prompts, samples, 2, kernel, sums.data(), true, {sums.data() + count}, weight.data(), 8, best.data());
+  sums.insert(sums.end(), best.begin(), best.end());
   thoughts.insert(thoughts.end(), sums.begin(), sums.end());
   return checksum(thoughts);
 }

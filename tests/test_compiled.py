@@ -62,8 +62,8 @@ def check(gpu: Gpu, rule: Rule, dim: int, samples: int = 35) -> None:
 
 @pytest.mark.parametrize(
     ("arch", "rule", "dim"),
-    [("sm_80", rule, 31) for rule in RULES]
-    + [("sm_80", "gaussian", 1)]
+    [pytest.param("sm_80", rule, 31, marks=() if rule in ("gaussian", "bernoulli") else slow) for rule in RULES]
+    + [pytest.param("sm_80", "gaussian", 1, marks=slow)]
     + [pytest.param("sm_80", rule, dim, marks=slow) for rule in ("gaussian", "bernoulli") for dim in (16, 64, 128, 256)]
     + [pytest.param("sm_90", rule, 65, marks=slow) for rule in ("gaussian", "last_step")]
     + [pytest.param(arch, "gaussian", 64, marks=slow) for arch in ("sm_90", "sm_100", "sm_120")],
@@ -72,7 +72,8 @@ def test_machine_code_equals_the_reference(arch: str, rule: str, dim: int) -> No
     check(Gpu(arch), RULES[rule], dim)
 
 
-@pytest.mark.parametrize("rule", ["gaussian", pytest.param("bernoulli", marks=slow)])
+@slow
+@pytest.mark.parametrize("rule", ["gaussian", "bernoulli"])
 def test_where_the_matrix_does_not_fit(rule: str) -> None:
     assert decode.tile(70, compiled.SHARED_MEMORY["sm_86"], "fp32").streamed
     check(Gpu("sm_86"), RULES[rule], 70, samples=3)
@@ -84,10 +85,8 @@ def run(gpu: Gpu, rule: Rule, dim: int, **given: Any) -> Tensor:
     return gpu(state, w0, **arguments)
 
 
-@pytest.mark.parametrize(
-    ("rule", "dim"),
-    [("gaussian", 9), *(pytest.param(rule, dim, marks=slow) for rule, dim in (("bernoulli", 64), ("gaussian", 128)))],
-)
+@slow
+@pytest.mark.parametrize(("rule", "dim"), [("gaussian", 9), ("bernoulli", 64), ("gaussian", 128)])
 def test_bits_depend_neither_on_the_architecture_nor_on_the_tile(rule: str, dim: int) -> None:
     """Of one kernel: the streamed one adds up its products in another order. The simulator rounds a
     tensor core's sum once; the hardware's own sums are not specified and may differ between generations."""
@@ -103,16 +102,17 @@ def test_uniforms_are_equal_to_the_bit() -> None:
     check_uniforms(Gpu("sm_80"), samples=100)
 
 
-def test_bits_do_not_depend_on_the_chunk_or_the_other_steps() -> None:
-    for rule in (GAUSSIAN, SIGMOID, RULES["last_step"]):
-        state, w0 = problem(3, 5)
-        gpu = Gpu("sm_90")
-        arguments: dict[str, Any] = {"rule": rule, "seed": 3}
-        whole = gpu(state, w0, steps=range(14), samples=35, **arguments)
-        some = gpu(state[1:], w0[1:], steps=[12, 13, 2], samples=3, first_sample=32, first_prompt=1, **arguments)
-        assert torch.equal(some, whole[[12, 13, 2], 1:, 32:])
+@pytest.mark.parametrize("rule", ["gaussian", *(pytest.param(rule, marks=slow) for rule in ("bernoulli", "last_step"))])
+def test_bits_do_not_depend_on_the_chunk_or_the_other_steps(rule: str) -> None:
+    state, w0 = problem(3, 5)
+    gpu = Gpu("sm_90")
+    arguments: dict[str, Any] = {"rule": RULES[rule], "seed": 3}
+    whole = gpu(state, w0, steps=range(14), samples=35, **arguments)
+    some = gpu(state[1:], w0[1:], steps=[12, 13, 2], samples=3, first_sample=32, first_prompt=1, **arguments)
+    assert torch.equal(some, whole[[12, 13, 2], 1:, 32:])
 
 
+@slow
 @pytest.mark.parametrize("rule", ["gaussian", "bernoulli"])
 def test_results_stand_errors_of_the_special_functions(rule: str) -> None:
     """Results of .approx instructions moved by up to 2 units in the last place."""
@@ -122,7 +122,7 @@ def test_results_stand_errors_of_the_special_functions(rule: str) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "error"),
-    [("fp32", 2.0**-22), ("ieee", 36 * EPS), ("tf32", 2.0**-10)],
+    [("fp32", 2.0**-22), *(pytest.param(*case, marks=slow) for case in (("ieee", 36 * EPS), ("tf32", 2.0**-10)))],
 )
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("arch", ["sm_80", pytest.param("sm_90", marks=slow)])
@@ -223,6 +223,7 @@ def test_other_precisions_compile(arch: str, precision: str) -> None:
             assert bool(re.search(r"\bHMMA\b", code.assembly)) == (precision == "tf32")
 
 
+@slow
 def test_compiling_twice_gives_the_same_machine_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     texts = []
     for i in range(2):

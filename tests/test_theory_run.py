@@ -55,6 +55,7 @@ PROMPTS, FAMILY = 100, 1e-4
 """FAMILY: probability of any false alarm among all comparisons of all settings."""
 
 
+@pytest.mark.slow
 def test_simulation_against_theory() -> None:
     """14 settings, every technique, budget, step and metric that has a law, in float64; Bonferroni over all of them.
 
