@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <utility>
 
 #include "helpers.h"
@@ -147,33 +148,30 @@ class Ranking {
   std::vector<std::pair<std::size_t, std::size_t>> ties_;
 };
 
-std::int64_t words_of(std::int64_t bits) { return (bits + 63) / 64; }
-
-// Which of the coefficients w [dim] of a candidate are those of w_star [dim]: bits of words [words_of(dim)], each
-// `stride` after the one before. The bits beyond dim are 1.
-void right_bits(const float* w, const float* w_star, std::int64_t dim, std::int64_t stride, std::uint64_t* words) {
-  std::uint8_t right[64];
-  for (std::int64_t begin = 0; begin < dim; begin += 64, words += stride) {
-    const std::int64_t count = std::min<std::int64_t>(64, dim - begin);
-    for (std::int64_t i = 0; i < count; ++i) right[i] = (w[begin + i] > 0.5f) == (w_star[begin + i] > 0.5f);
-    std::fill(right + count, right + 64, 1);
-    *words = 0;
-    for (int i = 0; i < 64; i += 8) {  // the low bits of eight bytes, the first byte's lowest, into one byte
-      std::uint64_t bytes = 0;
-      for (int k = 0; k < 8; ++k) bytes |= std::uint64_t{right[i + k]} << 8 * k;
-      *words |= (bytes * 0x0102040810204080u >> 56) << i;
-    }
+// Which of up to 64 numbers are above 1/2.
+std::uint64_t pack_bits(const float* w, std::int64_t count) {
+  std::uint8_t one[64];
+  for (std::int64_t i = 0; i < count; ++i) one[i] = w[i] > 0.5f;
+  std::fill(one + count, one + (count + 7) / 8 * 8, 0);
+  std::uint64_t word = 0;
+  for (std::int64_t i = 0; i < count; i += 8) {  // the low bits of eight bytes, the first byte's lowest, into one byte
+    std::uint64_t bytes = 0;
+    for (int k = 0; k < 8; ++k) bytes |= std::uint64_t{one[i + k]} << 8 * k;
+    word |= (bytes * 0x0102040810204080u >> 56) << i;
   }
+  return word;
 }
 
 // The votes of groups of candidates, 64 coefficients at once: bit p of the counts in plane p. Plane [words][groups].
 class Votes {
  public:
-  // Of the candidates themselves in an order: the bits that are right [words][count].
-  Votes(const std::vector<std::uint64_t>& right, std::int64_t words, std::int64_t count, const std::int64_t* order)
-      : size_(1), words_(words), count_(count), planes_(1, std::vector<std::uint64_t>(words * count)) {
-    for (std::int64_t i = 0; i < words; ++i) {
-      for (std::int64_t s = 0; s < count; ++s) planes_[0][i * count + s] = right[i * count + order[s]];
+  // Of the candidates w [count][dim] themselves: where they are as w_star [dim], and 1 beyond dim.
+  Votes(const float* w, std::int64_t count, std::int64_t dim, const float* w_star)
+      : size_(1), words_((dim + 63) / 64), count_(count), planes_(1, std::vector<std::uint64_t>(words_ * count)) {
+    for (std::int64_t i = 0; i < words_; ++i) {
+      const std::int64_t begin = 64 * i, bits = std::min<std::int64_t>(64, dim - begin);
+      const std::uint64_t aim = pack_bits(w_star + begin, bits);
+      for (std::int64_t s = 0; s < count; ++s) planes_[0][i * count + s] = ~(pack_bits(w + s * dim + begin, bits) ^ aim);
     }
   }
 
@@ -196,6 +194,16 @@ class Votes {
 
   std::int64_t size() const { return size_; }
 
+  Votes in_order(const std::int64_t* order) const {
+    Votes votes = *this;
+    for (std::size_t p = 0; p < planes_.size(); ++p) {
+      for (std::int64_t i = 0; i < words_; ++i) {
+        for (std::int64_t g = 0; g < count_; ++g) votes.planes_[p][i * count_ + g] = planes_[p][i * count_ + order[g]];
+      }
+    }
+    return votes;
+  }
+
   // Mean over the groups of the probability that all coefficients have a majority of right votes, or win a fair coin
   // where they have just half.
   double recovery() const {
@@ -212,7 +220,7 @@ class Votes {
         }
         if (size_ % 2) equal = 0;
         wrong = ~(more | equal);
-        for (; equal; equal &= equal - 1) ++tied;
+        for (; equal && !wrong; equal &= equal - 1) ++tied;
       }
       if (!wrong) sum += std::ldexp(1.0, -tied);
     }
@@ -232,6 +240,25 @@ class Votes {
 
   std::int64_t size_, words_, count_;
   std::vector<std::vector<std::uint64_t>> planes_;
+};
+
+// The votes of groups of some sizes, each made of the largest before that divides it, by pairs as far as possible.
+class Tally {
+ public:
+  explicit Tally(Votes least) { made_.push_back(std::move(least)); }
+
+  const Votes& groups_of(std::int64_t size) {
+    const Votes* from = &*std::find_if(made_.rbegin(), made_.rend(), [&](const Votes& v) { return size % v.size() == 0; });
+    while (from->size() < size) {
+      const std::int64_t factor = size / from->size();
+      made_.emplace_back(*from, factor % 2 ? factor : 2);
+      from = &made_.back();
+    }
+    return *from;
+  }
+
+ private:
+  std::deque<Votes> made_;
 };
 
 }  // namespace
@@ -291,27 +318,25 @@ void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Ke
   });
 }
 
-void vote_recovery(const Candidates& c, const float* w_star, const std::int64_t* orders, const std::vector<Groups>& groups,
-                   double* out) {
-  const std::int64_t words = words_of(c.dim), count = static_cast<std::int64_t>(groups.size());
+void vote_recovery(const Candidates& c, const float* w_star, std::int64_t block, const std::int64_t* orders,
+                   const std::vector<Groups>& groups, double* out) {
+  const std::int64_t count = static_cast<std::int64_t>(groups.size());
   std::int64_t partitions = 0;
-  for (const Groups& g : groups) partitions = std::max(partitions, g.orders);
-  for_each(c.prompts, c.threads, std::vector<std::uint64_t>(words * c.samples), [&](auto& right, std::int64_t prompt) {
-    for (std::int64_t s = 0; s < c.samples; ++s) {
-      right_bits(c.w + (prompt * c.samples + s) * c.dim, w_star + prompt * c.dim, c.dim, c.samples, right.data() + s);
-    }
+  for (const Groups& g : groups) partitions = std::max(partitions, g.partitions);
+  for_each(c.prompts, c.threads, 0, [&](int, std::int64_t prompt) {
     double* const mean = out + prompt * count;
     std::fill_n(mean, count, 0.0);
-    for (std::int64_t partition = 0; partition < partitions; ++partition) {
-      const Votes single(right, words, c.samples, orders + partition * c.samples);
-      Votes votes = single;
+    const auto add = [&](Tally& tally, std::int64_t partition) {
       for (std::int64_t g = 0; g < count; ++g) {
-        if (partition >= groups[g].orders) continue;
-        if (groups[g].size % votes.size() != 0) votes = single;  // else groups are made of smaller ones
-        while (groups[g].size / votes.size() % 2 == 0) votes = Votes(votes, 2);
-        if (votes.size() < groups[g].size) votes = Votes(votes, groups[g].size / votes.size());
-        mean[g] += votes.recovery() / static_cast<double>(groups[g].orders);
+        if (partition >= groups[g].partitions) continue;
+        mean[g] += tally.groups_of(groups[g].size).recovery() / static_cast<double>(groups[g].partitions);
       }
+    };
+    Tally drawn(Votes(c.w + prompt * c.samples * c.dim, c.samples, c.dim, w_star + prompt * c.dim));
+    add(drawn, 0);
+    for (std::int64_t partition = 1; partition < partitions; ++partition) {
+      Tally shuffled(drawn.groups_of(block).in_order(orders + (partition - 1) * (c.samples / block)));
+      add(shuffled, partition);
     }
   });
 }

@@ -35,12 +35,13 @@ void tree_sum(const float* x, std::int64_t count, std::int64_t length, std::int6
 void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Kernel&, const float* score, bool lowest,
                const std::vector<const float*>& values, const double* weight, std::int64_t columns, double* out);
 
-// Groups of `size` candidates that follow each other, in each of the first `orders` orders.
-struct Groups { std::int64_t size, orders; };
+// Groups of `size` candidates that follow each other, in each of the first partitions.
+struct Groups { std::int64_t size, partitions; };
 
 // Probability that a majority of a group of bits is right in all of them, those at a tie decided by fair coins: its mean
-// over the groups. w_star [prompts, dim], orders [any, samples], sizes ascending: out [prompts, groups.size()].
-void vote_recovery(const Candidates&, const float* w_star, const std::int64_t* orders, const std::vector<Groups>& groups,
-                   double* out);
+// over the groups. The first partition is of the candidates as they come, the others of blocks of them, for sizes that are
+// a multiple, in the orders [partitions - 1, samples / block]. w_star [prompts, dim]: out [prompts, groups.size()].
+void vote_recovery(const Candidates&, const float* w_star, std::int64_t block, const std::int64_t* orders,
+                   const std::vector<Groups>& groups, double* out);
 
 }  // namespace ttc_fast

@@ -145,23 +145,27 @@ Array<double> best_of_k_of(const Array<float>& score, bool lowest, const std::ve
 }
 
 Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& orders,
-                               const std::vector<std::pair<std::int64_t, std::int64_t>>& groups, int threads) {
+                               std::int64_t block, const std::vector<std::pair<std::int64_t, std::int64_t>>& groups,
+                               int threads) {
   const Candidates c = candidates(w, threads);
   expect(w_star.ndim() == 2 && w_star.shape(0) == c.prompts && w_star.shape(1) == c.dim, "w_star: expected shape [B, d]");
-  expect(orders.ndim() == 2 && orders.shape(1) == c.samples, "orders: expected shape [P, N]");
+  expect(block >= 1 && block <= c.samples, "block: expected a size from 1 to N");
+  const std::int64_t blocks = c.samples / block;
+  expect(orders.ndim() == 2 && orders.shape(1) == blocks, "orders: expected shape [P, N / block]");
   for (py::ssize_t i = 0; i < orders.size(); ++i) {
-    expect(orders.data()[i] >= 0 && orders.data()[i] < c.samples, "orders: expected samples from 0 to N - 1");
+    expect(orders.data()[i] >= 0 && orders.data()[i] < blocks, "orders: expected blocks from 0 to N / block - 1");
   }
   std::vector<Groups> of;
-  for (const auto& [size, count] : groups) {
+  for (const auto& [size, partitions] : groups) {
     expect(size >= 1 && size <= c.samples, "groups: expected sizes from 1 to N");
-    expect(count >= 1 && count <= orders.shape(0), "groups: expected 1 to P orders");
-    of.push_back({size, count});
+    expect(partitions >= 1 && partitions <= orders.shape(0) + 1, "groups: expected 1 to P + 1 partitions");
+    expect(partitions == 1 || size % block == 0, "groups: expected whole blocks where there is more than one partition");
+    of.push_back({size, partitions});
   }
   Array<double> out({c.prompts, static_cast<std::int64_t>(groups.size())});
   double* const result = out.mutable_data();
   const py::gil_scoped_release release;
-  vote_recovery(c, w_star.data(), orders.data(), of, result);
+  vote_recovery(c, w_star.data(), block, orders.data(), of, result);
   return out;
 }
 
@@ -265,9 +269,10 @@ PYBIND11_MODULE(_C, m) {
         py::arg("weight").noconvert(), py::arg("threads"), py::arg("isa"),
         "sum_j weight[j, k] value_(j), j the rank by descending score [B, N], or ascending, of values [B, N]: [M, B, K].");
   m.def("vote_recovery", &vote_recovery_of, py::arg("w").noconvert(), py::arg("w_star").noconvert(),
-        py::arg("orders").noconvert(), py::kw_only(), py::arg("groups"), py::arg("threads"),
+        py::arg("orders").noconvert(), py::kw_only(), py::arg("block"), py::arg("groups"), py::arg("threads"),
         "Probability that the majority of a group of candidates [B, N, d] is w_star [B, d]: mean over the groups of each "
-        "size in the first so many of the orders [P, N], for each pair (size, so many): [B, pairs].");
+        "size in so many partitions, of the candidates and of the orders [P, N / block] of blocks of them, for each pair "
+        "(size, so many): [B, pairs].");
   m.def("philox", &philox, py::arg("counters").noconvert(), py::arg("seed"),
         "Philox4x32-10 of uint32 counters [n, 4] under the key (seed low, seed high): uint32 words [n, 4].");
   m.def("log_of_words", &log_of_words, py::arg("a").noconvert(), py::arg("isa"), "-2 ln((a + 0.5) 2^-32), for tests.");

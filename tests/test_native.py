@@ -459,20 +459,24 @@ def test_best_of_k_takes_what_has_no_score_last() -> None:
 
 
 @pytest.mark.parametrize("dim", [1, 5, 40, 64, 130])
-def test_vote_recovery(dim: int) -> None:
+@pytest.mark.parametrize("block", [1, 2, 4, 6])
+def test_vote_recovery(dim: int, block: int) -> None:
     """Against votes counted in PyTorch, for sizes that divide each other and others, in any order."""
     random = torch.Generator().manual_seed(dim)
     right = 1 - 1.2 / dim if dim > 5 else 0.7
     w_star = torch.randint(0, 2, (3, dim), generator=random).float()
     w = torch.where(torch.rand(3, 50, dim, generator=random) < right, w_star[:, None], 1 - w_star[:, None])
-    orders = torch.stack([torch.randperm(50, generator=random) for _ in range(3)])
-    groups = [(1, 1), (2, 1), (4, 3), (6, 2), (18, 3), (25, 1), (50, 1)]
-    got = native.vote_recovery(w, w_star, orders, groups)
+    sample = torch.arange(50)
+    shuffles = torch.stack([torch.randperm(50 // block, generator=random) for _ in range(2)])
+    whole = sample[: 50 // block * block].unflatten(0, (-1, block))
+    orders = torch.stack([sample, *(torch.cat((whole[o].flatten(), sample[whole.numel() :])) for o in shuffles)])
+    groups = [(1, 1), (2, 1), (6, 1), (4 * block, 3), (3 * block, 2), (25, 1), (50, 1)]
+    got = native.vote_recovery(w, w_star, block, shuffles, groups)
     for (size, asked), column in zip(groups, got.T):
         votes = w[:, orders[:asked]][:, :, : 50 // size * size].unflatten(2, (-1, size)).double().mean(3)
         agree = torch.where(votes == 0.5, 0.5, ((votes > 0.5) == w_star[:, None, None]).double())
         expected = agree.prod(3).mean((1, 2))
-        assert size > 4 or 0 < expected.mean() < 1
+        assert size > 2 or 0 < expected.mean() < 1
         torch.testing.assert_close(column, expected, rtol=0, atol=1e-14)
 
 
@@ -487,9 +491,12 @@ def test_what_the_extension_says_of_wrong_candidates() -> None:
         (lambda: native.tree_sum(w[:, 0, 0]), "x: expected shape"),
         (lambda: native.best_of_k(w[:, :, 0], [w[:, :3, 0]], weight), "values: expected arrays of shape"),
         (lambda: native.best_of_k(w[:, :, 0], [w[:, :, 0]], weight[:, :7]), "weight: expected shape"),
-        (lambda: native.vote_recovery(w, x[:, 0], orders + 1, [(1, 1)]), "orders: expected samples"),
-        (lambda: native.vote_recovery(w, x[:, 0], orders, [(5, 1)]), "groups: expected sizes"),
-        (lambda: native.vote_recovery(w, x[:, 0], orders, [(1, 2)]), "groups: expected 1 to P orders"),
+        (lambda: native.vote_recovery(w, x[:, 0], 1, orders + 1, [(1, 1)]), "orders: expected blocks"),
+        (lambda: native.vote_recovery(w, x[:, 0], 2, orders, [(1, 1)]), "orders: expected shape"),
+        (lambda: native.vote_recovery(w, x[:, 0], 1, orders, [(5, 1)]), "groups: expected sizes"),
+        (lambda: native.vote_recovery(w, x[:, 0], 1, orders, [(1, 3)]), "groups: expected 1 to P"),
+        (lambda: native.vote_recovery(w, x[:, 0], 2, orders[:, :2], [(3, 2)]), "groups: expected whole blocks"),
+        (lambda: native.vote_recovery(w, x[:, 0], 5, orders, [(1, 1)]), "block: expected a size"),
     ]
     for call, message in calls:
         with pytest.raises(ValueError, match=message):

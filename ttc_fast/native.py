@@ -137,13 +137,15 @@ def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest
     )
 
 
-def vote_recovery(w: Tensor, w_star: Tensor, orders: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
+def vote_recovery(w: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
     """Probability that the majority of a group of bits ``[B, N, d]`` is w_star ``[B, d]``, ties by fair coins: for each
-    (size, P) the mean over the whole groups of that size in the first P of the orders ``[any, N]``, float64
-    ``[B, len(groups)]``. Sizes ascend."""
-    return torch.from_numpy(
-        _extension().vote_recovery(*_arrays(w, w_star, orders), groups=list(groups), threads=torch.get_num_threads())
-    )
+    (size, P) the mean over the whole groups of that size in P partitions, float64 ``[B, len(groups)]``.
+
+    The first partition is of the samples as they come; the others, where the size is a multiple of the block, are
+    of blocks of so many samples, in the orders ``[any, N // block]``.
+    """
+    arrays, threads = _arrays(w, w_star, orders), torch.get_num_threads()
+    return torch.from_numpy(_extension().vote_recovery(*arrays, block=block, groups=list(groups), threads=threads))
 
 
 def _extension() -> ModuleType:

@@ -2,9 +2,9 @@
 
 Where the mean over subsets has a closed form (selections; quadratic metrics of a mean; a majority of bits,
 coefficient by coefficient) it is exact. Elsewhere it is the mean over random subsets that do not overlap,
-as many as the N samples make, and over further random partitions until there are :data:`SUBSETS`; what
-remains of their luck is part of the intervals over prompts. Every sum has a fixed order, so that results do
-not depend on the chunk.
+as many as the N samples make, and over further random partitions, of small blocks of samples, until there
+are :data:`SUBSETS`; what remains of their luck is part of the intervals over prompts. Every sum has a fixed
+order, so that results do not depend on the chunk.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class Bank:
 
     def _selected(self, by: Literal["score", "error"], sizes: Sequence[int]) -> dict[str, list[Tensor]]:
         score, lowest = (self.score, False) if by == "score" or self.error is None else (self.error, True)
-        values, weights = list(self.of_candidates.values()), _weights(self.samples, tuple(sizes))
+        distinct = {id(value): value for value in self.of_candidates.values()}  # of bits, hamming is squared_error
+        values, weights = list(distinct.values()), _weights(self.samples, tuple(sizes))
         if native.aggregates(score):
             best = native.best_of_k(score, values, weights, lowest=lowest)
         else:
@@ -103,7 +104,8 @@ class Bank:
             best = torch.stack(
                 [torch.stack([ordered.tree_sum(value * weight, 1) for weight in weights.T], 1) for value in ranked]
             )
-        return {name: list(value.T.to(self.w))[: len(sizes)] for name, value in zip(self.of_candidates, best)}
+        of_value = {key: list(found.T.to(self.w))[: len(sizes)] for key, found in zip(distinct, best)}
+        return {name: of_value[id(value)] for name, value in self.of_candidates.items()}
 
     def _averaged(self, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
         """Quadratic metrics of the mean."""
@@ -138,10 +140,10 @@ class Bank:
     def _recovered(self, sizes: Sequence[int]) -> list[Tensor]:
         """Probability that all coefficients of a majority are right, the mean over random subsets."""
         if native.aggregates(self.w):
-            partitions = [(size, self._partitions(size)) for size in sizes]
-            orders = torch.stack([self._order(partition) for partition in range(max(p for _, p in partitions))])
-            found = native.vote_recovery(self.w, metrics.truth(self.part)[:, 0], orders, partitions)
-            return list(found.to(self.w).T)
+            groups = [(size, self._partitions(size)) for size in sizes]
+            shuffles = torch.stack([_shuffle(self.samples, p, self.seed) for p in range(max(p for _, p in groups))])
+            w_star = metrics.truth(self.part)[:, 0]
+            return list(native.vote_recovery(self.w, w_star, _block(self.samples), shuffles[1:], groups).to(self.w).T)
         # The metric reads a mean at 1/2 as a fair coin.
         return [self._resampled(TECHNIQUES["mean"], ["exact_recovery"], size)[0] for size in sizes]
 
@@ -168,16 +170,26 @@ class Bank:
         return 1 if size == self.samples else -(-SUBSETS // (self.samples // size))
 
     def _order(self, partition: int) -> Tensor:
-        """The samples in random order, the same for all prompts; they are independent, so the first is as drawn."""
-        return _order(self.samples, partition, self.seed).to(self.w.device)
+        """The samples in the order of a partition, the same for all prompts."""
+        block, sample = _block(self.samples), torch.arange(self.samples)
+        whole = sample[: self.samples // block * block].unflatten(0, (-1, block))
+        shuffled = whole[_shuffle(self.samples, partition, self.seed)].flatten()
+        return torch.cat((shuffled, sample[len(shuffled) :])).to(self.w.device)
+
+
+def _block(samples: int) -> int:
+    """How many samples every partition keeps together: N / 64, or the next power of two below, so that it divides the
+    budgets that need more than one partition."""
+    return 1 << max((samples // 64).bit_length() - 1, 0)
 
 
 @functools.lru_cache(maxsize=2 * SUBSETS)
-def _order(samples: int, partition: int, seed: int) -> Tensor:
-    sample = torch.arange(samples)
+def _shuffle(samples: int, partition: int, seed: int) -> Tensor:
+    """The blocks in random order; samples are independent, so the first partition is as drawn."""
+    blocks = torch.arange(samples // _block(samples))
     if partition == 0:
-        return sample
-    words = rng.philox(rng.counter(rng.Stream.SUBSETS, sample=sample, block=partition), seed)
+        return blocks
+    words = rng.philox(rng.counter(rng.Stream.SUBSETS, sample=blocks, block=partition), seed)
     return words[0].argsort(stable=True)
 
 
