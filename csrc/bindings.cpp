@@ -140,7 +140,8 @@ Array<double> best_of_k_of(const Array<float>& score, bool lowest, const std::ve
   Array<double> out({static_cast<py::ssize_t>(values.size()), score.shape(0), weight.shape(1)});
   double* const result = out.mutable_data();
   const py::gil_scoped_release release;
-  best_of_k(score.shape(0), score.shape(1), threads, find_kernel(isa), score.data(), lowest, columns, weight.data(), weight.shape(1), result);
+  best_of_k(score.shape(0), score.shape(1), threads, find_kernel(isa), score.data(), lowest, columns,
+            weight.data(), weight.shape(1), result);
   return out;
 }
 

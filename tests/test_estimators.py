@@ -122,8 +122,8 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="score: expected numbers, got NaN"):
         best_of_k([[float("nan")]], [[1.0]], [1])
     with pytest.raises(ValueError, match="ties: expected 'random', 'fail' or 'first'"):
-        majority_at_k([[0]], [[1.0]], [1], ties="coin")  # type: ignore[arg-type]
+        majority_at_k([[0]], [[1.0]], [1], ties="coin")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="no_answer: expected 'fail' or 'ignore'"):
-        majority_at_k([[0]], [[1.0]], [1], no_answer="guess")  # type: ignore[arg-type]
+        majority_at_k([[0]], [[1.0]], [1], no_answer="guess")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="weight: expected numbers of at least 0"):
         weighted_vote_at_k([[0]], [[-1.0]], [[1.0]], [1])

@@ -157,7 +157,7 @@ def test_adaptive_vote_errs_no_more_than_stated() -> None:
 def test_wrong_arguments() -> None:
     prompts, decoder = setting()
     with pytest.raises(ValueError, match="resampling: expected one of"):
-        particle_filter(decoder, prompts, steps=1, samples=2, beta=1.0, resampling="lottery")  # type: ignore[arg-type]
+        particle_filter(decoder, prompts, steps=1, samples=2, beta=1.0, resampling="lottery")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="beta: expected a finite number of at least 0"):
         particle_filter(decoder, prompts, steps=1, samples=2, beta=-1.0)
     with pytest.raises(ValueError, match="steps: expected an integer from 1"):

@@ -113,7 +113,7 @@ def test_every_technique_is_listed_once_with_a_line_and_a_source() -> None:
 
 def prompts(covariance: Tensor | None = None) -> Prompts:
     x = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
-    return Prompts(x, torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]]), covariance)  # type: ignore[arg-type]
+    return Prompts(x, torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]]), covariance)  # type: ignore[arg-type]  # None: the default
 
 
 ANSWERS = torch.tensor([[[1.0, 0.0], [0.0, 0.5], [0.5, 0.5], [0.9, 3.0]]])

@@ -172,7 +172,7 @@ def test_posterior_is_the_benchmark() -> None:
 
 def test_wrong_arguments() -> None:
     with pytest.raises(TypeError, match="rule: expected BernoulliSampling, got GaussianNoise"):
-        binary.binary_law(torch.zeros(1, 2, 3), GaussianNoise(0.1), 1)  # type: ignore[arg-type]
+        binary.binary_law(torch.zeros(1, 2, 3), GaussianNoise(0.1), 1)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match=r"w0: expected shape \[3\], got \[2\]"):
         binary.Chain(setting()[1][0], RULES[0]).law(1, [0, 1])
     with pytest.raises(ValueError, match=r"law: expected shape \[\.\.\., 2\^d\], got \[3\]"):

@@ -77,7 +77,7 @@ def test_quadratic_forms_are_the_metrics() -> None:
     w = torch.linspace(-1, 2, 12, dtype=torch.float64).reshape(3, 1, 4)
     for name, metric in (("squared_error", metrics.squared_error), ("prediction_risk", metrics.prediction_risk),
                          ("in_context_loss", metrics.in_context_loss)):  # fmt: skip
-        form = quadratic(prompts, name)  # type: ignore[arg-type]
+        form = quadratic(prompts, name)  # type: ignore[arg-type]  # a literal of the line above
         torch.testing.assert_close(form(w[:, 0]), metric(prompts, w)[:, 0])
     for verifier in (InContextLoss(), HeldOutLoss(3), Oracle(), WrongVerifier(torch.tensor([1.0, 0, 2, 0]).double())):
         form, noise = judge(prompts, verifier)
@@ -87,7 +87,7 @@ def test_quadratic_forms_are_the_metrics() -> None:
     with pytest.raises(ValueError, match="verifier: expected one whose score is quadratic"):
         judge(prompts, NoisyVerifier(false_positive_rate=0.1))
     with pytest.raises(ValueError, match="verifier: expected one whose score is quadratic"):
-        judge(prompts, ProcessReward())  # type: ignore[arg-type]
+        judge(prompts, ProcessReward())  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="w_star: expected the true coefficients for squared_error"):
         quadratic(Prompts(prompts.x, prompts.y), "squared_error")
 
@@ -169,7 +169,7 @@ def test_best_of_n_identities(verifier: object) -> None:
     """One candidate: the error of one decode; and the verifier's own opinion improves with every candidate."""
     prompts, state = setting()
     law = gaussian_law(state, GaussianNoise(0.4), 3)
-    form, noise = judge(prompts, verifier)  # type: ignore[arg-type]
+    form, noise = judge(prompts, verifier)  # type: ignore[arg-type]  # a Verifier
     metrics = [quadratic(prompts, "squared_error"), quadratic(prompts, "prediction_risk"), form]
     values = best_of_n(law, form, metrics, [1, 2, 8, 10**6], noise=noise)
     for metric, value in zip(metrics, values):
@@ -263,7 +263,7 @@ def test_filter_law_is_the_kalman_filters(every: int) -> None:
 def test_wrong_arguments() -> None:
     _, state = setting()
     with pytest.raises(TypeError, match="rule: expected GaussianNoise, got str"):
-        gaussian_law(state, "noise", 3)  # type: ignore[arg-type]
+        gaussian_law(state, "noise", 3)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="w0: expected shape"):
         gaussian_law(state, GaussianNoise(0.1), 3, torch.zeros(3, 5))
     with pytest.raises(ValueError, match="state: expected P = eta I"):

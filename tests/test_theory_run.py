@@ -166,7 +166,7 @@ def test_exact_method_against_stepwise() -> None:
     """Two-sample Kolmogorov-Smirnov tests of coefficients and of squared norms, each at ALPHA; other seeds."""
     state, w0, rule = gaussian_setting(False, torch.float32)
     drawn = [
-        decode(state, w0, rule=rule, steps=[3, 8], samples=2**14, seed=seed, method=method).thoughts  # type: ignore[arg-type]
+        decode(state, w0, rule=rule, steps=[3, 8], samples=2**14, seed=seed, method=method).thoughts  # type: ignore[arg-type]  # a literal below
         for seed, method in ((1, "stepwise"), (2, "exact"))
     ]
     for one, other in zip(drawn[0].flatten(0, 1), drawn[1].flatten(0, 1)):
@@ -203,7 +203,7 @@ def test_exact_method_is_for_gaussian_noise() -> None:
     with pytest.raises(ValueError, match="method: expected 'stepwise' for BernoulliSampling, got 'exact'"):
         decode(state, w0, rule=BernoulliSampling(), steps=[1], samples=2, method="exact")
     with pytest.raises(ValueError, match="method: expected one of 'stepwise', 'exact', got 'fast'"):
-        decode(state, w0, rule=GaussianNoise(), steps=[1], samples=2, method="fast")  # type: ignore[arg-type]
+        decode(state, w0, rule=GaussianNoise(), steps=[1], samples=2, method="fast")  # type: ignore[arg-type]  # wrong on purpose
 
 
 SMALL = ["run", "--dim", "3", "--examples", "9", "--prompts", "5", "--samples", "12", "--steps", "1", "4"]

@@ -41,7 +41,7 @@ def setting(
     kind: str, dim: int, examples: int, rule: Rule, label_noise: float, dtype: torch.dtype
 ) -> tuple[Prompts, StochasticDecoder]:
     """Three prompts of a task and a decoder for it."""
-    task = LinearRegression(dim, examples, kind, label_noise=label_noise)  # type: ignore[arg-type]
+    task = LinearRegression(dim, examples, kind, label_noise=label_noise)  # type: ignore[arg-type]  # a Kind
     model = LinearAttention.gradient_descent(dim, examples=examples, dtype=dtype)
     return task.sample(3, seed=11, dtype=dtype), StochasticDecoder(model, rule)
 

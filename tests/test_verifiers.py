@@ -125,7 +125,7 @@ def test_process_reward() -> None:
         ("mean", scores.mean(0)),
         ("sum", scores.sum(0)),
     ):
-        got = ProcessReward(InContextLoss(), reduce)(prompts, thoughts, (1, 2, 3, 4))  # type: ignore[arg-type]
+        got = ProcessReward(InContextLoss(), reduce)(prompts, thoughts, (1, 2, 3, 4))  # type: ignore[arg-type]  # a literal above
         torch.testing.assert_close(got, expected)
 
 
@@ -143,4 +143,4 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match=r"w_r: expected shape \[d\] or \[P, d\] for d = 3, got \[4\]"):
         WrongVerifier(torch.zeros(4))(prompts, torch.zeros(2, 1, 3))
     with pytest.raises(ValueError, match="reduce: expected one of"):
-        ProcessReward(reduce="median")  # type: ignore[arg-type]
+        ProcessReward(reduce="median")  # type: ignore[arg-type]  # wrong on purpose

@@ -185,8 +185,8 @@ def _curves(
         if weighted:
             curve = curves.setdefault("weighted@k", empty.copy())
             curve[prompts], error[prompts] = weighted_vote_at_k(
-                log.answers[index],  # type: ignore[index]
-                log.scores[index],  # type: ignore[index]
+                log.answers[index],  # type: ignore[index]  # weighted: not None
+                log.scores[index],  # type: ignore[index]  # weighted: not None
                 labels,
                 budgets,
             )

@@ -152,17 +152,17 @@ def _gaussian(
     for key in keys:
         if key.metric in QUADRATIC:
             groups[key.technique, key.metric].append(key)
+    forms = {name: quadratic(prompts, name) for _, name in groups}  # type: ignore[arg-type]  # of QUADRATIC
     for (technique, name), group in groups.items():
-        metric = quadratic(prompts, name)  # type: ignore[arg-type]  # one of QUADRATIC
         if technique in ("greedy", "single", "mean"):
             budgets = [key.samples if technique == "mean" else 1 for key in group]
-            errors = error_of_mean(still if technique == "greedy" else law, metric, budgets)
+            errors = error_of_mean(still if technique == "greedy" else law, forms[name], budgets)
             yield from zip(group, errors.T)
     for technique, (form, noise) in judges.items():
         names = [name for chosen, name in groups if chosen == technique]
         if names and bool(law.root.isfinite().all()):
             budgets = sorted({key.samples for name in names for key in groups[technique, name]})
-            values = best_of_n(law, form, [quadratic(prompts, n) for n in names], budgets, noise=noise)  # type: ignore[arg-type]
+            values = best_of_n(law, form, [forms[name] for name in names], budgets, noise=noise)
             for name, of_name in zip(names, values):
                 for key in groups[technique, name]:
                     yield key, of_name[:, budgets.index(key.samples)]
