@@ -40,7 +40,7 @@ void for_each_tile(const Candidates& c, const Kernel& kernel, Start start, Use u
     for (std::int64_t t = tiles * part / parts; t < tiles * (part + 1) / parts; ++t) {
       const std::int64_t at = prompt * c.samples + t * kernel.samples;
       const std::int64_t present = std::min(kernel.samples, c.samples - t * kernel.samples);
-      transpose(c.w + at * c.dim, c.dim, present, c.dim, kernel.samples, mine.tile.data());
+      kernel.transpose(c.w + at * c.dim, c.dim, present, c.dim, mine.tile.data());
       use(shared, at, present, mine.tile.data(), mine.result.data());
     }
   });
@@ -72,29 +72,39 @@ void fold(const float* x, std::int64_t length, std::int64_t width, Sums& sums) {
 
 // A key that ascends with the number; one that is none comes last.
 std::uint32_t ascending(float x) {
-  if (std::isnan(x)) return ~0u;
   x += 0.0f;  // -0 is 0
   std::uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
-  return bits >> 31 ? ~bits : bits | 0x80000000u;
+  const std::uint32_t negative = ~(bits >> 31) + 1;  // all ones or none
+  return bits << 1 > 0xFF000000u ? ~0u : bits ^ (negative | 0x80000000u);
+}
+
+// In four parts, so that no addition waits for the one before.
+double mean(const double* x, std::size_t count) {
+  double sum[4] = {};
+  std::size_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    for (int k = 0; k < 4; ++k) sum[k] += x[i + k];
+  }
+  for (; i < count; ++i) sum[0] += x[i];
+  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) / static_cast<double>(count);
 }
 
 // The samples of a prompt in the order of their scores.
 class Ranking {
  public:
-  explicit Ranking(std::int64_t samples) : items_(samples), spare_(samples) {}
+  explicit Ranking(std::int64_t samples) : keys_(samples), items_(samples), spare_(samples) {}
 
   void sort(const float* score, bool lowest) {
-    std::uint64_t low = ~std::uint64_t{0}, high = 0;
-    for (std::size_t s = 0; s < items_.size(); ++s) {  // the key above, the sample below
-      items_[s] = std::uint64_t{ascending(lowest ? score[s] : -score[s])} << 32 | s;
-      low = std::min(low, items_[s]);
-      high = std::max(high, items_[s]);
+    for (std::size_t s = 0; s < keys_.size(); ++s) keys_[s] = ascending(lowest ? score[s] : -score[s]);
+    std::uint32_t low = ~0u, high = 0;
+    for (const std::uint32_t key : keys_) {
+      low = std::min(low, key);
+      high = std::max(high, key);
     }
     int shift = 0;  // two passes over 11 bits each sort by the top 22 bits of the range
     while ((high - low) >> shift >> 2 * kBits) ++shift;
     place(low, shift);
-    place(low, shift + kBits);
     insert();
     find_ties();
   }
@@ -102,31 +112,36 @@ class Ranking {
   // value by rank, those of equal scores replaced by their mean.
   void rank(const float* value, double* ranked) const {
     for (std::size_t j = 0; j < items_.size(); ++j) ranked[j] = value[static_cast<std::uint32_t>(items_[j])];
-    for (const auto& [begin, end] : ties_) {
-      double sum = 0.0;
-      for (std::size_t j = begin; j < end; ++j) sum += ranked[j];
-      std::fill(ranked + begin, ranked + end, sum / static_cast<double>(end - begin));
-    }
+    for (const auto& [begin, end] : ties_) std::fill(ranked + begin, ranked + end, mean(ranked + begin, end - begin));
   }
 
  private:
   static constexpr int kBits = 11;
+  using Counts = std::array<std::uint32_t, 1 << kBits>;
 
-  // Stable, by kBits bits of the distance from `low`.
-  void place(std::uint64_t low, int shift) {
-    const auto digit = [&](std::uint64_t item) { return (item - low) >> shift & ((1u << kBits) - 1); };
-    std::array<std::uint32_t, 1 << kBits> start{};
-    for (const std::uint64_t item : items_) ++start[digit(item)];
-    std::uint32_t before = 0;
-    for (std::uint32_t& s : start) before += std::exchange(s, before);
-    for (const std::uint64_t item : items_) spare_[start[digit(item)]++] = item;
-    items_.swap(spare_);
+  // Items with the key above and the sample below, by the lower and then the upper bits of the keys' distance from `low`.
+  void place(std::uint32_t low, int shift) {
+    const auto digits = [&](std::uint32_t key) { return (key - low) >> shift; };
+    Counts lower{}, upper{};
+    for (const std::uint32_t key : keys_) {
+      ++lower[digits(key) % lower.size()];
+      ++upper[digits(key) / lower.size()];
+    }
+    for (Counts* const count : {&lower, &upper}) {
+      std::uint32_t before = 0;
+      for (std::uint32_t& c : *count) before += std::exchange(c, before);
+    }
+    for (std::size_t s = 0; s < keys_.size(); ++s) {
+      spare_[lower[digits(keys_[s]) % lower.size()]++] = std::uint64_t{keys_[s]} << 32 | s;
+    }
+    for (const std::uint64_t item : spare_) items_[upper[digits(static_cast<std::uint32_t>(item >> 32)) / lower.size()]++] = item;
   }
 
   // What is nearly in order; where it turns out not to be, by a general method.
   void insert() {
     std::size_t patience = 16 * items_.size();
     for (std::size_t i = 1; i < items_.size(); ++i) {
+      if (items_[i - 1] <= items_[i]) continue;
       const std::uint64_t item = items_[i];
       std::size_t j = i;
       for (; j > 0 && items_[j - 1] > item; --j) items_[j] = items_[j - 1];
@@ -138,55 +153,50 @@ class Ranking {
 
   void find_ties() {
     ties_.clear();
-    for (std::size_t begin = 0, end; begin < items_.size(); begin = end) {
-      for (end = begin + 1; end < items_.size() && items_[end] >> 32 == items_[begin] >> 32;) ++end;
-      if (end - begin > 1) ties_.emplace_back(begin, end);
+    for (std::size_t end = 1; end < items_.size(); ++end) {
+      if (items_[end - 1] >> 32 != items_[end] >> 32) continue;
+      const std::size_t begin = end - 1;
+      while (end < items_.size() && items_[end] >> 32 == items_[begin] >> 32) ++end;
+      ties_.emplace_back(begin, end);
     }
   }
 
+  std::vector<std::uint32_t> keys_;
   std::vector<std::uint64_t> items_, spare_;
   std::vector<std::pair<std::size_t, std::size_t>> ties_;
 };
 
-// Which of up to 64 numbers are above 1/2.
-std::uint64_t pack_bits(const float* w, std::int64_t count) {
-  std::uint8_t one[64];
-  for (std::int64_t i = 0; i < count; ++i) one[i] = w[i] > 0.5f;
-  std::fill(one + count, one + (count + 7) / 8 * 8, 0);
-  std::uint64_t word = 0;
-  for (std::int64_t i = 0; i < count; i += 8) {  // the low bits of eight bytes, the first byte's lowest, into one byte
-    std::uint64_t bytes = 0;
-    for (int k = 0; k < 8; ++k) bytes |= std::uint64_t{one[i + k]} << 8 * k;
-    word |= (bytes * 0x0102040810204080u >> 56) << i;
-  }
-  return word;
+// Bits that are 1; the portable instruction set has no instruction for it.
+int ones(std::uint64_t x) {
+  x -= x >> 1 & 0x5555555555555555u;
+  x = (x & 0x3333333333333333u) + (x >> 2 & 0x3333333333333333u);
+  return static_cast<int>(((x + (x >> 4)) & 0x0F0F0F0F0F0F0F0Fu) * 0x0101010101010101u >> 56);
 }
 
-// The votes of groups of candidates, 64 coefficients at once: bit p of the counts in plane p. Plane [words][groups].
+// The votes of groups of candidates, 64 coefficients at once: bit p of the counts in plane p.
 class Votes {
  public:
   // Of the candidates w [count][dim] themselves: where they are as w_star [dim], and 1 beyond dim.
-  Votes(const float* w, std::int64_t count, std::int64_t dim, const float* w_star)
-      : size_(1), words_((dim + 63) / 64), count_(count), planes_(1, std::vector<std::uint64_t>(words_ * count)) {
+  Votes(const Kernel& kernel, const float* w, std::int64_t count, std::int64_t dim, const float* w_star)
+      : Votes(1, (dim + 63) / 64, count) {
+    std::vector<std::uint64_t> aim(words_);
+    kernel.pack_bits(w_star, 1, dim, aim.data());
+    kernel.pack_bits(w, count, dim, votes_.data());
     for (std::int64_t i = 0; i < words_; ++i) {
-      const std::int64_t begin = 64 * i, bits = std::min<std::int64_t>(64, dim - begin);
-      const std::uint64_t aim = pack_bits(w_star + begin, bits);
-      for (std::int64_t s = 0; s < count; ++s) planes_[0][i * count + s] = ~(pack_bits(w + s * dim + begin, bits) ^ aim);
+      for (std::int64_t s = 0; s < count; ++s) row(0, i)[s] ^= ~aim[i];
     }
   }
 
   // Of groups of `factor` groups of `parts` that follow each other.
-  Votes(const Votes& parts, std::int64_t factor)
-      : size_(parts.size_ * factor), words_(parts.words_), count_(parts.count_ / factor) {
-    while (size_ >> planes_.size()) planes_.emplace_back(words_ * count_);
-    std::vector<std::uint64_t> carry(words_ * count_);
-    for (std::int64_t member = 0; member < factor; ++member) {
-      std::fill(carry.begin(), carry.end(), 0);
-      for (std::size_t p = 0; p < planes_.size(); ++p) {
-        const std::vector<std::uint64_t>* const plane = p < parts.planes_.size() ? &parts.planes_[p] : nullptr;
-        for (std::int64_t i = 0; i < words_; ++i) {
-          const std::uint64_t* const part = plane ? plane->data() + i * parts.count_ + member : nullptr;
-          add(part, factor, count_, planes_[p].data() + i * count_, carry.data() + i * count_);
+  Votes(const Votes& parts, std::int64_t factor) : Votes(parts.size_ * factor, parts.words_, parts.count_ / factor) {
+    std::vector<std::uint64_t> carry(count_);
+    for (std::int64_t i = 0; i < words_; ++i) {
+      for (std::int64_t member = 0; member < factor; member += factor == 2 ? 2 : 1) {
+        std::fill(carry.begin(), carry.end(), 0);
+        for (std::int64_t p = 0; p < planes_; ++p) {
+          const std::uint64_t* const part = p < parts.planes_ ? parts.row(p, i) + member : nullptr;
+          if (part && factor == 2) add_pairs(part, count_, row(p, i), carry.data());
+          else add(part, factor, count_, row(p, i), carry.data());
         }
       }
     }
@@ -195,11 +205,9 @@ class Votes {
   std::int64_t size() const { return size_; }
 
   Votes in_order(const std::int64_t* order) const {
-    Votes votes = *this;
-    for (std::size_t p = 0; p < planes_.size(); ++p) {
-      for (std::int64_t i = 0; i < words_; ++i) {
-        for (std::int64_t g = 0; g < count_; ++g) votes.planes_[p][i * count_ + g] = planes_[p][i * count_ + order[g]];
-      }
+    Votes votes(size_, words_, count_);
+    for (std::int64_t r = 0; r < planes_ * words_; ++r) {
+      for (std::int64_t g = 0; g < count_; ++g) votes.votes_[r * count_ + g] = votes_[r * count_ + order[g]];
     }
     return votes;
   }
@@ -207,27 +215,33 @@ class Votes {
   // Mean over the groups of the probability that all coefficients have a majority of right votes, or win a fair coin
   // where they have just half.
   double recovery() const {
-    double sum = 0.0;
-    for (std::int64_t g = 0; g < count_; ++g) {
-      int tied = 0;
-      std::uint64_t wrong = 0;
-      for (std::int64_t i = 0; i < words_ && !wrong; ++i) {
-        std::uint64_t more = 0, equal = ~std::uint64_t{0};  // than half of the size, rounded down, of the bits so far
-        for (std::size_t p = planes_.size(); p-- > 0;) {
-          const std::uint64_t bit = planes_[p][i * count_ + g], half = size_ / 2 >> p & 1 ? ~std::uint64_t{0} : 0;
-          more |= equal & bit & ~half;
-          equal &= ~(bit ^ half);
-        }
-        if (size_ % 2) equal = 0;
-        wrong = ~(more | equal);
-        for (; equal && !wrong; equal &= equal - 1) ++tied;
+    std::vector<std::int64_t> right(64 * words_ + 1);  // groups by the number of their ties, the others being right
+    for (std::int64_t begin = 0; begin < count_; begin += kBlock) {
+      const std::int64_t size = std::min(kBlock, count_ - begin);
+      std::uint64_t wrong[kBlock] = {}, equal[kBlock];
+      int tied[kBlock] = {};
+      for (std::int64_t i = 0; i < words_; ++i) {
+        compare(i, begin, size, wrong, equal);
+        for (std::int64_t g = 0; size_ % 2 == 0 && g < size; ++g) tied[g] += ones(equal[g]);
       }
-      if (!wrong) sum += std::ldexp(1.0, -tied);
+      for (std::int64_t g = 0; g < size; ++g) right[tied[g]] += wrong[g] == 0;  // no branch that cannot be foreseen
     }
+    double sum = 0.0;
+    for (std::size_t t = right.size(); t-- > 0;) sum += std::ldexp(static_cast<double>(right[t]), -static_cast<int>(t));
     return sum / static_cast<double>(count_);
   }
 
  private:
+  static constexpr std::int64_t kBlock = 64;  // groups whose votes are compared at a time
+
+  Votes(std::int64_t size, std::int64_t words, std::int64_t count) : size_(size), words_(words), count_(count), planes_(0) {
+    while (size >> planes_) ++planes_;
+    votes_.resize(planes_ * words * count);
+  }
+
+  std::uint64_t* row(std::int64_t plane, std::int64_t word) { return votes_.data() + (plane * words_ + word) * count_; }
+  const std::uint64_t* row(std::int64_t plane, std::int64_t word) const { return const_cast<Votes*>(this)->row(plane, word); }
+
   // total += part + carry in one plane, for every stride-th part; the carry is left.
   static void add(const std::uint64_t* __restrict part, std::int64_t stride, std::int64_t count,
                   std::uint64_t* __restrict total, std::uint64_t* __restrict carry) {
@@ -238,8 +252,34 @@ class Votes {
     }
   }
 
-  std::int64_t size_, words_, count_;
-  std::vector<std::vector<std::uint64_t>> planes_;
+  // total = the sum of neighbours and the carry in one plane; the carry is left.
+  static void add_pairs(const std::uint64_t* __restrict parts, std::int64_t count, std::uint64_t* __restrict total,
+                        std::uint64_t* __restrict carry) {
+    for (std::int64_t g = 0; g < count; ++g) {
+      const std::uint64_t a = parts[2 * g], b = parts[2 * g + 1], c = carry[g];
+      total[g] = a ^ b ^ c;
+      carry[g] = (a & b) | ((a ^ b) & c);
+    }
+  }
+
+  // Adds to `wrong` the coefficients of word i that have less than half of the votes; `equal`: just half, rounded down.
+  void compare(std::int64_t i, std::int64_t begin, std::int64_t size, std::uint64_t* __restrict wrong,
+               std::uint64_t* __restrict equal) const {
+    std::uint64_t more[kBlock] = {};
+    std::fill_n(equal, size, ~std::uint64_t{0});
+    for (std::int64_t p = planes_; p-- > 0;) {  // as far as the bits from the highest down to p tell
+      const std::uint64_t half = size_ / 2 >> p & 1 ? ~std::uint64_t{0} : 0, *const bit = row(p, i) + begin;
+      for (std::int64_t g = 0; g < size; ++g) {
+        more[g] |= equal[g] & bit[g] & ~half;
+        equal[g] &= ~(bit[g] ^ half);
+      }
+    }
+    const std::uint64_t tie = size_ % 2 ? 0 : ~std::uint64_t{0};
+    for (std::int64_t g = 0; g < size; ++g) wrong[g] |= ~(more[g] | (equal[g] & tie));
+  }
+
+  std::int64_t size_, words_, count_, planes_;
+  std::vector<std::uint64_t> votes_;  // [planes][words][count]
 };
 
 // The votes of groups of some sizes, each made of the largest before that divides it, by pairs as far as possible.
@@ -318,7 +358,7 @@ void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Ke
   });
 }
 
-void vote_recovery(const Candidates& c, const float* w_star, std::int64_t block, const std::int64_t* orders,
+void vote_recovery(const Candidates& c, const Kernel& kernel, const float* w_star, std::int64_t block, const std::int64_t* orders,
                    const std::vector<Groups>& groups, double* out) {
   const std::int64_t count = static_cast<std::int64_t>(groups.size());
   std::int64_t partitions = 0;
@@ -332,7 +372,7 @@ void vote_recovery(const Candidates& c, const float* w_star, std::int64_t block,
         mean[g] += tally.groups_of(groups[g].size).recovery() / static_cast<double>(groups[g].partitions);
       }
     };
-    Tally drawn(Votes(c.w + prompt * c.samples * c.dim, c.samples, c.dim, w_star + prompt * c.dim));
+    Tally drawn(Votes(kernel, c.w + prompt * c.samples * c.dim, c.samples, c.dim, w_star + prompt * c.dim));
     add(drawn, 0);
     for (std::int64_t partition = 1; partition < partitions; ++partition) {
       Tally shuffled(drawn.groups_of(block).in_order(orders + (partition - 1) * (c.samples / block)));

@@ -41,7 +41,7 @@ struct Groups { std::int64_t size, partitions; };
 // Probability that a majority of a group of bits is right in all of them, those at a tie decided by fair coins: its mean
 // over the groups. The first partition is of the candidates as they come, the others of blocks of them, for sizes that are
 // a multiple, in the orders [partitions - 1, samples / block]. w_star [prompts, dim]: out [prompts, groups.size()].
-void vote_recovery(const Candidates&, const float* w_star, std::int64_t block, const std::int64_t* orders,
+void vote_recovery(const Candidates&, const Kernel&, const float* w_star, std::int64_t block, const std::int64_t* orders,
                    const std::vector<Groups>& groups, double* out);
 
 }  // namespace ttc_fast

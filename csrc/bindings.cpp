@@ -147,7 +147,7 @@ Array<double> best_of_k_of(const Array<float>& score, bool lowest, const std::ve
 
 Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& orders,
                                std::int64_t block, const std::vector<std::pair<std::int64_t, std::int64_t>>& groups,
-                               int threads) {
+                               int threads, const std::string& isa) {
   const Candidates c = candidates(w, threads);
   expect(w_star.ndim() == 2 && w_star.shape(0) == c.prompts && w_star.shape(1) == c.dim, "w_star: expected shape [B, d]");
   expect(block >= 1 && block <= c.samples, "block: expected a size from 1 to N");
@@ -166,7 +166,7 @@ Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star
   Array<double> out({c.prompts, static_cast<std::int64_t>(groups.size())});
   double* const result = out.mutable_data();
   const py::gil_scoped_release release;
-  vote_recovery(c, w_star.data(), block, orders.data(), of, result);
+  vote_recovery(c, find_kernel(isa), w_star.data(), block, orders.data(), of, result);
   return out;
 }
 
@@ -270,7 +270,7 @@ PYBIND11_MODULE(_C, m) {
         py::arg("weight").noconvert(), py::arg("threads"), py::arg("isa"),
         "sum_j weight[j, k] value_(j), j the rank by descending score [B, N], or ascending, of values [B, N]: [M, B, K].");
   m.def("vote_recovery", &vote_recovery_of, py::arg("w").noconvert(), py::arg("w_star").noconvert(),
-        py::arg("orders").noconvert(), py::kw_only(), py::arg("block"), py::arg("groups"), py::arg("threads"),
+        py::arg("orders").noconvert(), py::kw_only(), py::arg("block"), py::arg("groups"), py::arg("threads"), py::arg("isa"),
         "Probability that the majority of a group of candidates [B, N, d] is w_star [B, d]: mean over the groups of each "
         "size in so many partitions, of the candidates and of the orders [P, N / block] of blocks of them, for each pair "
         "(size, so many): [B, pairs].");

@@ -90,7 +90,7 @@ class Decoder {
               scratch.index.get(), scratch.draws.get(), scratch.lanes.get()};
     const std::int64_t present = std::min(kernel_.samples, p_.samples - sample);
     const std::int64_t row = p_.w0_per_sample ? prompt * p_.samples + sample : prompt;
-    transpose(p_.w0 + row * p_.dim, p_.w0_per_sample ? p_.dim : 0, present, p_.dim, kernel_.samples, tile.w);
+    kernel_.transpose(p_.w0 + row * p_.dim, p_.w0_per_sample ? p_.dim : 0, present, p_.dim, tile.w);
     kernel_.begin(job, tile);
     const std::int64_t stride = std::max<std::int64_t>(1, kPatience / (p_.dim * (p_.dim + 64) * kernel_.samples));
     std::int64_t t = p_.first_step;
@@ -104,7 +104,8 @@ class Decoder {
       }
       const bool answers = p_.rule != Rule::kGaussian && !p_.every_step && t > p_.first_step;
       if (answers) kernel_.draw_answer(job, tile, t);
-      store(answers ? tile.next : tile.w, index, prompt, sample, present);
+      float* const thoughts = p_.thoughts + ((index * p_.prompts + prompt) * p_.samples + sample) * p_.dim;
+      kernel_.transpose_back(answers ? tile.next : tile.w, present, p_.dim, thoughts);
     }
   }
 
@@ -112,13 +113,6 @@ class Decoder {
 
   // Bounded, so that a tiny temperature gives a steep link and not 0 * infinity.
   float slope() const { return static_cast<float>(std::min(1.4426950408889634 / p_.temperature, 1e30)); }
-
-  void store(const float* w, std::int64_t index, std::int64_t prompt, std::int64_t sample, std::int64_t present) const {
-    float* out = p_.thoughts + ((index * p_.prompts + prompt) * p_.samples + sample) * p_.dim;
-    for (std::int64_t s = 0; s < present; ++s) {
-      for (std::int64_t i = 0; i < p_.dim; ++i) *out++ = w[i * kernel_.samples + s];
-    }
-  }
 
   void ask() {
     const auto now = std::chrono::steady_clock::now();
@@ -141,17 +135,6 @@ class Decoder {
 };
 
 }  // namespace
-
-void transpose(const float* __restrict w, std::int64_t stride, std::int64_t present, std::int64_t dim, std::int64_t samples,
-               float* __restrict tile) {
-  for (std::int64_t s = 0; s < samples; s += 4) {  // four rows together, so that the compiler can use vectors
-    const float* row[4];
-    for (int k = 0; k < 4; ++k) row[k] = w + std::min(s + k, present - 1) * stride;
-    for (std::int64_t i = 0; i < dim; ++i) {
-      for (int k = 0; k < 4; ++k) tile[i * samples + s + k] = row[k][i];
-    }
-  }
-}
 
 bool decode(const Problem& problem, const Kernel& kernel, bool (*interrupted)()) {
   return Decoder(problem, kernel, interrupted).run();

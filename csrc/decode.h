@@ -37,6 +37,11 @@ struct Kernel {
   const char* isa;
   std::int64_t samples;      // per tile
   std::int64_t (*padded)(std::int64_t dim);
+  // Rows w [present], each `stride` numbers after the one before, to a tile [dim][samples]; the lanes beyond repeat the
+  // last row.
+  void (*transpose)(const float* w, std::int64_t stride, std::int64_t present, std::int64_t dim, float* tile);
+  // A tile [dim][samples] to rows w [present][dim].
+  void (*transpose_back)(const float* tile, std::int64_t present, std::int64_t dim, float* w);
   // State [d, d+1] of a prompt to a matrix of matrix_size(dim, binary) floats; binary: thoughts are bits.
   std::int64_t (*matrix_size)(std::int64_t dim, bool binary);
   void (*pack)(const float* state, std::int64_t dim, bool binary, float* matrix);
@@ -54,6 +59,8 @@ struct Kernel {
   // Over a tile of samples w [dim][samples]: sum_i (<w, x_i> - y_i)^2, and sum_i weight_i (w_i - target_i)^2.
   void (*squared_residuals)(const float* matrix, std::int64_t examples, std::int64_t dim, const float* w, float* out);
   void (*squared_distances)(const float* target, const float* weight, std::int64_t dim, const float* w, float* out);
+  // Which coefficients of w [count][dim] are above 1/2, 64 to a word, the first one's bit the lowest: [words][count].
+  void (*pack_bits)(const float* w, std::int64_t count, std::int64_t dim, std::uint64_t* out);
   // sum_j weight[j, k] value[m, j] with weight [samples, columns], columns a multiple of 8: each m to out + m stride.
   void (*weigh)(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
                 std::int64_t stride, double* out);
@@ -68,11 +75,6 @@ struct Kernel {
   void (*steps_only)(const Job&, Tile&, std::int64_t repeats);
   void (*links_only)(const Job&, Tile&, std::int64_t repeats);
 };
-
-// Rows w [present], each `stride` numbers after the one before, to a tile [dim][samples]; the lanes beyond repeat the
-// last row.
-void transpose(const float* __restrict w, std::int64_t stride, std::int64_t present, std::int64_t dim, std::int64_t samples,
-               float* __restrict tile);
 
 // A decode of all prompts; the arguments of ttc_fast.decode, checked by the caller.
 struct Problem {

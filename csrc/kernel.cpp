@@ -15,6 +15,43 @@ constexpr std::uint32_t kStreamNoise = 0, kStreamBernoulli = 1;  // ttc_fast/rng
 
 std::int64_t padded(std::int64_t dim) { return (dim + kRows - 1) / kRows * kRows; }
 
+void transpose(const float* w, std::int64_t stride, std::int64_t present, std::int64_t dim, float* tile) {
+  for (std::int64_t s = 0; s < kSamples; s += kLanes, tile += kLanes) {
+    const float* row[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) row[lane] = w + (s + lane < present ? s + lane : present - 1) * stride;
+    std::int64_t i = 0;
+    for (; i + 4 <= dim; i += 4) {
+      F x[4];
+      for (int k = 0; k < 4; ++k) x[k] = load_fours(row + k);
+      transpose_fours(x);
+      for (int k = 0; k < 4; ++k) store(tile + (i + k) * kSamples, x[k]);
+      for (const float*& p : row) p += 4;
+    }
+    for (; i < dim; ++i) {
+      for (int lane = 0; lane < kLanes; ++lane) tile[i * kSamples + lane] = *row[lane]++;
+    }
+  }
+}
+
+void transpose_back(const float* tile, std::int64_t present, std::int64_t dim, float* w) {
+  for (std::int64_t s = 0; s < present; s += kLanes, tile += kLanes) {
+    const int rows = static_cast<int>(present - s < kLanes ? present - s : kLanes);
+    float* row[kLanes];
+    for (int lane = 0; lane < rows; ++lane) row[lane] = w + (s + lane) * dim;
+    std::int64_t i = 0;
+    for (; rows == kLanes && i + 4 <= dim; i += 4) {
+      F x[4];
+      for (int k = 0; k < 4; ++k) x[k] = load(tile + (i + k) * kSamples);
+      transpose_fours(x);
+      for (int k = 0; k < 4; ++k) store_fours(row + k, x[k]);
+      for (float*& p : row) p += 4;
+    }
+    for (; i < dim; ++i) {
+      for (int lane = 0; lane < rows; ++lane) *row[lane]++ = tile[i * kSamples + lane];
+    }
+  }
+}
+
 constexpr int kGroup = 4;                        // coordinates whose products are summed first, see Product
 
 std::int64_t groups(std::int64_t dim) { return (dim + kGroup - 1) / kGroup; }
@@ -283,18 +320,22 @@ void draw_bits(const Job& job, const float* u, const float* words, float* out) {
 
 // Thoughts as the numbers of the tables' entries, four coordinates each. False if one is neither 0 nor 1.
 bool to_index(const Job& job, Tile& tile) {
+  U strange = all(0u);  // bits in which a thought differs from the 0 or 1 that it is taken for
   for (std::int64_t g = 0; g < groups(job.dim); ++g) {
-    for (int s = 0; s < kSamples; ++s) {
-      std::uint32_t index = 0;
+    for (int v = 0; v < kVectors; ++v) {
+      U index = all(0u);
       for (std::int64_t i = g * kGroup; i < (g + 1) * kGroup && i < job.dim; ++i) {
-        const float w = tile.w[i * kSamples + s];
-        if (w != 0.0f && w != 1.0f) return false;
-        index |= static_cast<std::uint32_t>(w) << (i % kGroup);
+        const F w = load(tile.w + i * kSamples + v * kLanes);
+        strange = bor(strange, bxor(bits(w), bits(one_if_less(all(0.5f), w))));
+        index = bor(index, value_if_less(all(0.5f), w, 1u << (i % kGroup)));
       }
-      tile.index[g * kSamples + s] = index;
+      store(tile.index + g * kSamples + v * kLanes, index);
     }
   }
-  return true;
+  std::uint32_t lanes[kLanes], any = 0;
+  store(lanes, strange);
+  for (const std::uint32_t lane : lanes) any |= lane;
+  return any == 0;
 }
 
 void from_index(const Job& job, Tile& tile) {
@@ -454,6 +495,32 @@ void squared_distances(const float* target, const float* weight, std::int64_t di
   for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, total[v]);
 }
 
+void pack_bits(const float* w, std::int64_t count, std::int64_t dim, std::uint64_t* out) {
+  const auto above_half = [](const float* x) { return mask_if_less(all(0.5f), load(x)); };
+  for (std::int64_t begin = 0; begin < dim; begin += 64, out += count) {
+    const std::int64_t bits = dim - begin < 64 ? dim - begin : 64, whole = bits / kLanes * kLanes;
+    for (std::int64_t s = 0; s < count; ++s) {
+      const float* const x = w + s * dim + begin;
+      std::uint64_t word = 0;
+      for (std::int64_t i = 0; i < whole; i += kLanes) word |= above_half(x + i) << i;
+      if (whole < bits) {
+        float rest[kLanes] = {};
+        std::memcpy(rest, x + whole, (bits - whole) * sizeof(float));
+        word |= above_half(rest) << whole;
+      }
+      out[s] = word;
+    }
+  }
+}
+
+using Columns = double __attribute__((vector_size(64)));  // eight sums
+
+inline Columns load_columns(const double* p) {
+  Columns x;
+  std::memcpy(&x, p, sizeof x);
+  return x;
+}
+
 void weigh(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
            std::int64_t stride, double* out) {
   constexpr std::int64_t kRanks = 64;  // weights that stay in the cache for all kinds
@@ -464,13 +531,15 @@ void weigh(const double* value, std::int64_t kinds, const double* weight, std::i
     const std::int64_t end = begin + kRanks < samples ? begin + kRanks : samples;
     for (std::int64_t m = 0; m < kinds; ++m) {
       for (std::int64_t k = 0; k < columns; k += 8) {
-        double* const result = out + m * stride + k;
-        double sum[8];
-        for (int i = 0; i < 8; ++i) sum[i] = result[i];
-        for (std::int64_t j = begin; j < end; ++j) {
-          for (int i = 0; i < 8; ++i) sum[i] += weight[j * columns + k + i] * value[m * samples + j];
+        Columns sum[4] = {};  // side by side, so that no addition waits for the one before
+        const auto add = [&](std::int64_t j, Columns& to) { to += load_columns(weight + j * columns + k) * value[m * samples + j]; };
+        std::int64_t j = begin;
+        for (; j + 4 <= end; j += 4) {
+          for (int r = 0; r < 4; ++r) add(j + r, sum[r]);
         }
-        for (int i = 0; i < 8; ++i) result[i] = sum[i];
+        for (; j < end; ++j) add(j, sum[0]);
+        const Columns total = load_columns(out + m * stride + k) + ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+        std::memcpy(out + m * stride + k, &total, sizeof total);
       }
     }
   }
@@ -532,8 +601,8 @@ void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
 }
 
 const Kernel kKernel = {
-    kIsa, kSamples, padded, matrix_size, pack, begin, advance, draw_answer, residual_rows, gram_size, pack_examples,
-    squared_residuals, squared_distances, weigh, log, sincos, power_of_two, words_only, draws_only, steps_only, links_only};
+    kIsa, kSamples, padded, transpose, transpose_back, matrix_size, pack, begin, advance, draw_answer, residual_rows, gram_size, pack_examples,
+    squared_residuals, squared_distances, pack_bits, weigh, log, sincos, power_of_two, words_only, draws_only, steps_only, links_only};
 
 }  // namespace
 

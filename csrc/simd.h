@@ -38,6 +38,7 @@ inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
 inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 inline F sqrt(F x) { return _mm512_sqrt_ps(x); }
 inline F clamp(F x, float low, float high) { return _mm512_min_ps(all(high), _mm512_max_ps(all(low), x)); }
+inline std::uint64_t mask_if_less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }  // bit l: of lane l
 inline F one_if_less(F a, F b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), all(1.0f)); }
 inline F select(U sign, F plus, F minus) { return _mm512_mask_blend_ps(_mm512_movepi32_mask(sign), plus, minus); }
 inline U bits(F x) { return _mm512_castps_si512(x); }
@@ -45,6 +46,7 @@ inline F from_bits(U x) { return _mm512_castsi512_ps(x); }
 inline U add(U a, U b) { return _mm512_add_epi32(a, b); }
 inline U sub(U a, U b) { return _mm512_sub_epi32(a, b); }
 inline U band(U a, U b) { return _mm512_and_si512(a, b); }
+inline U bor(U a, U b) { return _mm512_or_si512(a, b); }
 inline U bxor(U a, U b) { return _mm512_xor_si512(a, b); }
 inline U bxor(U a, U b, U c) { return _mm512_ternarylogic_epi32(a, b, c, 0x96); }
 template <int n> U left(U x) { return _mm512_slli_epi32(x, n); }
@@ -58,6 +60,29 @@ inline U value_if_less(F a, F b, std::uint32_t value) {
   return _mm512_maskz_mov_epi32(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), all(value));
 }
 inline F flip(F x, U s) { return from_bits(_mm512_ternarylogic_epi32(bits(x), s, all(0x80000000u), 0x78)); }
+
+// Four numbers from, or to, every fourth of kLanes places.
+inline F load_fours(const float* const* p) {
+  F x = _mm512_castps128_ps512(_mm_loadu_ps(p[0]));
+  x = _mm512_insertf32x4(x, _mm_loadu_ps(p[4]), 1);
+  x = _mm512_insertf32x4(x, _mm_loadu_ps(p[8]), 2);
+  return _mm512_insertf32x4(x, _mm_loadu_ps(p[12]), 3);
+}
+inline void store_fours(float* const* p, F x) {
+  _mm_storeu_ps(p[0], _mm512_castps512_ps128(x));
+  _mm_storeu_ps(p[4], _mm512_extractf32x4_ps(x, 1));
+  _mm_storeu_ps(p[8], _mm512_extractf32x4_ps(x, 2));
+  _mm_storeu_ps(p[12], _mm512_extractf32x4_ps(x, 3));
+}
+// Lane 4 g + i of x[k] to lane 4 g + k of x[i].
+inline void transpose_fours(F* x) {
+  const F a = _mm512_unpacklo_ps(x[0], x[1]), b = _mm512_unpackhi_ps(x[0], x[1]);
+  const F c = _mm512_unpacklo_ps(x[2], x[3]), d = _mm512_unpackhi_ps(x[2], x[3]);
+  x[0] = _mm512_shuffle_ps(a, c, 0x44);
+  x[1] = _mm512_shuffle_ps(a, c, 0xEE);
+  x[2] = _mm512_shuffle_ps(b, d, 0x44);
+  x[3] = _mm512_shuffle_ps(b, d, 0xEE);
+}
 
 // Words between the rounds of Philox: in the low halves of 64-bit lanes, as the multiplier wants them; the
 // high halves hold anything.
@@ -93,6 +118,7 @@ inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
 inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 inline F sqrt(F x) { return _mm256_sqrt_ps(x); }
 inline F clamp(F x, float low, float high) { return _mm256_min_ps(all(high), _mm256_max_ps(all(low), x)); }
+inline std::uint64_t mask_if_less(F a, F b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 inline F one_if_less(F a, F b) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), all(1.0f)); }
 inline U value_if_less(F a, F b, std::uint32_t value) { return _mm256_and_si256(_mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)), all(value)); }
 inline F select(U sign, F plus, F minus) { return _mm256_blendv_ps(plus, minus, _mm256_castsi256_ps(sign)); }
@@ -101,6 +127,7 @@ inline F from_bits(U x) { return _mm256_castsi256_ps(x); }
 inline U add(U a, U b) { return _mm256_add_epi32(a, b); }
 inline U sub(U a, U b) { return _mm256_sub_epi32(a, b); }
 inline U band(U a, U b) { return _mm256_and_si256(a, b); }
+inline U bor(U a, U b) { return _mm256_or_si256(a, b); }
 inline U bxor(U a, U b) { return _mm256_xor_si256(a, b); }
 inline U bxor(U a, U b, U c) { return bxor(bxor(a, b), c); }
 template <int n> U left(U x) { return _mm256_slli_epi32(x, n); }
@@ -114,6 +141,16 @@ constexpr bool kTables = false;
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
 // As for AVX-512.
+inline F load_fours(const float* const* p) { return _mm256_loadu2_m128(p[4], p[0]); }
+inline void store_fours(float* const* p, F x) { _mm256_storeu2_m128(p[4], p[0], x); }
+inline void transpose_fours(F* x) {
+  const F a = _mm256_unpacklo_ps(x[0], x[1]), b = _mm256_unpackhi_ps(x[0], x[1]);
+  const F c = _mm256_unpacklo_ps(x[2], x[3]), d = _mm256_unpackhi_ps(x[2], x[3]);
+  x[0] = _mm256_shuffle_ps(a, c, 0x44);
+  x[1] = _mm256_shuffle_ps(a, c, 0xEE);
+  x[2] = _mm256_shuffle_ps(b, d, 0x44);
+  x[3] = _mm256_shuffle_ps(b, d, 0xEE);
+}
 struct W { U even, odd; };
 inline W widen(U x) { return {x, _mm256_srli_epi64(x, 32)}; }
 inline U narrow(W x) { return _mm256_blend_epi32(x.even, _mm256_slli_epi64(x.odd, 32), 0xAA); }
@@ -145,11 +182,13 @@ inline F sqrt(F x) { return vsqrtq_f32(x); }
 inline F clamp(F x, float low, float high) { return vminq_f32(all(high), vmaxq_f32(all(low), x)); }
 inline U bits(F x) { return vreinterpretq_u32_f32(x); }
 inline F from_bits(U x) { return vreinterpretq_f32_u32(x); }
+inline std::uint64_t mask_if_less(F a, F b) { return vaddvq_u32(vandq_u32(vcltq_f32(a, b), U{1, 2, 4, 8})); }
 inline F one_if_less(F a, F b) { return from_bits(vandq_u32(vcltq_f32(a, b), bits(all(1.0f)))); }
 inline U value_if_less(F a, F b, std::uint32_t value) { return vandq_u32(vcltq_f32(a, b), all(value)); }
 inline U add(U a, U b) { return vaddq_u32(a, b); }
 inline U sub(U a, U b) { return vsubq_u32(a, b); }
 inline U band(U a, U b) { return vandq_u32(a, b); }
+inline U bor(U a, U b) { return vorrq_u32(a, b); }
 inline U bxor(U a, U b) { return veorq_u32(a, b); }
 inline U bxor(U a, U b, U c) { return bxor(bxor(a, b), c); }
 template <int n> U left(U x) { return vshlq_n_u32(x, n); }
@@ -160,6 +199,16 @@ inline F from_signed(U x) { return vcvtq_f32_s32(vreinterpretq_s32_u32(x)); }
 inline F from_unsigned(U x) { return vcvtq_f32_u32(x); }
 constexpr bool kTables = false;
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
+
+inline F load_fours(const float* const* p) { return load(p[0]); }
+inline void store_fours(float* const* p, F x) { store(p[0], x); }
+inline void transpose_fours(F* x) {
+  const float32x4x2_t a = vtrnq_f32(x[0], x[1]), b = vtrnq_f32(x[2], x[3]);
+  x[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+  x[1] = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+  x[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+  x[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
+}
 
 using W = U;  // words between the rounds of Philox
 inline W widen(U x) { return x; }
@@ -201,12 +250,17 @@ inline F clamp(F x, float low, float high) {
   x = choose(x < low, all(low), x);
   return choose(x > high, all(high), x);
 }
+inline std::uint64_t mask_if_less(F a, F b) {
+  const U m = reinterpret_cast<U>(a < b) & U{1, 2, 4, 8};
+  return m[0] | m[1] | m[2] | m[3];
+}
 inline F one_if_less(F a, F b) { return choose(a < b, all(1.0f), all(0.0f)); }
 inline U value_if_less(F a, F b, std::uint32_t value) { return reinterpret_cast<U>(a < b) & all(value); }
 inline F select(U sign, F plus, F minus) { return choose(reinterpret_cast<S>(sign) >> 31, minus, plus); }
 inline U add(U a, U b) { return a + b; }
 inline U sub(U a, U b) { return a - b; }
 inline U band(U a, U b) { return a & b; }
+inline U bor(U a, U b) { return a | b; }
 inline U bxor(U a, U b) { return a ^ b; }
 inline U bxor(U a, U b, U c) { return a ^ b ^ c; }
 template <int n> U left(U x) { return x << n; }
@@ -218,6 +272,13 @@ inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded
 }
 constexpr bool kTables = false;
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
+
+inline F load_fours(const float* const* p) { return load(p[0]); }
+inline void store_fours(float* const* p, F x) { store(p[0], x); }
+inline void transpose_fours(F* x) {
+  const F a = x[0], b = x[1], c = x[2], d = x[3];
+  for (int i = 0; i < 4; ++i) x[i] = F{a[i], b[i], c[i], d[i]};
+}
 
 using W = U;  // words between the rounds of Philox
 inline W widen(U x) { return x; }

@@ -54,6 +54,11 @@ def budgets(samples: int) -> list[int]:
     return [*(2**i for i in range((samples - 1).bit_length())), samples]
 
 
+def _sizes(samples: int, last_step: bool) -> list[int]:
+    """The budgets at a step."""
+    return budgets(samples) if last_step else [samples]
+
+
 def evaluate(
     decoder: StochasticDecoder,
     prompts: Callable[[int, int], Prompts],
@@ -105,7 +110,7 @@ def evaluate(
     techniques = {name: TECHNIQUES[name] for name in DEFAULT} if techniques is None else techniques
     verifier = InContextLoss() if verifier is None else verifier
     noise_free = StochasticDecoder(decoder.model, decoder.rule.greedy())
-    scores: defaultdict[Key, list[Tensor]] = defaultdict(list)
+    parts: defaultdict[tuple[str, int, str], list[Tensor]] = defaultdict(list)
     unstable, seconds = [], 0.0
     for b in ordered.tiles(count, bank // per_prompt):
         part = prompts(b.start, b.stop)
@@ -127,15 +132,19 @@ def evaluate(
             progress((b.start + len(part) * n.stop / samples) / count)
         greedy = noise_free(seen, steps=steps, samples=1, backend=backend).thoughts[:, :, 0]
         for i, step in enumerate(steps):
-            sizes = budgets(samples) if step == max(steps) else [samples]
+            sizes = _sizes(samples, step == max(steps))
             score = verifier(part, thoughts[i], step=step)
             candidates = Bank(seen, thoughts[i], score, greedy[i], binary=binary, step=step, seed=seed)
             for name, technique in techniques.items():
                 for metric, results in candidates.scores(technique, sizes):
-                    for size, result in zip(sizes, results):
-                        scores[Key(name, step, size, metric)].append(result.cpu())
+                    parts[name, step, metric].append(results.cpu())
         unstable.append(_diverges(decoder.model.prefill(seen.x, seen.y)).cpu())
-    return Evaluation({k: torch.cat(v) for k, v in scores.items()}, backend, seconds, torch.cat(unstable))
+    scores = {
+        Key(name, step, size, metric): result
+        for (name, step, metric), results in parts.items()
+        for size, result in zip(_sizes(samples, step == max(steps)), torch.cat(results, 1))
+    }
+    return Evaluation(scores, backend, seconds, torch.cat(unstable))
 
 
 def _diverges(state: Tensor) -> Tensor:

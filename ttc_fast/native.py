@@ -144,8 +144,15 @@ def vote_recovery(w: Tensor, w_star: Tensor, block: int, orders: Tensor, groups:
     The first partition is of the samples as they come; the others, where the size is a multiple of the block, are
     of blocks of so many samples, in the orders ``[any, N // block]``.
     """
-    arrays, threads = _arrays(w, w_star, orders), torch.get_num_threads()
-    return torch.from_numpy(_extension().vote_recovery(*arrays, block=block, groups=list(groups), threads=threads))
+    return torch.from_numpy(
+        _extension().vote_recovery(
+            *_arrays(w, w_star, orders),
+            block=block,
+            groups=list(groups),
+            threads=torch.get_num_threads(),
+            isa=isa(),
+        )
+    )
 
 
 def _extension() -> ModuleType:

@@ -54,10 +54,10 @@ class Bank:
         self.of_one = {name: _sum(value) / self.samples for name, value in self.of_candidates.items()}
         self.error = self.of_candidates.get("squared_error")
         self.total = _sum(w)
-        self._votes: dict[tuple[int, ...], dict[str, list[Tensor]]] = {}
+        self._votes: dict[tuple[int, ...], dict[str, Tensor]] = {}
 
-    def scores(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, list[Tensor]]]:
-        """Metrics with their values ``[b]`` for every budget; none if the technique does not apply."""
+    def scores(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
+        """Metrics with their values at every budget ``[K, b]``; none if the technique does not apply."""
         if (technique.binary_only and not self.binary) or (technique.needs_truth and self.error is None):
             return
         if not technique.uses_budget:
@@ -69,19 +69,20 @@ class Bank:
         if rest:
             values = [self._resampled(technique, rest, size) for size in sizes]
             for i, name in enumerate(rest):
-                yield name, [value[i] for value in values]
+                yield name, torch.stack([value[i] for value in values])
 
-    def _without_budget(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, list[Tensor]]]:
+    def _without_budget(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
         if technique.answer is techniques.single:
             values = self.of_one
         else:
-            values = {name: metric(self.part, self.greedy[:, None])[:, 0] for name, metric in self.metrics.items()}
+            found = metrics.measure(self.part, self.greedy[:, None], self.binary)
+            values = {name: value[:, 0] for name, value in found.items()}
         for metric, value in values.items():
-            yield metric, [value] * len(sizes)
+            yield metric, value.expand(len(sizes), -1)
         if self.error is None and technique.answer is techniques.single and self.samples > 1:
-            yield "disagreement", [ordered.tree_mean(metrics.disagreement(self.w), 1)] * len(sizes)
+            yield "disagreement", ordered.tree_mean(metrics.disagreement(self.w), 1).expand(len(sizes), -1)
 
-    def _exact(self, technique: Technique, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+    def _exact(self, technique: Technique, sizes: Sequence[int]) -> dict[str, Tensor]:
         """Metrics that need no random subsets of their own: all but the recovery of a vote are closed forms."""
         if technique.selects is not None:
             return self._selected(technique.selects, sizes)
@@ -92,7 +93,7 @@ class Bank:
             return self._averaged(sizes) | read
         return {}
 
-    def _selected(self, by: Literal["score", "error"], sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+    def _selected(self, by: Literal["score", "error"], sizes: Sequence[int]) -> dict[str, Tensor]:
         score, lowest = (self.score, False) if by == "score" or self.error is None else (self.error, True)
         distinct = {id(value): value for value in self.of_candidates.values()}  # of bits, hamming is squared_error
         values, weights = list(distinct.values()), _weights(self.samples, tuple(sizes))
@@ -104,20 +105,20 @@ class Bank:
             best = torch.stack(
                 [torch.stack([ordered.tree_sum(value * weight, 1) for weight in weights.T], 1) for value in ranked]
             )
-        of_value = {key: list(found.T.to(self.w))[: len(sizes)] for key, found in zip(distinct, best)}
+        of_value = dict(zip(distinct, best[:, :, : len(sizes)].mT.to(self.w)))
         return {name: of_value[id(value)] for name, value in self.of_candidates.items()}
 
-    def _averaged(self, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+    def _averaged(self, sizes: Sequence[int]) -> dict[str, Tensor]:
         """Quadratic metrics of the mean."""
         found, centre = {}, (self.total / self.samples)[:, None]
         for metric in [name for name in self.metrics if name in _QUADRATIC]:
             of_all = self.metrics[metric](self.part, centre)[:, 0]
             of_one = self.of_one[metric].double().cpu()
             values = estimators.mean_of_k(of_one, of_all.double().cpu(), self.samples, sizes)
-            found[metric] = list(torch.from_numpy(values).T.to(self.w))
+            found[metric] = torch.from_numpy(values).T.to(self.w)
         return found
 
-    def _voted(self, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+    def _voted(self, sizes: Sequence[int]) -> dict[str, Tensor]:
         """Metrics of a majority of bits: those that add up over the coefficients, and the recovery of all of them."""
         if not self.binary or self.error is None:
             return {}
@@ -126,26 +127,26 @@ class Bank:
             self._votes[key] = self._vote(sizes)
         return self._votes[key]
 
-    def _vote(self, sizes: Sequence[int]) -> dict[str, list[Tensor]]:
+    def _vote(self, sizes: Sequence[int]) -> dict[str, Tensor]:
         ones = self.total.to(torch.int64).cpu()
         share = torch.from_numpy(votes.majority_right(ones.numpy(), self.samples, sizes)).to(self.w)
         w_star = metrics.truth(self.part)[:, 0, :, None]
         wrong = share * (1 - w_star).square() + (1 - share) * w_star.square()  # [b, d, sizes]
-        error = list(ordered.tree_mean(wrong, 1).T)
+        error = ordered.tree_mean(wrong, 1).T
         found = {"squared_error": error, "hamming": error}
         if self.part.covariance.ndim == 1:
-            found["prediction_risk"] = list(ordered.tree_sum(wrong * self.part.covariance[:, None], 1).T)
+            found["prediction_risk"] = ordered.tree_sum(wrong * self.part.covariance[:, None], 1).T
         return found | {"exact_recovery": self._recovered(sizes)}
 
-    def _recovered(self, sizes: Sequence[int]) -> list[Tensor]:
+    def _recovered(self, sizes: Sequence[int]) -> Tensor:
         """Probability that all coefficients of a majority are right, the mean over random subsets."""
         if native.aggregates(self.w):
             groups = [(size, self._partitions(size)) for size in sizes]
             shuffles = torch.stack([_shuffle(self.samples, p, self.seed) for p in range(max(p for _, p in groups))])
             w_star = metrics.truth(self.part)[:, 0]
-            return list(native.vote_recovery(self.w, w_star, _block(self.samples), shuffles[1:], groups).to(self.w).T)
+            return native.vote_recovery(self.w, w_star, _block(self.samples), shuffles[1:], groups).to(self.w).T
         # The metric reads a mean at 1/2 as a fair coin.
-        return [self._resampled(TECHNIQUES["mean"], ["exact_recovery"], size)[0] for size in sizes]
+        return torch.stack([self._resampled(TECHNIQUES["mean"], ["exact_recovery"], size)[0] for size in sizes])
 
     def _resampled(self, technique: Technique, names: Sequence[str], size: int) -> list[Tensor]:
         """The mean of each metric over random subsets, ``[b]`` each."""
