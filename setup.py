@@ -41,10 +41,13 @@ class BuildVariants(build_ext):
         super().build_extension(ext)
 
 
-headers = [f"csrc/{name}.h" for name in ("philox", "simd", "math", "decode", "helpers", "aggregate", "votes")]
+headers = [
+    f"csrc/{name}.h"
+    for name in ("philox", "simd", "math", "decode", "helpers", "ranking", "aggregate", "answers", "votes")
+]
 extension = Pybind11Extension(
     "ttc_fast._C",
-    [f"csrc/{name}.cpp" for name in ("bindings", "decode", "aggregate", "kernel", "votes")],
+    [f"csrc/{name}.cpp" for name in ("bindings", "decode", "aggregate", "answers", "kernel", "votes")],
     depends=headers,
     cxx_std=17,
     extra_compile_args=FLAGS,

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "aggregate.h"
+#include "answers.h"
 #include "decode.h"
 #include "philox.h"
 #include "votes.h"
@@ -145,11 +146,9 @@ Array<double> best_of_k_of(const Array<float>& score, bool lowest, const std::ve
   return out;
 }
 
-Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& orders,
-                               std::int64_t block, const std::vector<std::pair<std::int64_t, std::int64_t>>& groups,
-                               int threads, const std::string& isa) {
-  const Candidates c = candidates(w, threads);
-  expect(w_star.ndim() == 2 && w_star.shape(0) == c.prompts && w_star.shape(1) == c.dim, "w_star: expected shape [B, d]");
+// Checked (size, partitions) of candidates that are ordered anew in blocks.
+std::vector<Groups> groups_of(const Candidates& c, const Array<std::int64_t>& orders, std::int64_t block,
+                              const std::vector<std::pair<std::int64_t, std::int64_t>>& groups) {
   expect(block >= 1 && block <= c.samples, "block: expected a size from 1 to N");
   const std::int64_t blocks = c.samples / block;
   expect(orders.ndim() == 2 && orders.shape(1) == blocks, "orders: expected shape [P, N / block]");
@@ -163,10 +162,46 @@ Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star
     expect(partitions == 1 || size % block == 0, "groups: expected whole blocks where there is more than one partition");
     of.push_back({size, partitions});
   }
+  return of;
+}
+
+Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& orders,
+                               std::int64_t block, const std::vector<std::pair<std::int64_t, std::int64_t>>& groups,
+                               int threads, const std::string& isa) {
+  const Candidates c = candidates(w, threads);
+  expect(w_star.ndim() == 2 && w_star.shape(0) == c.prompts && w_star.shape(1) == c.dim, "w_star: expected shape [B, d]");
+  const std::vector<Groups> of = groups_of(c, orders, block, groups);
   Array<double> out({c.prompts, static_cast<std::int64_t>(groups.size())});
   double* const result = out.mutable_data();
   const py::gil_scoped_release release;
   vote_recovery(c, find_kernel(isa), w_star.data(), block, orders.data(), of, result);
+  return out;
+}
+
+Technique find_technique(const std::string& name) {
+  if (name == "softmax_mean") return Technique::kSoftmaxMean;
+  if (name == "weighted_vote") return Technique::kWeightedVote;
+  if (name == "plurality") return Technique::kPlurality;
+  if (name == "weighted_best_of_n") return Technique::kWeightedBestOfN;
+  expect(name == "majority_of_best", "technique: expected the name of one that answers for groups");
+  return Technique::kMajorityOfBest;
+}
+
+Array<float> group_answers_of(const Array<float>& w, const Array<float>& score, const Array<std::int64_t>& orders,
+                              const std::string& technique, double parameter, std::int64_t block,
+                              const std::vector<std::pair<std::int64_t, std::int64_t>>& groups, std::uint64_t seed,
+                              std::uint32_t first_prompt, std::int64_t step, int threads, const std::string& isa) {
+  const Candidates c = candidates(w, threads);
+  expect(c.samples < std::int64_t{1} << 32, "w: expected shape [B, N, d], N < 2^32");
+  expect(score.ndim() == 2 && score.shape(0) == c.prompts && score.shape(1) == c.samples, "score: expected shape [B, N]");
+  const std::vector<Groups> of = groups_of(c, orders, block, groups);
+  std::int64_t all = 0;
+  for (const Groups& g : of) all += c.samples / g.size * g.partitions;
+  const Answering answering{find_technique(technique), parameter, seed, first_prompt, step};
+  Array<float> out({c.prompts, all, c.dim});
+  float* const result = out.mutable_data();
+  const py::gil_scoped_release release;
+  group_answers(c, find_kernel(isa), answering, score.data(), block, orders.data(), of, result);
   return out;
 }
 
@@ -274,6 +309,10 @@ PYBIND11_MODULE(_C, m) {
         "Probability that the majority of a group of candidates [B, N, d] is w_star [B, d]: mean over the groups of each "
         "size in so many partitions, of the candidates and of the orders [P, N / block] of blocks of them, for each pair "
         "(size, so many): [B, pairs].");
+  m.def("group_answers", &group_answers_of, py::arg("w").noconvert(), py::arg("score").noconvert(),
+        py::arg("orders").noconvert(), py::kw_only(), py::arg("technique"), py::arg("parameter"), py::arg("block"),
+        py::arg("groups"), py::arg("seed"), py::arg("first_prompt"), py::arg("step"), py::arg("threads"), py::arg("isa"),
+        "An answer of every group: candidates [B, N, d], scores [B, N], groups as of vote_recovery: [B, all groups, d].");
   m.def("philox", &philox, py::arg("counters").noconvert(), py::arg("seed"),
         "Philox4x32-10 of uint32 counters [n, 4] under the key (seed low, seed high): uint32 words [n, 4].");
   m.def("log_of_words", &log_of_words, py::arg("a").noconvert(), py::arg("isa"), "-2 ln((a + 0.5) 2^-32), for tests.");

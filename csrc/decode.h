@@ -61,6 +61,9 @@ struct Kernel {
   void (*squared_distances)(const float* target, const float* weight, std::int64_t dim, const float* w, float* out);
   // Which coefficients of w [count][dim] are above 1/2, 64 to a word, the first one's bit the lowest: [words][count].
   void (*pack_bits)(const float* w, std::int64_t count, std::int64_t dim, std::uint64_t* out);
+  // sum_j weight[j] w[rows[j]] over count rows of w [any][dim] to out [dim]; returns the sum of the weights, made alike.
+  float (*weighted_sum)(const float* w, std::int64_t dim, const std::uint32_t* rows, const float* weight,
+                        std::int64_t count, float* out);
   // sum_j weight[j, k] value[m, j] with weight [samples, columns], columns a multiple of 8: each m to out + m stride.
   void (*weigh)(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
                 std::int64_t stride, double* out);

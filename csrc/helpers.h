@@ -1,6 +1,8 @@
 // Threads beside the caller's.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <system_error>
 #include <thread>
@@ -29,5 +31,17 @@ class Helpers {
  private:
   std::vector<std::thread> threads_;
 };
+
+// body(scratch, i) for i = 0, ..., items - 1, in any order, on up to `threads` threads, each with a copy of the scratch.
+template <class Scratch, class Body>
+void for_each(std::int64_t items, int threads, const Scratch& scratch, Body body) {
+  std::atomic<std::int64_t> next{0};
+  const auto work = [&](std::int64_t) {
+    Scratch mine = scratch;
+    for (std::int64_t i; (i = next++) < items;) body(mine, i);
+  };
+  const Helpers helpers(std::min<std::int64_t>(threads, items), work);
+  work(0);
+}
 
 }  // namespace ttc_fast

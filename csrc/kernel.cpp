@@ -495,18 +495,52 @@ void squared_distances(const float* target, const float* weight, std::int64_t di
   for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, total[v]);
 }
 
+// Up to kLanes numbers, zeros after them.
+inline F load_some(const float* p, std::int64_t count) {
+  if (count >= kLanes) return load(p);
+  float some[kLanes] = {};
+  std::memcpy(some, p, count * sizeof(float));
+  return load(some);
+}
+
+// sum_j weight[j] row(j), in blocks, so that errors do not pile up, of four parts, so that no addition waits for the one
+// before.
+template <class Row>
+F sum_rows(const float* weight, std::int64_t count, Row row) {
+  constexpr std::int64_t kBlock = 64;
+  F total = all(0.0f);
+  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+    const std::int64_t end = begin + kBlock < count ? begin + kBlock : count;
+    F sum[4] = {all(0.0f), all(0.0f), all(0.0f), all(0.0f)};
+    std::int64_t j = begin;
+    for (; j + 4 <= end; j += 4) {
+      for (int r = 0; r < 4; ++r) sum[r] = fma(all(weight[j + r]), row(j + r), sum[r]);
+    }
+    for (; j < end; ++j) sum[0] = fma(all(weight[j]), row(j), sum[0]);
+    total = add(total, add(add(sum[0], sum[1]), add(sum[2], sum[3])));
+  }
+  return total;
+}
+
+float weighted_sum(const float* w, std::int64_t dim, const std::uint32_t* rows, const float* weight, std::int64_t count,
+                   float* out) {
+  float some[kLanes];
+  for (std::int64_t i = 0; i < dim; i += kLanes) {
+    const std::int64_t present = dim - i < kLanes ? dim - i : kLanes;
+    store(some, sum_rows(weight, count, [&](std::int64_t j) { return load_some(w + rows[j] * dim + i, present); }));
+    std::memcpy(out + i, some, present * sizeof(float));
+  }
+  store(some, sum_rows(weight, count, [](std::int64_t) { return all(1.0f); }));
+  return some[0];
+}
+
 void pack_bits(const float* w, std::int64_t count, std::int64_t dim, std::uint64_t* out) {
-  const auto above_half = [](const float* x) { return mask_if_less(all(0.5f), load(x)); };
   for (std::int64_t begin = 0; begin < dim; begin += 64, out += count) {
-    const std::int64_t bits = dim - begin < 64 ? dim - begin : 64, whole = bits / kLanes * kLanes;
+    const std::int64_t end = begin + 64 < dim ? begin + 64 : dim;
     for (std::int64_t s = 0; s < count; ++s) {
-      const float* const x = w + s * dim + begin;
       std::uint64_t word = 0;
-      for (std::int64_t i = 0; i < whole; i += kLanes) word |= above_half(x + i) << i;
-      if (whole < bits) {
-        float rest[kLanes] = {};
-        std::memcpy(rest, x + whole, (bits - whole) * sizeof(float));
-        word |= above_half(rest) << whole;
+      for (std::int64_t i = begin; i < end; i += kLanes) {
+        word |= mask_if_less(all(0.5f), load_some(w + s * dim + i, end - i)) << (i - begin);
       }
       out[s] = word;
     }
@@ -602,7 +636,7 @@ void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
 
 const Kernel kKernel = {
     kIsa, kSamples, padded, transpose, transpose_back, matrix_size, pack, begin, advance, draw_answer, residual_rows, gram_size, pack_examples,
-    squared_residuals, squared_distances, pack_bits, weigh, log, sincos, power_of_two, words_only, draws_only, steps_only, links_only};
+    squared_residuals, squared_distances, pack_bits, weighted_sum, weigh, log, sincos, power_of_two, words_only, draws_only, steps_only, links_only};
 
 }  // namespace
 

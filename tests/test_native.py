@@ -33,8 +33,13 @@ from ttc_fast import (
     native,
     ordered,
     reference,
+    techniques,
 )
+from ttc_fast.evaluate import budgets
 from ttc_fast.rules import Rule
+from ttc_fast.subsets import Bank, _twin, groups
+from ttc_fast.tasks import Prompts
+from ttc_fast.techniques import TECHNIQUES
 
 _C = pytest.importorskip("ttc_fast._C", reason="the C++ extension is not built")
 ISAS: list[str] = _C.isas()
@@ -480,9 +485,60 @@ def test_vote_recovery(dim: int, block: int) -> None:
         torch.testing.assert_close(column, expected, rtol=0, atol=1e-14)
 
 
+TWINS = ["softmax_mean", "weighted_vote", "plurality", "weighted_best_of_n", "majority_of_best"]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize(("dim", "samples"), [(1, 64), (6, 300), (33, 1000), (70, 256)])
+def test_group_answers(name: str, isa: str, dim: int, samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers of the technique in PyTorch, group by group, with the same coins. Scores of a tenth are equal, those
+    of a fifth so low that their weights beside the others' vanish.
+
+    PyTorch rounds the exponents, which are below 2^8, to float32 twice, so that weights exp(beta score) differ by 2^-16
+    in relative terms, and means of numbers up to 1 by twice as much. Sums of weights as near as that to each other may
+    be told apart or not.
+    """
+    monkeypatch.setenv("TTC_FAST_ISA", isa)
+    random = torch.Generator().manual_seed(dim)
+    few = torch.rand(3, 8, dim, generator=random).round()
+    w = few[:, torch.randint(0, 8, (samples,), generator=random)]
+    w = torch.where(torch.rand(w.shape, generator=random) < 1 / (4 * dim), 1 - w, w)
+    score = -4 * torch.rand(3, samples, generator=random)
+    score = torch.where(torch.rand(score.shape, generator=random) < 0.1, 0.0, score)
+    score[:, : samples // 5] -= 16
+    part = Prompts(torch.ones(3, 1, dim), torch.ones(3, 1), w[:, 0], first=5)
+    bank, technique = Bank(part, w, score, w[:, 0], binary=True, step=6, seed=9), TECHNIQUES[name]
+    twin, sizes = _twin(technique.answer), budgets(samples)
+    assert twin is not None
+    for size, got in zip(sizes, bank._native(*twin, sizes)):
+        expected = bank._answers(technique, size)
+        assert got.shape == expected.shape
+        if name == "softmax_mean":
+            torch.testing.assert_close(got, expected, rtol=0, atol=2**-15)
+        elif not torch.equal(got, expected):
+            _check_near_tie(bank, size, got, expected)
+
+
+def _check_near_tie(bank: Bank, size: int, got: Tensor, expected: Tensor) -> None:
+    """Where two answers differ, the weights that speak for either are the same within 2^-15."""
+    orders = [bank._order(p) for p in range(got.shape[1] // (bank.samples // size))]
+    of_group = torch.cat([groups(order[None], size)[0] for order in orders])
+    for prompt, g in (got != expected).any(2).nonzero().tolist():
+        members, one, other = bank.w[prompt, of_group[g]], got[prompt, g], expected[prompt, g]
+        weight = (techniques.INVERSE_TEMPERATURE * bank.score[prompt, of_group[g]].double()).softmax(0)
+        whole = weight[(members == one).all(1)].sum() - weight[(members == other).all(1)].sum()
+        single = (members.double() * weight[:, None]).sum(0)[one != other] - 0.5
+        assert abs(whole) < 2**-15 or single.abs().max() < 2**-15
+
+
 def test_what_the_extension_says_of_wrong_candidates() -> None:
     w, x, y = bank(2, 4, 3, 5)
     orders, weight = torch.arange(4)[None], torch.ones(4, 8, dtype=torch.float64)
+
+    def answers(technique: str, score: Tensor) -> Tensor:
+        return native.group_answers(technique, 1.0, w, score, 1, orders, [(1, 1)], seed=0, first_prompt=0, step=1)
+
     calls: list[tuple[Callable[[], Tensor], str]] = [
         (lambda: native.squared_residuals(w, x[:1], y, 1.0), "x: expected shape"),
         (lambda: native.squared_residuals(w, x, y[:, :2], 1.0), "y: expected shape"),
@@ -497,6 +553,8 @@ def test_what_the_extension_says_of_wrong_candidates() -> None:
         (lambda: native.vote_recovery(w, x[:, 0], 1, orders, [(1, 3)]), "groups: expected 1 to P"),
         (lambda: native.vote_recovery(w, x[:, 0], 2, orders[:, :2], [(3, 2)]), "groups: expected whole blocks"),
         (lambda: native.vote_recovery(w, x[:, 0], 5, orders, [(1, 1)]), "block: expected a size"),
+        (lambda: answers("mode", w[:, :, 0]), "technique: expected the name"),
+        (lambda: answers("plurality", w[:, :3, 0]), "score: expected shape"),
     ]
     for call, message in calls:
         with pytest.raises(ValueError, match=message):

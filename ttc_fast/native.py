@@ -155,6 +155,44 @@ def vote_recovery(w: Tensor, w_star: Tensor, block: int, orders: Tensor, groups:
     )
 
 
+def group_answers(
+    technique: str,
+    parameter: float,
+    w: Tensor,
+    score: Tensor,
+    block: int,
+    orders: Tensor,
+    groups: Sequence[tuple[int, int]],
+    *,
+    seed: int,
+    first_prompt: int,
+    step: int,
+) -> Tensor:
+    """An answer of every group of candidates ``[B, N, d]`` with scores ``[B, N]``: ``[B, all groups, d]``, those of a
+    size together, and of them those of a partition; groups as of :func:`vote_recovery`.
+
+    Args:
+        technique: "softmax_mean", "weighted_vote", "plurality", "weighted_best_of_n" or "majority_of_best".
+        parameter: beta, or the share of the best.
+        w, score, block, orders, groups: see above.
+        seed, first_prompt, step: of the coins that decide ties.
+    """
+    return torch.from_numpy(
+        _extension().group_answers(
+            *_arrays(w, score, orders),
+            technique=technique,
+            parameter=parameter,
+            block=block,
+            groups=list(groups),
+            seed=seed,
+            first_prompt=first_prompt,
+            step=step,
+            threads=torch.get_num_threads(),
+            isa=isa(),
+        )
+    )
+
+
 def _extension() -> ModuleType:
     if _C is None:
         raise ValueError(MISSING)

@@ -10,7 +10,7 @@ order, so that results do not depend on the chunk.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from . import estimators, metrics, native, ordered, rng, techniques, votes
 from .reference import TILE
 from .tasks import Prompts
-from .techniques import TECHNIQUES, Candidates, Technique
+from .techniques import TECHNIQUES, Candidates, SoftmaxMean, Technique, WeightedBestOfN, WeightedVote
 
 SUBSETS = 8
 """The least number of subsets of k < N samples where there is no closed form."""
@@ -67,9 +67,7 @@ class Bank:
         yield from exact.items()
         rest = [name for name in self.metrics if name not in exact]
         if rest:
-            values = [self._resampled(technique, rest, size) for size in sizes]
-            for i, name in enumerate(rest):
-                yield name, torch.stack([value[i] for value in values])
+            yield from self._resampled(technique, rest, sizes).items()
 
     def _without_budget(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
         if technique.answer is techniques.single:
@@ -141,16 +139,48 @@ class Bank:
     def _recovered(self, sizes: Sequence[int]) -> Tensor:
         """Probability that all coefficients of a majority are right, the mean over random subsets."""
         if native.aggregates(self.w):
-            groups = [(size, self._partitions(size)) for size in sizes]
-            shuffles = torch.stack([_shuffle(self.samples, p, self.seed) for p in range(max(p for _, p in groups))])
             w_star = metrics.truth(self.part)[:, 0]
-            return native.vote_recovery(self.w, w_star, _block(self.samples), shuffles[1:], groups).to(self.w).T
+            found = native.vote_recovery(self.w, w_star, _block(self.samples), *self._groups(sizes))
+            return found.to(self.w).T
         # The metric reads a mean at 1/2 as a fair coin.
-        return torch.stack([self._resampled(TECHNIQUES["mean"], ["exact_recovery"], size)[0] for size in sizes])
+        return self._resampled(TECHNIQUES["mean"], ["exact_recovery"], sizes)["exact_recovery"]
 
-    def _resampled(self, technique: Technique, names: Sequence[str], size: int) -> list[Tensor]:
-        """The mean of each metric over random subsets, ``[b]`` each."""
-        values: list[list[Tensor]] = [[] for _ in names]
+    def _resampled(self, technique: Technique, names: Sequence[str], sizes: Sequence[int]) -> dict[str, Tensor]:
+        """The mean of metrics over random subsets, ``[K, b]`` each."""
+        twin = _twin(technique.answer) if native.aggregates(self.w) and native.aggregates(self.score) else None
+        answers = [self._answers(technique, size) for size in sizes] if twin is None else self._native(*twin, sizes)
+        found = [self._measured(technique, names, of_size) for of_size in answers]
+        return {name: torch.stack([of_size[name] for of_size in found]) for name in names}
+
+    def _measured(self, technique: Technique, names: Sequence[str], answers: Tensor) -> dict[str, Tensor]:
+        """Means of metrics over answers ``[b, subsets, d]``: ``[b]`` each."""
+        if technique.binary_only or not self.binary:
+            values = metrics.measure(self.part, answers, self.binary)
+        else:  # a mean of bits is none
+            values = {name: self.metrics[name](self.part, answers) for name in names}
+        return {name: _sum(values[name]) / answers.shape[1] for name in names}
+
+    def _native(self, name: str, parameter: float, sizes: Sequence[int]) -> Sequence[Tensor]:
+        """Answers of all subsets of every size, ``[b, subsets, d]`` each, in C++."""
+        orders, groups = self._groups(sizes)
+        answers = native.group_answers(
+            name,
+            parameter,
+            self.w,
+            self.score,
+            _block(self.samples),
+            orders,
+            groups,
+            seed=self.seed,
+            first_prompt=self.part.first,
+            step=self.step,
+        )
+        of_sizes: tuple[Tensor, ...] = answers.split([self.samples // size * count for size, count in groups], 1)
+        return of_sizes
+
+    def _answers(self, technique: Technique, size: int) -> Tensor:
+        """Answers of all subsets of a size: ``[b, subsets, d]``."""
+        answers = []
         for partition in range(self._partitions(size)):
             order = self._order(partition)
             first = groups(order[None], size)[0, :, 0]
@@ -161,10 +191,14 @@ class Bank:
                 self.greedy,
                 _Coins(self.part, first, self.step, self.seed),
             )
-            answers = technique.answer(candidates)
-            for value, name in zip(values, names):
-                value.append(self.metrics[name](self.part, answers))
-        return [ordered.tree_mean(torch.cat(value, 1), 1) for value in values]
+            answers.append(technique.answer(candidates))
+        return torch.cat(answers, 1)
+
+    def _groups(self, sizes: Sequence[int]) -> tuple[Tensor, list[tuple[int, int]]]:
+        """Orders of the blocks in the partitions after the first; how many partitions each size has."""
+        partitions = [self._partitions(size) for size in sizes]
+        orders = torch.stack([_shuffle(self.samples, p, self.seed) for p in range(max(partitions))])
+        return orders[1:], list(zip(sizes, partitions))
 
     def _partitions(self, size: int) -> int:
         """How often the samples are divided into groups of ``size``."""
@@ -176,6 +210,18 @@ class Bank:
         whole = sample[: self.samples // block * block].unflatten(0, (-1, block))
         shuffled = whole[_shuffle(self.samples, partition, self.seed)].flatten()
         return torch.cat((shuffled, sample[len(shuffled) :])).to(self.w.device)
+
+
+def _twin(answer: Callable[[Candidates], Tensor]) -> tuple[str, float] | None:
+    """Name and parameter of a technique that C++ knows too."""
+    if answer is techniques.plurality:
+        return "plurality", 0.0
+    if isinstance(answer, techniques.MajorityOfBest):
+        return "majority_of_best", answer.share
+    if isinstance(answer, (SoftmaxMean, WeightedVote, WeightedBestOfN)):
+        names = {SoftmaxMean: "softmax_mean", WeightedVote: "weighted_vote", WeightedBestOfN: "weighted_best_of_n"}
+        return names[type(answer)], answer.beta
+    return None
 
 
 def _block(samples: int) -> int:

@@ -45,6 +45,7 @@ class Technique(NamedTuple):
     uses_budget: bool = True
     """False: the answer spends one decode, however many the budget allows."""
     binary_only: bool = False
+    """It takes and gives bits."""
     needs_truth: bool = False
     uses_score: bool = False
     """It asks the verifier about every candidate."""
