@@ -499,7 +499,7 @@ void Race::pass_late(std::size_t begin) {
     (*b)->factor = after_;
     multiply(after_, (*b)->near, size);
   }
-  Reals pairs(count * count), chance(count);
+  Reals pairs(count * count), alone(count), chance(count), won(count);
   std::size_t ahead = 0;
   for (std::size_t m = 0; m < count; ++m) {
     Answer& a = *contenders_[m];
@@ -507,24 +507,30 @@ void Race::pass_late(std::size_t begin) {
     product_ = products_[0];
     for (std::size_t l = m + 1; l < count; ++l) {
       Answer& b = *contenders_[l];
-      const double pair = pairs[m * count + l] = pairs[l * count + m] = real_sum(product_, b.factor, size);
-      chance[m] += pair * b.ahead;
-      chance[l] += pair * a.ahead;
+      pairs[m * count + l] = pairs[l * count + m] = real_sum(product_, b.factor, size);
       multiply(product_, b.near, size);
     }
-    chance[m] += real_sum(product_, size);
+    alone[m] = real_sum(product_, size);
     multiply(products_[0], a.near, size);
   }
   for (std::size_t r = begin; r < runs_.size() && ahead > 0; ++r) {
+    if ((r - begin) % 1024 == 0) {  // anew, so that no rounding builds up over a million places
+      for (std::size_t m = 0; m < count; ++m) {
+        contenders_[m]->won += std::exchange(won[m], 0);
+        chance[m] = alone[m];
+        for (std::size_t l = 0; l < count; ++l) chance[m] += pairs[m * count + l] * contenders_[l]->ahead;
+      }
+    }
     const std::size_t m = runs_[r].answer;
     Answer& a = *contenders_[m];
     if (a.ahead == 0) continue;
     const double later = a.later[std::min(runs_[r].seen, a.passed)], here = a.ahead - later;
-    a.won += here * chance[m];
+    won[m] += here * chance[m];
     for (std::size_t l = 0; l < count; ++l) chance[l] -= here * pairs[m * count + l];
     a.ahead = later;
     if (later == 0) --ahead;
   }
+  for (std::size_t m = 0; m < count; ++m) contenders_[m]->won += won[m];
 }
 
 }  // namespace

@@ -156,6 +156,15 @@ def test_majority_of_a_million_samples(ties: Ties) -> None:
     np.testing.assert_allclose(right, expected, atol=1e-9)
 
 
+def test_rounding_does_not_build_up_over_a_million_places() -> None:
+    """Ties among three answers, by the first sample: one of them wins."""
+    if votes._C is None:
+        pytest.skip("minutes in numpy")
+    answers = np.random.default_rng(5).integers(0, 3, size=(1, 10**6))
+    got = majority_at_k(answers, np.ones(answers.shape), [16, 256, 4096], ties="first")
+    np.testing.assert_allclose(got, 1.0, atol=ROUNDING)
+
+
 def convolved_majority(counts: list[int], k: int, ties: Literal["random", "fail"]) -> Array:
     """P(each answer wins) from the definition in votes.py, with convolutions of real numbers: no roots of unity."""
     total, (x, weights) = sum(counts), np.polynomial.legendre.leggauss(len(counts) // 2 + 1)
