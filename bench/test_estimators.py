@@ -42,7 +42,7 @@ def vote(spread: float, ties: Ties) -> Callable[[], tuple[Callable[[], Array], A
     return job
 
 
-TIES: tuple[Ties, ...] = ("random", "fail")
+TIES: tuple[Ties, ...] = ("random", "fail", "first")
 JOBS = [
     pytest.param(passed, 1.0, id="pass_at_k"),
     pytest.param(best, 1.0, id="best_of_k"),

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <stdexcept>
 #include <string>
@@ -267,12 +268,15 @@ double part_rate(const std::string& part, const std::string& rule, std::int64_t 
   return static_cast<double>(steps * repeats * dim * kernel.samples) / seconds;
 }
 
-Array<double> wins(const Array<std::int64_t>& kinds, const Array<std::int64_t>& repeats, std::int64_t silent,
-                   std::int64_t k, bool fair, double at_k, std::int64_t roots) {
+Array<double> wins(const Array<std::int64_t>& kinds, const Array<std::int64_t>& repeats, const Array<std::int64_t>& owners,
+                   std::int64_t silent, std::int64_t k, bool fair, double at_k, std::int64_t roots) {
   expect(kinds.ndim() == 1 && kinds.size() >= 1 && repeats.ndim() == 1 && repeats.size() == kinds.size(),
          "repeats: expected shape [A] as kinds, with A >= 1");
+  expect(owners.size() == 0 || *std::max_element(owners.data(), owners.data() + owners.size()) < kinds.size(),
+         "owners: expected numbers below A");
   const Vote vote{{kinds.data(), kinds.data() + kinds.size()},
                   {repeats.data(), repeats.data() + repeats.size()},
+                  {owners.data(), owners.data() + owners.size()},
                   silent, k, fair, at_k, roots};
   std::vector<double> result;
   {
@@ -322,6 +326,6 @@ PYBIND11_MODULE(_C, m) {
   m.def("part_rate", &part_rate, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
         "Coefficient-steps per second of one part of the decode on one tile, for benchmarks: 'words', 'draws', 'steps' "
         "or 'links'.");
-  m.def("win_probability", &wins, py::arg("kinds"), py::arg("repeats"), py::arg("silent"), py::arg("k"),
-        py::arg("fair"), py::arg("at_k"), py::arg("roots"), "Arguments as in csrc/votes.h.");
+  m.def("win_probability", &wins, py::arg("kinds"), py::arg("repeats"), py::arg("owners"), py::arg("silent"),
+        py::arg("k"), py::arg("fair"), py::arg("at_k"), py::arg("roots"), "Arguments as in csrc/votes.h.");
 }

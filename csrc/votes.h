@@ -1,4 +1,4 @@
-// The exact law of a vote among k of N samples: twin of _wins in ttc_fast/votes.py, which has the formula.
+// The exact law of a vote among k of N samples: twin of _wins and _first_wins in ttc_fast/votes.py; formulas are there.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,10 @@ namespace ttc_fast {
 
 struct Vote {
   std::vector<std::int64_t> kinds, repeats;  // repeats[b] answers have kinds[b] >= 1 samples each
+  std::vector<std::int64_t> owners;          // answer of every sample, or < 0: the first of a tie wins
   std::int64_t silent;                       // samples that do not vote
   std::int64_t k;                            // 1 < k < N
-  bool fair;                                 // ties are drawn fairly; else they fail
+  bool fair;                                 // without owners, ties are drawn fairly; else they fail
   double at_k;                               // P(Bin(N, k/N) = k)
   std::int64_t roots;                        // roots of unity, an odd number
 };

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
@@ -105,15 +106,63 @@ def test_majority_of_larger_banks(counts: list[int], ties: Literal["random", "fa
     np.testing.assert_allclose(got, [polynomial_majority(counts, k, ties) for k in ks], atol=ROUNDING)
 
 
-def test_majority_of_a_million_samples() -> None:
-    """A close race, where the vote of k is that of k independent samples but for O(k/N)."""
+def first_majority(owners: Array, k: int) -> Array:
+    """P(each answer wins) where the first sample wins a tie, with exact integers: a sum over its place."""
+    wins = np.zeros(owners.max() + 1)
+    counts = np.bincount(owners[owners >= 0]).tolist()
+    for i, j in itertools.product(range(len(owners)), range(1, k + 1)):
+        a, after = int(owners[i]), owners[i + 1 :]
+        later = [int((after == b).sum()) for b in range(len(counts))]
+        if a < 0 or later[a] < j - 1:
+            continue
+        silent = int((owners < 0).sum())
+        ways = [math.comb(silent, m) for m in range(silent + 1)]
+        for b, n in enumerate(counts):
+            if b != a:
+                factor = [math.comb(n, m) for m in range(j)] + [math.comb(later[b], j)]
+                ways = [
+                    sum(ways[m - y] * factor[y] for y in range(len(factor)) if 0 <= m - y < len(ways))
+                    for m in range(min(len(ways) + j, k - j + 1))
+                ]
+        if len(ways) > k - j:
+            wins[a] += float(Fraction(math.comb(later[a], j - 1) * ways[k - j], math.comb(len(owners), k)))
+    return wins
+
+
+@pytest.mark.parametrize(
+    "counts", [[9, 9, 8, 8, 8, 2], [5, 5, 5, 4, 4, 4, 4, 3, 3, 3], [14, 13, 13], [20, 19], [17, 16, 2, 2, 2, 1]]
+)
+@pytest.mark.parametrize("silent", [0, 4])
+def test_first_of_tied_answers(counts: list[int], silent: int) -> None:
+    n = sum(counts) + silent
+    owners = np.random.default_rng(3).permutation(np.repeat(np.arange(-1, len(counts)), [silent, *counts]))
+    ks = [1, 2, 3, 7, 16, n - 1, n]
+    prompts = np.tile(owners, (len(counts), 1))
+    got = majority_at_k(prompts, prompts == np.arange(len(counts))[:, None], ks, ties="first", no_answer="ignore")
+    np.testing.assert_allclose(got, np.stack([first_majority(owners, k) for k in ks], axis=1), atol=ROUNDING)
+
+
+@pytest.mark.parametrize("ties", ["random", "first"])
+def test_majority_of_a_million_samples(ties: Ties) -> None:
+    """A close race, where the vote of k is that of k independent samples but for O(k/N); odd k cannot tie."""
+    if ties == "first" and votes._C is None:
+        pytest.skip("minutes in numpy")
     n, p = 10**6, 0.501
-    answers = (np.arange(n) >= p * n).astype(np.int64)[None]
-    got = majority_at_k(answers, answers == 0, [1, 101, 9_999])[0]
+    answers = np.random.default_rng(0).permutation(np.arange(n) >= p * n).astype(np.int64)[None]
+    got = majority_at_k(answers, answers == 0, [1, 101, 9_999], ties=ties)[0]
     expected = [stats.hypergeom.sf(k // 2, n, round(p * n), k) for k in (1, 101, 9_999)]
     np.testing.assert_allclose(got, expected, atol=1e-9)
     right = majority_right(np.array([round(p * n)]), n, [1, 101, 9_999])[0]
     np.testing.assert_allclose(right, expected, atol=1e-9)
+
+
+def test_rounding_does_not_build_up_over_a_million_places() -> None:
+    """Ties among three answers, by the first sample: one of them wins."""
+    if votes._C is None:
+        pytest.skip("minutes in numpy")
+    answers = np.random.default_rng(5).integers(0, 3, size=(1, 10**6))
+    got = majority_at_k(answers, np.ones(answers.shape), [16, 256, 4096], ties="first")
+    np.testing.assert_allclose(got, 1.0, atol=ROUNDING)
 
 
 def convolved_majority(counts: list[int], k: int, ties: Literal["random", "fail"]) -> Array:
@@ -164,6 +213,43 @@ def test_one_answer_wins(counts: list[int]) -> None:
 @pytest.mark.parametrize("counts", [NEAR, SPREAD, [2047, 2049]])
 def test_one_answer_wins_where_the_first_does(counts: list[int]) -> None:
     np.testing.assert_allclose(wins_of(counts, [2, 64, 2048], "first").sum(axis=0), 1.0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("counts", [NEAR, SPREAD, [1500, 1499, 1000, 97], [24] * 40 + [64], [1] * 90 + [2] * 30])
+def test_first_of_tied_answers_in_both_languages(counts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """C++ takes differences from place to place, numpy the products over all rivals at each place."""
+    if votes._C is None:
+        pytest.skip("compares with C++")
+    chance = np.random.default_rng(1)
+    answers = chance.permutation(np.repeat(np.arange(-1, len(counts)), [100, *counts]))[None]
+    value = chance.normal(size=len(counts) + 1)[answers]
+    ks = [2, 5, 16, 64, 256, answers.size // 2]
+    got = majority_at_k(answers, value, ks, ties="first", no_answer="ignore")
+    monkeypatch.setattr(votes, "_C", None)
+    expected = majority_at_k(answers, value, ks, ties="first", no_answer="ignore")
+    np.testing.assert_allclose(got, expected, atol=ROUNDING * np.abs(value).max())
+
+
+@pytest.mark.parametrize("ties", ["random", "fail", "first"])
+def test_threads_change_nothing(ties: Ties, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = np.random.default_rng(0).integers(0, 4, size=(50, 20))
+    shares: list[float] = []
+    many = majority_at_k(answers, answers == 0, [2, 5, 8], ties=ties, progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    assert np.array_equal(many, majority_at_k(answers, answers == 0, [2, 5, 8], ties=ties))
+
+
+def test_an_interrupt_ends_the_votes() -> None:
+    """Of the prompts after the first, no more are begun than cores are busy: all would take minutes in numpy."""
+
+    def interrupt(share: float) -> None:
+        raise KeyboardInterrupt
+
+    answers = np.random.default_rng(0).integers(0, 10, size=(1000, 4096))
+    with pytest.raises(KeyboardInterrupt):
+        majority_at_k(answers, answers == 0, [64], ties="first", progress=interrupt)
 
 
 @given(Bits)

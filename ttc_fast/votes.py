@@ -8,7 +8,9 @@ with j votes where X_a = j and every other X_b is below j, or equal to j and bea
 
 averaged over the rule for ties: u_b = u uniform in [0, 1] for a fair draw (the integral over u is a
 Gauss-Legendre sum with enough nodes to be exact), u_b = 0 where a tie fails. Where the first sample wins, the
-average is over the place of a's first sample, and u_b is the share of b's subsets that begin later. The
+average is over the place i of a's first sample, and u_b is the share of b's subsets that begin later. There C++ takes
+the difference from i - 1 to i of q(i) = sum_j [z^k] prod_b ( sum_{l<j} P(X_b = l) z^l + u_b(i) P(X_b = j) z^j ), the
+probability that every leader begins after place i: from one place to the next only one factor changes. The
 coefficient of z^(k-j) is read off by a discrete Fourier transform long enough that what wraps around is below
 rounding. All answers share the j, the roots of unity and the products over rivals; for each j, roots where the
 product is below rounding are left out.
@@ -17,7 +19,10 @@ product is below rounding are left out.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
 from typing import Literal, NamedTuple, TypeAlias
@@ -32,6 +37,9 @@ Waves: TypeAlias = NDArray[np.complex128]
 Ties: TypeAlias = Literal["random", "fail", "first"]
 NoAnswer: TypeAlias = Literal["fail", "ignore"]
 Wanted: TypeAlias = NDArray[np.bool_]
+Solved: TypeAlias = tuple[Counts, Array]
+
+_NOBODY = np.empty(0, dtype=np.int64)
 
 LEAST = 1e-17
 """Events below this probability are left out."""
@@ -48,7 +56,7 @@ def _load() -> ModuleType | None:
 
 
 _C = _load()
-"""The C++ extension; without it the same law is computed by numpy, some five times slower."""
+"""The C++ extension; without it the same law is computed by numpy, some twenty times slower."""
 
 
 def majority_right(right: ArrayLike, samples: int, budgets: Sequence[int]) -> Array:
@@ -107,17 +115,24 @@ def majority_at_k(
         raise ValueError(f"value: expected shape {list(codes.shape)} as answers, got {list(values.shape)}")
     codes, counts, worth, silent = _tally(codes, values, no_answer)
     result = np.full((len(codes), len(ks)), np.nan)
-    alike = _first_come(codes, counts) if ties == "first" else _same_counts(counts, silent)
     (possible,), done = np.nonzero(ks <= codes.shape[1]), 0
-    for prompts, order, positions in alike:
+
+    def of_alike(group: Alike) -> tuple[Counts, Array]:
+        prompts, order = group
         ours = counts[prompts[0], order[0]]
         ours = ours[ours > 0]
         values = np.take_along_axis(worth[prompts], order, 1)[:, : len(ours)]
         wanted = (values != 0).any(axis=0)
-        wins = win_probability(ours, int(silent[prompts[0]]), ks[possible].tolist(), ties, positions, wanted)
-        result[prompts[:, None], possible] = values @ wins.T
-        done += len(prompts)
-        progress(done / len(codes))
+        owners = codes[prompts[0]] if ties == "first" else _NOBODY
+        wins = win_probability(ours, int(silent[prompts[0]]), ks[possible].tolist(), ties, owners, wanted)
+        return prompts, np.asarray(values @ wins.T)
+
+    alike = _one_by_one(counts) if ties == "first" else _same_counts(counts, silent)
+    with _each(of_alike, alike) as solved:
+        for prompts, expected in solved:
+            result[prompts[:, None], possible] = expected
+            done += len(prompts)
+            progress(done / len(codes))
     return result
 
 
@@ -170,7 +185,7 @@ def weighted_vote_at_k(
 
 
 def _tally(codes: Counts, value: Array, no_answer: NoAnswer) -> tuple[Counts, Counts, Array, Counts]:
-    """Answers numbered within their prompt ``[P, N]``, -1 where silent; their counts and mean values ``[P, A]``;
+    """Answers numbered from 0 within their prompt ``[P, N]``, -1 where silent; their counts and mean values ``[P, A]``;
     the number of silent samples ``[P]``."""
     silent = codes < 0
     if no_answer == "fail":  # one more answer, without worth
@@ -178,7 +193,7 @@ def _tally(codes: Counts, value: Array, no_answer: NoAnswer) -> tuple[Counts, Co
     order = np.argsort(codes, axis=1, kind="stable")
     ordered = np.take_along_axis(codes, order, 1)
     new = np.zeros(codes.shape, dtype=np.int64)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    new[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]) & ~np.take_along_axis(silent, order, 1)[:, :-1]
     local = np.empty_like(codes)
     np.put_along_axis(local, order, np.cumsum(new, axis=1), 1)
     local[silent] = -1
@@ -189,29 +204,42 @@ def _tally(codes: Counts, value: Array, no_answer: NoAnswer) -> tuple[Counts, Co
     return local, counts, sums / np.maximum(counts, 1), silent.sum(axis=1)
 
 
-Alike: TypeAlias = Iterator[tuple[Counts, Counts, Sequence[Counts]]]
-"""Prompts with the same law of the vote ``[G]``; the order of their answers ``[G, A]``; places of the samples."""
+Alike: TypeAlias = tuple[Counts, Counts]
+"""Prompts with the same law of the vote ``[G]``, and the order of their answers ``[G, A]``."""
 
 
-def _same_counts(counts: Counts, silent: Counts) -> Alike:
+def _same_counts(counts: Counts, silent: Counts) -> Iterator[Alike]:
     """Prompts whose sorted counts are the same."""
     order = np.argsort(-counts, axis=1, kind="stable")
     key = np.column_stack((np.take_along_axis(counts, order, 1), silent))
     _, group = np.unique(key, axis=0, return_inverse=True)
     by_group = np.argsort(group.reshape(-1), kind="stable")
     for prompts in np.split(by_group, np.flatnonzero(np.diff(group.reshape(-1)[by_group])) + 1):
-        yield prompts, order[prompts], []
+        yield prompts, order[prompts]
 
 
-def _first_come(codes: Counts, counts: Counts) -> Alike:
-    """Every prompt by itself, since the places of its samples matter."""
-    for prompt in range(len(codes)):
-        order = np.flatnonzero(counts[prompt])
-        yield np.array([prompt]), order[None], [np.flatnonzero(codes[prompt] == a) for a in order]
+def _one_by_one(counts: Counts) -> Iterator[Alike]:
+    """Every prompt by itself, since the places of its samples matter; answers as they are numbered."""
+    for prompt in range(len(counts)):
+        yield np.array([prompt]), np.arange(counts.shape[1])[None]
+
+
+@contextmanager
+def _each(work: Callable[[Alike], Solved], groups: Iterator[Alike]) -> Iterator[Iterator[Solved]]:
+    """``work`` of each, in order; with C++, which leaves the interpreter to others, on a thread for every core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if _C is None or cores == 1:
+        yield map(work, groups)
+        return
+    pool = ThreadPoolExecutor(cores)
+    try:
+        yield pool.map(work, groups)
+    finally:  # an interrupt waits for those under way only
+        pool.shutdown(cancel_futures=True)
 
 
 def win_probability(
-    counts: Counts, silent: int, budgets: Sequence[int], ties: Ties, positions: Sequence[Counts], wanted: Wanted
+    counts: Counts, silent: int, budgets: Sequence[int], ties: Ties, owners: Counts, wanted: Wanted
 ) -> Array:
     """Probability that each answer wins the vote among k of N samples ``[K, A]``.
 
@@ -220,13 +248,13 @@ def win_probability(
         silent: samples that do not vote; N = sum of counts + silent.
         budgets: the k, from 1 to N.
         ties: see :func:`majority_at_k`.
-        positions: for ``ties="first"``: the ascending places of every answer's samples; else not read.
+        owners: for ``ties="first"``: the answer of every sample in their order ``[N]``, negative: silent; else empty.
         wanted: answers whose probability is asked ``[A]``; it may be 0 for the others.
     """
     if not wanted.any():
         return np.zeros((len(budgets), len(counts)))
     if ties == "first":
-        return np.stack([_first_wins(counts, silent, k, positions, wanted) for k in budgets])
+        return np.stack([_first_wins(counts, silent, k, owners, wanted) for k in budgets])
     kinds, alike, repeats = np.unique(counts, return_inverse=True, return_counts=True)  # equal counts are alike
     return np.stack([_wins(kinds, repeats, silent, k, ties == "random") for k in budgets])[:, alike]
 
@@ -240,7 +268,7 @@ def _wins(kinds: Counts, repeats: Counts, silent: int, k: int, fair: bool) -> Ar
         return np.asarray((kinds == kinds[-1]) * (1 / repeats[-1] if fair else repeats[-1] == 1))
     at_k, roots = _sum_law(total, k)
     if _C is not None:
-        return np.asarray(_C.win_probability(kinds, repeats, silent, k, fair, at_k, roots))
+        return np.asarray(_C.win_probability(kinds, repeats, _NOBODY, silent, k, fair, at_k, roots))
     wins, most = np.zeros(len(kinds)), 0
     strong, races = _races(kinds, repeats, silent, k)
     for race in races:
@@ -250,17 +278,20 @@ def _wins(kinds: Counts, repeats: Counts, silent: int, k: int, fair: bool) -> Ar
     return wins
 
 
-def _first_wins(counts: Counts, silent: int, k: int, places: Sequence[Counts], wanted: Wanted) -> Array:
-    """P(each answer wins) where the first sample wins a tie ``[A]``."""
+def _first_wins(counts: Counts, silent: int, k: int, owners: Counts, wanted: Wanted) -> Array:
+    """P(each answer wins) where the first sample wins a tie ``[A]``; numpy sums over the samples of those wanted."""
     total, wins = int(counts.sum()) + silent, np.zeros(len(counts))
     if k == 1:
         return np.asarray(counts / total)
     if k == total:
-        leaders = np.flatnonzero(counts == counts.max())
-        wins[leaders[np.argmin([places[int(a)][0] for a in leaders])]] = 1.0
+        voters = owners[owners >= 0]
+        wins[voters[np.argmax(counts[voters] == counts.max())]] = 1.0
         return wins
-    strong, races = _races(counts, np.ones_like(counts), silent, k)
-    rivals = [places[int(b)] for b in strong]
+    repeats = np.ones_like(counts)
+    if _C is not None:
+        return np.asarray(_C.win_probability(counts, repeats, owners, silent, k, False, *_sum_law(total, k)))
+    strong, races = _races(counts, repeats, silent, k)
+    rivals = [np.flatnonzero(owners == b) for b in strong]
     for race in races:
         for a in np.flatnonzero(wanted[strong]):
             wins[strong[a]] += _first_sampled(race, int(a), rivals)
