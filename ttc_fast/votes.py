@@ -19,6 +19,7 @@ product is below rounding are left out.
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -232,8 +233,9 @@ def _each(work: Callable[[Alike], Solved], groups: Iterator[Alike]) -> Iterator[
         yield map(work, groups)
         return
     pool = ThreadPoolExecutor(cores)
+    some = iter(lambda: list(itertools.islice(groups, 1024)), [])  # not all of a million prompts wait at once
     try:
-        yield pool.map(work, groups)
+        yield itertools.chain.from_iterable(pool.map(work, batch) for batch in some)
     finally:  # an interrupt waits for those under way only
         pool.shutdown(cancel_futures=True)
 
