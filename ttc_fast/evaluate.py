@@ -16,7 +16,8 @@ from . import check, ordered
 from .model import StochasticDecoder
 from .ops import resolve_backend
 from .rules import BernoulliSampling
-from .subsets import Bank
+from .search import Chains, Search, Work
+from .subsets import SUBSETS, Bank
 from .tasks import Prompts
 from .techniques import DEFAULT, TECHNIQUES, Technique
 from .verifiers import InContextLoss, Verifier, context
@@ -43,6 +44,8 @@ class Evaluation:
 
     scores: dict[Key, Tensor]
     """The metric of every prompt ``[B]``, averaged over the answers of the prompt."""
+    work: dict[Key, Work]
+    """What the technique spent on a prompt, the mean over prompts where they differ."""
     backend: str
     decode_seconds: float
     unstable: Tensor
@@ -64,7 +67,7 @@ def evaluate(
     seed: int,
     backend: str = "auto",
     method: Literal["stepwise", "exact"] = "stepwise",
-    techniques: Mapping[str, Technique] | None = None,
+    techniques: Mapping[str, Technique | Search] | None = None,
     verifier: Verifier | None = None,
     progress: Callable[[float], None] = lambda share: None,
     chunk: int = CHUNK,
@@ -73,7 +76,9 @@ def evaluate(
     """Scores of every technique: at the last step for all budgets, at the other steps for all samples.
 
     A technique's score at budget k is its mean over all subsets of k of the N samples, see
-    ``subsets.py``. The result does not depend, to the bit, on ``chunk`` and ``bank``.
+    ``subsets.py``. One that acts during the chain has k chains of its own, samples r k to (r + 1) k - 1 for up to
+    :data:`ttc_fast.subsets.SUBSETS` repeats r, whose mean it is. The result does not depend, to the bit, on
+    ``chunk`` and ``bank``.
 
     Args:
         decoder: transformer and rule.
@@ -83,7 +88,7 @@ def evaluate(
         samples: N, at least 1.
         seed: of the decode and of the coins that decide ties.
         backend: see :func:`ttc_fast.decode`.
-        method: see :func:`ttc_fast.decode`.
+        method: see :func:`ttc_fast.decode`; searches that resume chains do so step by step.
         techniques: by name; those that the rule or the prompts do not allow are left out. Default: the
             ones named in :data:`ttc_fast.techniques.DEFAULT`.
         verifier: what best-of-N and its kin trust; default :class:`ttc_fast.verifiers.InContextLoss`. Chains do not
@@ -103,10 +108,15 @@ def evaluate(
     _check_memory(per_prompt * weights.element_size())
     binary = isinstance(decoder.rule, BernoulliSampling)
     techniques = {name: TECHNIQUES[name] for name in DEFAULT} if techniques is None else techniques
+    searches = {n: t for n, t in techniques.items() if isinstance(t, Search) and (binary or not t.binary_only)}
+    if method == "exact":
+        _check_stepwise(searches)
     verifier = InContextLoss() if verifier is None else verifier
     noise_free = StochasticDecoder(decoder.model, decoder.rule.greedy())
     scores: defaultdict[Key, list[Tensor]] = defaultdict(list)
+    spent: defaultdict[Key, list[Tensor]] = defaultdict(list)
     unstable, seconds = [], 0.0
+    parts = 1 + len(searches) * len(steps)  # of the progress: the decode, and each search at each step
     for b in ordered.tiles(count, bank // per_prompt):
         part = prompts(b.start, b.stop)
         seen = context(verifier, part)
@@ -124,18 +134,60 @@ def evaluate(
                 method=method,
             ).thoughts
             seconds += time.perf_counter() - began
-            progress((b.start + len(part) * n.stop / samples) / count)
+            progress((b.start + len(part) * n.stop / samples / parts) / count)
         greedy = noise_free(seen, steps=steps, samples=1, backend=backend).thoughts[:, :, 0]
         for i, step in enumerate(steps):
             sizes = budgets(samples) if step == max(steps) else [samples]
             score = verifier(part, thoughts[i], step=step)
             candidates = Bank(seen, thoughts[i], score, greedy[i], binary=binary, step=step, seed=seed)
             for name, technique in techniques.items():
-                for metric, results in candidates.scores(technique, sizes):
-                    for size, result in zip(sizes, results):
-                        scores[Key(name, step, size, metric)].append(result.cpu())
+                if isinstance(technique, Technique):
+                    for metric, results in candidates.scores(technique, sizes):
+                        for size, result in zip(sizes, results):
+                            scores[Key(name, step, size, metric)].append(result.cpu())
+            asked = tuple(steps[: i + 1])
+            chains = Chains(decoder, part, asked, thoughts[: i + 1], 0, seed, verifier, backend)
+            for j, (name, search) in enumerate(searches.items()):
+                for size in sizes:
+                    answers, work = _repeat(search, chains, size)
+                    for metric, function in candidates.metrics.items():
+                        key = Key(name, step, size, metric)
+                        scores[key].append(ordered.tree_mean(function(seen, answers), 1).cpu())
+                        spent[key].append(work)
+                progress((b.start + len(part) * (2 + i * len(searches) + j) / parts) / count)
         unstable.append(_diverges(decoder.model.prefill(seen.x, seen.y)).cpu())
-    return Evaluation({k: torch.cat(v) for k, v in scores.items()}, backend, seconds, torch.cat(unstable))
+    return Evaluation(
+        {key: torch.cat(values) for key, values in scores.items()},
+        {key: _work(techniques[key.technique], key, spent[key]) for key in scores},
+        backend,
+        seconds,
+        torch.cat(unstable),
+    )
+
+
+def _repeat(search: Search, chains: Chains, size: int) -> tuple[Tensor, Tensor]:
+    """Answers ``[b, repeats, d]`` of ``size`` chains each, and what they cost on average, (thoughts, scores)
+    ``[b, 2]``."""
+    firsts = range(0, chains.samples - size + 1, size)[:SUBSETS]
+    found = [search.find(chains._replace(thoughts=chains.thoughts[:, :, n : n + size], first_sample=n)) for n in firsts]
+    work = torch.stack([torch.stack((f.thoughts.cpu(), torch.full((len(f.answer),), f.scores)), 1) for f in found], 1)
+    return torch.stack([f.answer for f in found], 1), ordered.tree_mean(work.double(), 1)
+
+
+def _work(technique: Technique | Search, key: Key, spent: Sequence[Tensor]) -> Work:
+    if isinstance(technique, Search):
+        return Work(*ordered.tree_mean(torch.cat(list(spent)), 0).tolist())
+    samples = key.samples if technique.uses_budget else 1
+    return Work(key.steps * samples, samples if technique.uses_score else 0)
+
+
+def _check_stepwise(searches: Mapping[str, Search]) -> None:
+    resuming = [name for name, search in searches.items() if search.resumes]
+    if resuming:
+        raise ValueError(
+            f"method: expected 'stepwise' for techniques that resume chains ({', '.join(resuming)}), got 'exact'; "
+            "leave them out, or the method"
+        )
 
 
 def _diverges(state: Tensor) -> Tensor:
@@ -145,9 +197,10 @@ def _diverges(state: Tensor) -> Tensor:
     return radius > 1 + 1e-4
 
 
-def _check_applicable(techniques: Mapping[str, Technique], binary: bool, known: bool) -> None:
+def _check_applicable(techniques: Mapping[str, Technique | Search], binary: bool, known: bool) -> None:
     """At least one technique must apply; better an error now than empty tables later."""
-    if not any((binary or not t.binary_only) and (known or not t.needs_truth) for t in techniques.values()):
+    allowed = [t for t in techniques.values() if binary or not t.binary_only]
+    if all(isinstance(t, Technique) and t.needs_truth and not known for t in allowed):
         kind = f"{'binary' if binary else 'continuous'} coefficients{'' if known else ' without w_star'}"
         raise ValueError(f"technique: expected one for {kind}, got {', '.join(techniques) or 'none'}")
 

@@ -58,12 +58,11 @@ class RunResult:
     wall_time: float
     """Seconds."""
 
-    def multiplications(self, key: Key) -> tuple[int, int]:
-        """What a result cost for each prompt: in the decode, d^2 for a thought, and in the verifier's scores."""
-        technique = TECHNIQUES[key.technique]
-        samples = key.samples if technique.uses_budget else 1
-        decode = key.steps * samples * (self.config.dim or 0) ** 2
-        return decode, samples * self.score_work if technique.uses_score else 0
+    def multiplications(self, kind: KindResult, key: Key) -> tuple[int, int]:
+        """What a result cost for each prompt, on average: in the decode, d^2 for a thought, and in the verifier's
+        scores."""
+        thoughts, scores = kind.evaluation.work[key]
+        return round(thoughts * (self.config.dim or 0) ** 2), round(scores * self.score_work)
 
 
 def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind, share: None) -> RunResult:

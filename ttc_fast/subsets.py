@@ -10,7 +10,7 @@ order, so that results do not depend on the chunk.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from . import estimators, metrics, native, ordered, rng, techniques, votes
 from .reference import TILE
 from .tasks import Prompts
-from .techniques import TECHNIQUES, Candidates, Technique
+from .techniques import Candidates, Technique
 
 SUBSETS = 8
 """The least number of subsets of k < N samples where there is no closed form."""
@@ -67,7 +67,7 @@ class Bank:
         yield from exact.items()
         rest = [name for name in self.metrics if name not in exact]
         if rest:
-            values = [self._resampled(technique, rest, size) for size in sizes]
+            values = [self._resampled(technique.answer, rest, size) for size in sizes]
             for i, name in enumerate(rest):
                 yield name, [value[i] for value in values]
 
@@ -145,9 +145,9 @@ class Bank:
             w_star = metrics.truth(self.part)[:, 0]
             return list(native.vote_recovery(self.w, w_star, _block(self.samples), shuffles[1:], groups).to(self.w).T)
         # The metric reads a mean at 1/2 as a fair coin.
-        return [self._resampled(TECHNIQUES["mean"], ["exact_recovery"], size)[0] for size in sizes]
+        return [self._resampled(techniques.mean, ["exact_recovery"], size)[0] for size in sizes]
 
-    def _resampled(self, technique: Technique, names: Sequence[str], size: int) -> list[Tensor]:
+    def _resampled(self, answer: Callable[[Candidates], Tensor], names: Sequence[str], size: int) -> list[Tensor]:
         """The mean of each metric over random subsets, ``[b]`` each."""
         values: list[list[Tensor]] = [[] for _ in names]
         for partition in range(self._partitions(size)):
@@ -160,7 +160,7 @@ class Bank:
                 self.greedy,
                 _Coins(self.part, first, self.step, self.seed),
             )
-            answers = technique.answer(candidates)
+            answers = answer(candidates)
             for value, name in zip(values, names):
                 value.append(self.metrics[name](self.part, answers))
         return [ordered.tree_mean(torch.cat(value, 1), 1) for value in values]

@@ -11,6 +11,9 @@ from torch import Tensor
 from . import check, metrics, rng
 from .tasks import Prompts
 
+INVERSE_TEMPERATURE = 10.0
+"""Default beta of weights exp(beta score): a loss that is higher by 0.1 costs a factor e."""
+
 
 class Verifier(Protocol):
     """What scores candidates."""
@@ -89,7 +92,9 @@ class WrongVerifier:
     samples serve a wrong aim (reward hacking).
 
     Args:
-        w_r: w_R ``[d]``, or one for each prompt, by its global index ``[P, d]``.
+        w_r: w_R ``[d]``, or one for each prompt, by its global index ``[P, d]``; a number S stands for
+            w* + S xi, xi ~ N(0, I), drawn for each prompt.
+        seed: of xi.
     """
 
     w_r: Tensor
