@@ -111,6 +111,22 @@ def test_searches_beside_best_of_n(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "method: expected 'stepwise' for techniques that resume chains (beam_search)" in capsys.readouterr().err
 
 
+def test_a_wrong_verifier_is_a_dial(tmp_path: Path) -> None:
+    """Without distance it is nearly the oracle; far away it chooses badly; the config says how far."""
+    error = {}
+    for by in ("0", "0.5", "5"):
+        settings = ["--examples", "40", "--prompts", "40", "--samples", "64"]
+        document = run_json(tmp_path, "--verifier", "wrong", "--wrong-by", by, *settings)
+        assert document["config"]["wrong_by"] == float(by)
+        for r in document["records"]:
+            if (r["coefficients"], r["steps"], r["samples"], r["metric"]) == ("continuous", 4, 64, "squared_error"):
+                error[by, r["technique"]] = r["mean"]
+    assert error["0", "best_of_n"] < error["0.5", "best_of_n"] < error["5", "best_of_n"]
+    assert error["0", "best_of_n"] < error["0", "single"] < error["5", "best_of_n"]
+    assert run_json(tmp_path, "--verifier", "wrong")["config"]["wrong_by"] == 0.5
+    assert run_json(tmp_path)["config"]["wrong_by"] is None
+
+
 def test_same_command_same_bytes(tmp_path: Path) -> None:
     one, two = run_json(tmp_path), run_json(tmp_path)
     assert json.dumps(without_times(one)) == json.dumps(without_times(two))
@@ -211,6 +227,9 @@ def test_prompts_file_without_truth(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "disagreement of two samples" in out
     assert "oracle" not in out
     assert "squared_error" not in out
+    for verifier in ("oracle", "wrong"):
+        assert main(["run", "--verifier", verifier, "--prompts-file", path]) == 1
+        assert f"for '{verifier}', got none; take another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -237,6 +256,12 @@ def test_prompts_file_without_truth(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--verifier", "coin"], 2, "invalid choice 'coin' for argument '--verifier'"),
         (["--held-out", "3"], 1, "held_out: expected none with verifier 'in_context_loss', got 3; add --verifier"),
         (["--verifier", "held_out_loss", "--held-out", "77"], 1, "held_out: expected an integer from 1 to 8, got 77"),
+        (
+            ["--wrong-by", "3"],
+            1,
+            "wrong_by: expected none with verifier 'in_context_loss', got 3.0; add --verifier wrong",
+        ),
+        (["--verifier", "wrong", "--wrong-by", "-1"], 1, "wrong_by: expected a finite number of at least 0, got -1"),
         (["--verifier-noise", "-1"], 1, "verifier_noise: expected a finite number of at least 0"),
         (["--false-positive-rate", "2"], 1, "false_positive_rate: expected a finite number from 0 to 1, got 2"),
         (["--backend", "triton"], 1, "backend: 'triton' cannot run"),
