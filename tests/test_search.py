@@ -18,6 +18,7 @@ import oracles
 from oracles import ALPHA
 from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
 from ttc_fast.search import (
+    BeamSearch,
     Particles,
     Resampling,
     adaptive_vote,
@@ -249,6 +250,8 @@ def test_wrong_arguments() -> None:
     late = StochasticDecoder(decoder.model, BernoulliSampling(sample_at="last_step"))
     with pytest.raises(ValueError, match="rule: expected sample_at='every_step', got 'last_step'"):
         beam_search(late, prompts, steps=1, beams=1, expansions=1)
+    with pytest.raises(ValueError, match="expansions: expected an integer from 1"):
+        BeamSearch(expansions=0)
     with pytest.raises(ValueError, match="error: expected a probability"):
         adaptive_vote(torch.zeros(1, 2, 3), 1.5)
 

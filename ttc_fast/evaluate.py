@@ -170,8 +170,8 @@ def _repeat(search: Search, chains: Chains, size: int) -> tuple[Tensor, Tensor]:
     ``[b, 2]``."""
     firsts = range(0, chains.samples - size + 1, size)[:SUBSETS]
     found = [search.find(chains._replace(thoughts=chains.thoughts[:, :, n : n + size], first_sample=n)) for n in firsts]
-    work = torch.stack([torch.stack((f.thoughts.cpu(), torch.full((len(f.answer),), f.scores)), 1) for f in found], 1)
-    return torch.stack([f.answer for f in found], 1), ordered.tree_mean(work.double(), 1)
+    work = [torch.stack((f.thoughts.cpu().double(), torch.full((len(f.answer),), f.scores).double()), 1) for f in found]
+    return torch.stack([f.answer for f in found], 1), ordered.tree_mean(torch.stack(work, 1), 1)
 
 
 def _work(technique: Technique | Search, key: Key, spent: Sequence[Tensor]) -> Work:

@@ -483,6 +483,9 @@ class BeamSearch:
     expansions: int = 4
     every: int = 1
 
+    def __post_init__(self) -> None:
+        check.integer("expansions", self.expansions, 1, 2**32)
+
     def __call__(self, chains: Chains) -> Found:
         expansions = min(self.expansions, chains.samples)
         beams = chains.samples // expansions

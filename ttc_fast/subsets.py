@@ -23,7 +23,7 @@ from .tasks import Prompts
 from .techniques import Candidates, Technique
 
 SUBSETS = 8
-"""The least number of subsets of k < N samples where there is no closed form."""
+"""The least number of subsets of k < N samples where there is no closed form, and the most repeats of a search."""
 
 _READ = ("hamming", "exact_recovery")
 """Metrics that read a coefficient as a bit."""
