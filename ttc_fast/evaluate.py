@@ -28,6 +28,10 @@ CHUNK = 2**20
 BANK = 2**25
 """Coefficients of candidates held at a time, as far as one prompt's candidates allow: 128 MB in float32."""
 
+SHARE = 2**21
+"""Coefficients of a search that deserve a thread of their own: it calls PyTorch dozens of times for every thought, and
+on busy cores every call waits for its slowest thread (five searches with the defaults: 156 s became 57)."""
+
 
 class Key(NamedTuple):
     """What a result is about."""
@@ -169,7 +173,14 @@ def _repeat(search: Search, chains: Chains, size: int) -> tuple[Tensor, Tensor]:
     """Answers ``[b, repeats, d]`` of ``size`` chains each, and what they cost on average, (thoughts, scores)
     ``[b, 2]``."""
     firsts = range(0, chains.samples - size + 1, size)[:SUBSETS]
-    found = [search.find(chains._replace(thoughts=chains.thoughts[:, :, n : n + size], first_sample=n)) for n in firsts]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(threads, 1 + chains.thoughts[0, :, :size].numel() // SHARE))
+    try:
+        found = [
+            search.find(chains._replace(thoughts=chains.thoughts[:, :, n : n + size], first_sample=n)) for n in firsts
+        ]
+    finally:
+        torch.set_num_threads(threads)
     work = [torch.stack((f.thoughts.cpu().double(), torch.full((len(f.answer),), f.scores).double()), 1) for f in found]
     return torch.stack([f.answer for f in found], 1), ordered.tree_mean(torch.stack(work, 1), 1)
 
