@@ -18,14 +18,27 @@ from ttc_fast import (
     LinearRegression,
     Prompts,
     StochasticDecoder,
+    metrics,
     native,
 )
 from ttc_fast.evaluate import Key, budgets, evaluate
 from ttc_fast.intervals import summarize
 from ttc_fast.rules import Rule
+from ttc_fast.search import (
+    BeamSearch,
+    ParticleFilter,
+    Search,
+    StopEarly,
+    VoteUntilDecided,
+    adaptive_vote,
+    beam_search,
+    particle_filter,
+    self_refinement,
+    stop_early,
+)
 from ttc_fast.subsets import groups
-from ttc_fast.techniques import TECHNIQUES
-from ttc_fast.verifiers import Oracle
+from ttc_fast.techniques import TECHNIQUES, Technique
+from ttc_fast.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle
 
 
 @pytest.mark.parametrize(
@@ -51,12 +64,16 @@ def decoder(rule: Rule, dim: int = 3, examples: int = 8) -> StochasticDecoder:
 
 @pytest.mark.parametrize("rule", [GaussianNoise(0.3), BernoulliSampling()])
 def test_results_do_not_depend_on_the_chunk(rule: Rule) -> None:
-    """To the bit, for every technique and a number of samples that no budget but 1 divides."""
+    """To the bit, for every technique, with a noisy verifier and a number of samples that no budget but 1 divides."""
     kind: Any = "continuous" if isinstance(rule, GaussianNoise) else "binary"
     prompts = LinearRegression(3, 8, kind, label_noise=0.2).sample(3)
     arguments: dict[str, Any] = {"steps": [2, 5], "samples": 131, "seed": 4, "techniques": TECHNIQUES}
+    arguments["verifier"] = NoisyVerifier(InContextLoss(), 0.05)
     whole = evaluate(decoder(rule), prompts.part, 3, **arguments)
     assert whole.unstable.shape == (3,)
+    assert {key.technique for key in whole.scores} == {
+        name for name, t in TECHNIQUES.items() if kind == "binary" or not t.binary_only
+    }
     for chunk, bank in ((1, 1), (100, 10_000), (3 * 131 * 2, 2 * 131 * 3 * 2)):
         torch.set_num_threads(1)
         other = evaluate(decoder(rule), prompts.part, 3, chunk=chunk, bank=bank, **arguments)
@@ -64,6 +81,66 @@ def test_results_do_not_depend_on_the_chunk(rule: Rule) -> None:
         for key, score in whole.scores.items():
             assert not score.isnan().any(), key
             assert torch.equal(other.scores[key], score), key
+        assert other.work == whole.work
+
+
+def test_searches_by_hand() -> None:
+    """Each repeat of k chains has its own samples; chains do not see what is held out; the work is what was spent."""
+    prompts = LinearRegression(3, 12, "binary", label_noise=0.4).sample(4)
+    wanted, verifier = decoder(BernoulliSampling(temperature=0.1)), HeldOutLoss(4)
+    steps, last = [1, 3, 6], 6
+    chosen: dict[str, Technique | Search] = {
+        "filter": Search(ParticleFilter(beta=3.0, every=2), "", ""),
+        "beams": Search(BeamSearch(expansions=3), "", ""),
+        "refinement": TECHNIQUES["self_refinement"],
+        "stop": Search(StopEarly(tolerance=0.2), "", ""),
+        "vote": Search(VoteUntilDecided(error=0.5), "", "", binary_only=True),
+    }
+    result = evaluate(wanted, prompts.part, 4, steps=steps, samples=20, seed=4, techniques=chosen, verifier=verifier)
+    assert {(key.steps, key.samples) for key in result.scores} == {(1, 20), (3, 20)} | {(6, k) for k in budgets(20)}
+    thoughts = wanted(verifier.context(prompts), steps=steps, samples=20, seed=4).thoughts
+    for k, repeats in ((1, 8), (4, 5), (16, 1), (20, 1)):
+        error: dict[str, list[torch.Tensor]] = {name: [] for name in chosen}
+        spent: dict[str, list[torch.Tensor]] = {"stop": [], "vote": []}
+        for first in range(0, repeats * k, k):
+            shared: dict[str, Any] = {"steps": last, "seed": 4, "first_sample": first, "verifier": verifier}
+            group = thoughts[:, :, first : first + k]
+            stopped, vote = stop_early(group, tuple(steps), 0.2), adaptive_vote(group[-1], 0.5)
+            answers = {
+                "filter": particle_filter(wanted, prompts, samples=k, beta=3.0, every=2, **shared).mean(),
+                "beams": beam_search(wanted, prompts, beams=max(k // 3, 1), expansions=min(k, 3), **shared).answer,
+                "refinement": self_refinement(wanted, prompts, samples=k, **shared).answer,
+                "stop": stopped.thoughts.mean(1),
+                "vote": vote.answer,
+            }
+            for name, answer in answers.items():
+                error[name].append(metrics.squared_error(prompts, answer[:, None])[:, 0])
+            spent["stop"].append(stopped.steps.double() * k)
+            spent["vote"].append(vote.samples.double() * last)
+        in_beams = max(k // 3, 1) * min(k, 3)
+        expected = {
+            "filter": (last * k, 3 * k),
+            "beams": (last * in_beams, last * in_beams),
+            "refinement": (last * k, last * k + 1),
+            "stop": (torch.stack(spent["stop"]).mean().item(), 0),
+            "vote": (torch.stack(spent["vote"]).mean().item(), 0),
+        }
+        for name, errors in error.items():
+            key = Key(name, last, k, "squared_error")
+            torch.testing.assert_close(result.scores[key], torch.stack(errors).mean(0))
+            assert result.work[key] == pytest.approx(expected[name]), key
+        assert k < 20 or expected["vote"][0] < last * 20  # it pays
+
+
+def test_only_resumed_chains_need_steps() -> None:
+    prompts = LinearRegression(3, 8).sample(2)
+    arguments: dict[str, Any] = {"steps": [1, 4], "samples": 6, "seed": 0, "method": "exact"}
+    for name in ("particle_filter", "beam_search", "self_refinement"):
+        with pytest.raises(ValueError, match=rf"method: expected 'stepwise' for .*\({name}\), got 'exact'"):
+            evaluate(decoder(GaussianNoise(0.3)), prompts.part, 2, techniques={name: TECHNIQUES[name]}, **arguments)
+    chosen = {name: TECHNIQUES[name] for name in ("mean", "stop_early")}
+    scores = evaluate(decoder(GaussianNoise(0.3)), prompts.part, 2, techniques=chosen, **arguments).scores
+    assert {key.technique for key in scores} == set(chosen)
 
 
 def test_scores_by_hand() -> None:
@@ -205,9 +282,10 @@ def test_progress_reaches_the_end() -> None:
         decoder(GaussianNoise(0.1)),
         prompts.part,
         3,
-        steps=[1],
+        steps=[1, 2],
         samples=10,
         seed=0,
+        techniques={name: TECHNIQUES[name] for name in ("mean", "beam_search", "stop_early")},
         progress=seen.append,
         chunk=12,
         bank=60,

@@ -33,13 +33,13 @@ from ttc_fast import (
     native,
     ordered,
     reference,
-    techniques,
 )
 from ttc_fast.evaluate import budgets
 from ttc_fast.rules import Rule
 from ttc_fast.subsets import Bank, _twin, groups
 from ttc_fast.tasks import Prompts
-from ttc_fast.techniques import TECHNIQUES
+from ttc_fast.techniques import TECHNIQUES, Technique
+from ttc_fast.verifiers import INVERSE_TEMPERATURE
 
 _C = pytest.importorskip("ttc_fast._C", reason="the C++ extension is not built")
 ISAS: list[str] = _C.isas()
@@ -508,11 +508,16 @@ def test_group_answers(name: str, isa: str, dim: int, samples: int, monkeypatch:
     score = torch.where(torch.rand(score.shape, generator=random) < 0.1, 0.0, score)
     score[:, : samples // 5] -= 16
     part = Prompts(torch.ones(3, 1, dim), torch.ones(3, 1), w[:, 0], first=5)
-    bank, technique = Bank(part, w, score, w[:, 0], binary=True, step=6, seed=9), TECHNIQUES[name]
-    twin, sizes = _twin(technique.answer), budgets(samples)
+    bank, technique, sizes = (
+        Bank(part, w, score, w[:, 0], binary=True, step=6, seed=9),
+        TECHNIQUES[name],
+        budgets(samples),
+    )
+    assert isinstance(technique, Technique)
+    twin = _twin(technique.answer)
     assert twin is not None
     for size, got in zip(sizes, bank._native(*twin, sizes)):
-        expected = bank._answers(technique, size)
+        expected = bank._answers(technique.answer, size)
         assert got.shape == expected.shape
         if name == "softmax_mean":
             torch.testing.assert_close(got, expected, rtol=0, atol=2**-15)
@@ -526,7 +531,7 @@ def _check_near_tie(bank: Bank, size: int, got: Tensor, expected: Tensor) -> Non
     of_group = torch.cat([groups(order[None], size)[0] for order in orders])
     for prompt, g in (got != expected).any(2).nonzero().tolist():
         members, one, other = bank.w[prompt, of_group[g]], got[prompt, g], expected[prompt, g]
-        weight = (techniques.INVERSE_TEMPERATURE * bank.score[prompt, of_group[g]].double()).softmax(0)
+        weight = (INVERSE_TEMPERATURE * bank.score[prompt, of_group[g]].double()).softmax(0)
         whole = weight[(members == one).all(1)].sum() - weight[(members == other).all(1)].sum()
         single = (members.double() * weight[:, None]).sum(0)[one != other] - 0.5
         assert abs(whole) < 2**-15 or single.abs().max() < 2**-15

@@ -16,10 +16,9 @@ import pytest
 import torch
 
 from test_tasks import bad_files, save_prompts
-from ttc_fast import LinearRegression, search
+from ttc_fast import LinearRegression
 from ttc_fast.cli import main
 from ttc_fast.ops import resolve_backend
-from ttc_fast.search import SEARCHES
 from ttc_fast.techniques import TECHNIQUES
 
 AUTO = resolve_backend("auto")
@@ -82,6 +81,50 @@ def test_multiplications(tmp_path: Path) -> None:
             samples = 1 if record["technique"] in ("greedy", "single") else record["samples"]
             asked = samples * score if record["technique"] == "best_of_n" else 0
             assert record["multiplications"] == record["steps"] * samples * 3**2 + asked
+
+
+def test_searches_beside_best_of_n(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the budgets of best-of-N; a score of every thought; what stops early spends less than it may."""
+    chosen = ["best_of_n", "particle_filter", "beam_search", "self_refinement", "stop_early", "adaptive_vote"]
+    command = ["--technique", *chosen, "--no-theory", "--samples", "256"]
+    records = run_json(tmp_path, *command)["records"]
+    of_best = {(r["coefficients"], r["steps"], r["samples"]) for r in records if r["technique"] == "best_of_n"}
+    for name in chosen[1:]:
+        found = [r for r in records if r["technique"] == name]
+        wanted = {key for key in of_best if key[0] == "binary"} if name == "adaptive_vote" else of_best
+        assert {(r["coefficients"], r["steps"], r["samples"]) for r in found} == wanted
+        for r in found:
+            k = r["samples"]
+            decode = r["steps"] * k * 3**2
+            scores = r["steps"] * k + (name == "self_refinement")
+            if name == "adaptive_vote":
+                assert r["multiplications"] < decode or k < 256
+            elif name == "stop_early":
+                assert r["multiplications"] <= decode
+            else:
+                assert r["multiplications"] == decode + scores * 9 * 4
+    assert main([*SMALL, *command[:-2]]) == 0
+    out = capsys.readouterr().out
+    assert "what acts during the chain has its own work below its figure" in out
+    assert "work 432 + 1.73k" in out  # 12 chains of 4 thoughts: 48 x 9 and 48 x 36
+    assert main([*SMALL, "--technique", "beam_search", "--method", "exact", "--coefficients", "continuous"]) == 1
+    assert "method: expected 'stepwise' for techniques that resume chains (beam_search)" in capsys.readouterr().err
+
+
+def test_a_wrong_verifier_is_a_dial(tmp_path: Path) -> None:
+    """Without distance it is nearly the oracle; far away it chooses badly; the config says how far."""
+    error = {}
+    for by in ("0", "0.5", "5"):
+        settings = ["--examples", "40", "--prompts", "40", "--samples", "64"]
+        document = run_json(tmp_path, "--verifier", "wrong", "--wrong-by", by, *settings)
+        assert document["config"]["wrong_by"] == float(by)
+        for r in document["records"]:
+            if (r["coefficients"], r["steps"], r["samples"], r["metric"]) == ("continuous", 4, 64, "squared_error"):
+                error[by, r["technique"]] = r["mean"]
+    assert error["0", "best_of_n"] < error["0.5", "best_of_n"] < error["5", "best_of_n"]
+    assert error["0", "best_of_n"] < error["0", "single"] < error["5", "best_of_n"]
+    assert run_json(tmp_path, "--verifier", "wrong")["config"]["wrong_by"] == 0.5
+    assert run_json(tmp_path)["config"]["wrong_by"] is None
 
 
 def test_same_command_same_bytes(tmp_path: Path) -> None:
@@ -184,6 +227,9 @@ def test_prompts_file_without_truth(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "disagreement of two samples" in out
     assert "oracle" not in out
     assert "squared_error" not in out
+    for verifier in ("oracle", "wrong"):
+        assert main(["run", "--verifier", verifier, "--prompts-file", path]) == 1
+        assert f"for '{verifier}', got none; take another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -210,6 +256,12 @@ def test_prompts_file_without_truth(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--verifier", "coin"], 2, "invalid choice 'coin' for argument '--verifier'"),
         (["--held-out", "3"], 1, "held_out: expected none with verifier 'in_context_loss', got 3; add --verifier"),
         (["--verifier", "held_out_loss", "--held-out", "77"], 1, "held_out: expected an integer from 1 to 8, got 77"),
+        (
+            ["--wrong-by", "3"],
+            1,
+            "wrong_by: expected none with verifier 'in_context_loss', got 3.0; add --verifier wrong",
+        ),
+        (["--verifier", "wrong", "--wrong-by", "-1"], 1, "wrong_by: expected a finite number of at least 0, got -1"),
         (["--verifier-noise", "-1"], 1, "verifier_noise: expected a finite number of at least 0"),
         (["--false-positive-rate", "2"], 1, "false_positive_rate: expected a finite number from 0 to 1, got 2"),
         (["--backend", "triton"], 1, "backend: 'triton' cannot run"),
@@ -322,9 +374,9 @@ def test_memory_of_a_large_run() -> None:
 def test_techniques_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["techniques"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in (*TECHNIQUES, *SEARCHES))
+    assert all(name in out for name in (*TECHNIQUES, "rejection_search"))
     assert "arXiv 2203.11171" in out
-    assert all(hasattr(search, name) for name in SEARCHES)
+    assert "arXiv 2502.01618" in out
 
 
 def test_techniques_are_chosen_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +18,8 @@ import oracles
 from oracles import ALPHA
 from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
 from ttc_fast.search import (
+    BeamSearch,
+    Particles,
     Resampling,
     adaptive_vote,
     beam_search,
@@ -24,15 +30,15 @@ from ttc_fast.search import (
     stop_early,
 )
 from ttc_fast.theory.prompt import filter_law, quadratic
-from ttc_fast.verifiers import InContextLoss, Oracle
+from ttc_fast.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle
 
 SCHEMES: list[Resampling] = ["multinomial", "systematic", "residual"]
 SIGMA, BETA, STEPS, RUNS = 0.4, 3.0, 4, 60
 
 
-def setting(count: int = 1) -> tuple[Prompts, StochasticDecoder]:
-    prompts = LinearRegression(3, 8, label_noise=0.2).sample(count, seed=3, dtype=torch.float64)
-    model = LinearAttention.gradient_descent(3, examples=8, dtype=torch.float64)
+def setting(count: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Prompts, StochasticDecoder]:
+    prompts = LinearRegression(3, 8, label_noise=0.2).sample(count, seed=3, dtype=dtype)
+    model = LinearAttention.gradient_descent(3, examples=8, dtype=dtype)
     return prompts, StochasticDecoder(model, GaussianNoise(SIGMA))
 
 
@@ -87,13 +93,67 @@ def test_resampling_is_unbiased(resampling: Resampling) -> None:
         assert (counts >= np.floor(5 * weights.numpy())).all()
 
 
-@pytest.mark.parametrize("resampling", SCHEMES)
-def test_particle_filter_does_not_depend_on_the_batch(resampling: Resampling) -> None:
-    prompts, decoder = setting(5)
-    whole = particle_filter(decoder, prompts, steps=3, samples=64, beta=BETA, resampling=resampling)
-    part = particle_filter(decoder, prompts.part(2, 4), steps=3, samples=64, beta=BETA, resampling=resampling)
-    assert torch.equal(whole.thoughts[2:4], part.thoughts)
-    torch.testing.assert_close(whole.log_evidence[2:4], part.log_evidence)
+@pytest.mark.parametrize(
+    "search",
+    [
+        *(partial(particle_filter, samples=61, beta=BETA, resampling=resampling) for resampling in SCHEMES),
+        partial(rejection_search, samples=61, threshold=-0.2),
+        partial(beam_search, beams=7, expansions=3),
+        partial(self_refinement, samples=10),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_searches_do_not_depend_on_the_batch(search: Callable[..., Any], dtype: torch.dtype) -> None:
+    """To the bit, with noise in the verifier, one prompt or many, one thread or two."""
+    prompts, decoder = setting(5, dtype)
+    arguments: dict[str, Any] = {"steps": 5, "every": 2, "first_sample": 3, "seed": 9}
+    arguments["verifier"] = NoisyVerifier(InContextLoss(), 0.1)
+    whole = search(decoder, prompts, **arguments)
+    torch.set_num_threads(1)
+    for start, stop in ((2, 4), (0, 1), (4, 5)):
+        part = search(decoder, prompts.part(start, stop), **arguments)
+        for name, value in part._asdict().items():
+            of_whole = getattr(whole, name)
+            if name == "effective_samples":
+                assert torch.equal(of_whole[:, start:stop], value)
+            elif name != "work":
+                assert torch.equal(of_whole[start:stop], value), name
+        if isinstance(part, Particles):
+            assert torch.equal(whole.mean()[start:stop], part.mean())
+
+
+def test_first_sample_names_all_noise() -> None:
+    """Of the chains, of the verifier, and of the resampling."""
+    prompts, decoder = setting(40)
+    verifier = NoisyVerifier(InContextLoss(), 0.5, seed=2)
+    alone = beam_search(decoder, prompts, steps=5, beams=1, expansions=1, first_sample=7, verifier=verifier)
+    assert torch.equal(alone.answer, decoder(prompts, steps=[5], samples=1, first_sample=7).thoughts[0, :, 0])
+    assert torch.equal(alone.score, verifier(prompts, alone.answer[:, None], first_sample=7, step=5)[:, 0])
+    even = torch.full((40, 2), 0.5, dtype=torch.float64)
+    first, second = resample(even, "multinomial", 0, 3, 9).unbind(1)
+    assert torch.equal(resample(even, "multinomial", 0, 3, 9, first_sample=1)[:, 0], second)
+    assert not torch.equal(first, second)
+
+
+def test_chains_do_not_see_what_is_held_out() -> None:
+    prompts, decoder = setting(3)
+    verifier = HeldOutLoss(3)
+    plain = decoder(verifier.context(prompts), steps=[4], samples=6).thoughts[0]
+    unweighted = particle_filter(decoder, prompts, steps=4, samples=6, beta=0.0, verifier=verifier)
+    assert torch.equal(unweighted.thoughts, plain)
+    best = beam_search(decoder, prompts, steps=4, beams=6, expansions=1, every=4, verifier=verifier)
+    assert torch.equal(best.score, verifier(prompts, plain).amax(1))
+    refined = self_refinement(decoder, prompts, steps=4, samples=6, every=4, verifier=verifier)
+    assert torch.equal(refined.score, verifier(prompts, plain).amax(1))
+
+
+def test_without_steps_and_with_chains_that_overflow() -> None:
+    prompts, decoder = setting(2)
+    assert beam_search(decoder, prompts, steps=0, beams=2, expansions=2).answer.tolist() == [[0.0] * 3] * 2
+    assert beam_search(decoder, prompts, steps=0, beams=2, expansions=2).work == (0, 4)
+    wild = StochasticDecoder(LinearAttention.gradient_descent(3, step_size=1e100, dtype=torch.float64), decoder.rule)
+    assert particle_filter(wild, prompts, steps=9, samples=4, beta=1.0).mean().isnan().all()
+    assert beam_search(wild, prompts, steps=9, beams=2, expansions=2).answer.isnan().all()
 
 
 def test_rejection_keeps_what_passes() -> None:
@@ -124,11 +184,13 @@ def test_beam_search() -> None:
 def test_self_refinement_never_gets_worse() -> None:
     prompts, decoder = setting(10)
     scores: list[Tensor] = [
-        self_refinement(decoder, prompts, rounds=r, steps=2, samples=8, verifier=Oracle()).score for r in (1, 2, 4)
+        self_refinement(decoder, prompts, steps=steps, every=2, samples=8, verifier=Oracle()).score
+        for steps in (2, 4, 8)
     ]
     assert (scores[1] >= scores[0]).all()
     assert (scores[2] >= scores[1]).all()
     assert scores[2].mean() > scores[0].mean()
+    assert self_refinement(decoder, prompts, steps=5, every=2, samples=8).work == (5 * 8, 3 * 8 + 1)
 
 
 def test_stop_early() -> None:
@@ -154,14 +216,42 @@ def test_adaptive_vote_errs_no_more_than_stated() -> None:
     assert easy.samples.item() == 7  # (2^(n+1) - 1) / (n+1), 18.1 at n = 6, exceeds 2 / 0.1 for the first time
 
 
+@pytest.mark.parametrize(("dim", "error"), [(1, 0.05), (16, 0.05), (3, 0.9)])
+def test_adaptive_vote_stops_where_the_likelihood_ratio_says(dim: int, error: float) -> None:
+    """2 int_{1/2}^1 p^l (1 - p)^(n - l) dp / 2^-n for a lead of l among n votes, in exact rational numbers."""
+
+    def decides(lead: int, votes: int) -> bool:
+        trail = votes - lead
+        beta = Fraction(math.factorial(lead) * math.factorial(trail), math.factorial(votes + 1))
+        tail = Fraction(sum(math.comb(votes + 1, j) for j in range(lead + 1)), 2 ** (votes + 1))
+        return bool(2 ** (votes + 1) * beta * tail >= Fraction(dim) / Fraction(error))
+
+    chance = torch.Generator().manual_seed(1)
+    bits = (torch.rand(20, 60, dim, generator=chance) < torch.rand(20, 1, dim, generator=chance)).float()
+    result = adaptive_vote(bits, error)
+    for b in range(20):
+        ones = bits[b].cumsum(0).int().tolist()
+        first = [
+            next((n for n in range(1, 61) if decides(max(ones[n - 1][i], n - ones[n - 1][i]), n)), None)
+            for i in range(dim)
+        ]
+        assert result.decided[b].item() == (None not in first)
+        assert result.samples[b].item() == max(n or 60 for n in first)
+
+
 def test_wrong_arguments() -> None:
     prompts, decoder = setting()
     with pytest.raises(ValueError, match="resampling: expected one of"):
         particle_filter(decoder, prompts, steps=1, samples=2, beta=1.0, resampling="lottery")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="beta: expected a finite number of at least 0"):
         particle_filter(decoder, prompts, steps=1, samples=2, beta=-1.0)
-    with pytest.raises(ValueError, match="steps: expected an integer from 1"):
-        beam_search(decoder, prompts, steps=0, beams=1, expansions=1)
+    with pytest.raises(ValueError, match="steps: expected an integer from 0"):
+        beam_search(decoder, prompts, steps=-1, beams=1, expansions=1)
+    late = StochasticDecoder(decoder.model, BernoulliSampling(sample_at="last_step"))
+    with pytest.raises(ValueError, match="rule: expected sample_at='every_step', got 'last_step'"):
+        beam_search(late, prompts, steps=1, beams=1, expansions=1)
+    with pytest.raises(ValueError, match="expansions: expected an integer from 1"):
+        BeamSearch(expansions=0)
     with pytest.raises(ValueError, match="error: expected a probability"):
         adaptive_vote(torch.zeros(1, 2, 3), 1.5)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from oracles import ALPHA
 from ttc_fast import Prompts, metrics, techniques
-from ttc_fast.techniques import TECHNIQUES, Candidates
+from ttc_fast.techniques import TECHNIQUES, Candidates, Technique
 
 
 def candidates(w: Tensor, **given: Tensor) -> Candidates:
@@ -94,7 +94,7 @@ def test_order_of_candidates_does_not_matter() -> None:
     given = {"score": score, "error": score, "greedy": W[:1], "coins": coins}
     shuffled = {**given, "score": score[..., order], "error": score[..., order]}
     for name, technique in TECHNIQUES.items():
-        if name != "single":
+        if name != "single" and isinstance(technique, Technique):
             one, two = technique.answer(candidates(W, **given)), technique.answer(candidates(W[order], **shuffled))
             assert torch.equal(one, two), name
 
@@ -106,7 +106,7 @@ def test_oracle_needs_the_truth() -> None:
 
 
 def test_every_technique_is_listed_once_with_a_line_and_a_source() -> None:
-    assert len(TECHNIQUES) == 13
+    assert len(TECHNIQUES) == 18
     assert set(techniques.DEFAULT) <= set(TECHNIQUES)
     assert all(t.about and t.source for t in TECHNIQUES.values())
 

@@ -82,6 +82,21 @@ def test_a_wrong_verifier_has_a_finite_best_k() -> None:
     assert law(10**4) == pytest.approx(a**2, rel=1e-3)
 
 
+def test_a_drawn_wrong_aim_belongs_to_the_prompt() -> None:
+    """w_R = w* + S xi: the xi of 500 prompts are normal (Kolmogorov and Smirnov, at ALPHA), whatever the batch."""
+    prompts = LinearRegression(3, 8).sample(500, dtype=torch.float64)
+    assert prompts.w_star is not None
+    verifier = WrongVerifier(0.4, seed=5)
+    aim = verifier.aim(prompts)
+    assert stats.kstest(((aim - prompts.w_star) / 0.4).flatten().numpy(), "norm").pvalue > ALPHA
+    assert torch.equal(verifier.aim(prompts.part(3, 7)), aim[3:7])
+    assert not torch.equal(WrongVerifier(0.4, seed=6).aim(prompts), aim)
+    w = torch.rand(500, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(verifier(prompts, w), WrongVerifier(aim)(prompts, w))
+    assert torch.equal(verifier(prompts.part(3, 7), w[3:7]), verifier(prompts, w)[3:7])
+    assert torch.equal(WrongVerifier(0.0).aim(prompts), prompts.w_star)
+
+
 def test_noise_turns_an_oracle_into_a_coin() -> None:
     prompts, decoder = simple(300, 3)
     oracle = errors(prompts, decoder, "best_of_n", 16, Oracle())
@@ -142,5 +157,9 @@ def test_wrong_arguments() -> None:
         NoisyVerifier(false_positive_rate=1.5)
     with pytest.raises(ValueError, match=r"w_r: expected shape \[d\] or \[P, d\] for d = 3, got \[4\]"):
         WrongVerifier(torch.zeros(4))(prompts, torch.zeros(2, 1, 3))
+    with pytest.raises(ValueError, match="w_r: expected a finite number of at least 0, got -1"):
+        WrongVerifier(-1.0)
+    with pytest.raises(ValueError, match="w_star: expected the true coefficients"):
+        WrongVerifier(1.0)(Prompts(prompts.x, prompts.y), torch.zeros(2, 1, 3))
     with pytest.raises(ValueError, match="reduce: expected one of"):
         ProcessReward(reduce="median")  # type: ignore[arg-type]  # wrong on purpose

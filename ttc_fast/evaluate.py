@@ -16,7 +16,8 @@ from . import check, ordered
 from .model import StochasticDecoder
 from .ops import resolve_backend
 from .rules import BernoulliSampling
-from .subsets import Bank
+from .search import Chains, Search, Work
+from .subsets import SUBSETS, Bank
 from .tasks import Prompts
 from .techniques import DEFAULT, TECHNIQUES, Technique
 from .verifiers import InContextLoss, Verifier, context
@@ -43,6 +44,8 @@ class Evaluation:
 
     scores: dict[Key, Tensor]
     """The metric of every prompt ``[B]``, averaged over the answers of the prompt."""
+    work: dict[Key, Work]
+    """What the technique spent on a prompt, the mean over prompts where they differ."""
     backend: str
     decode_seconds: float
     unstable: Tensor
@@ -69,7 +72,7 @@ def evaluate(
     seed: int,
     backend: str = "auto",
     method: Literal["stepwise", "exact"] = "stepwise",
-    techniques: Mapping[str, Technique] | None = None,
+    techniques: Mapping[str, Technique | Search] | None = None,
     verifier: Verifier | None = None,
     progress: Callable[[float], None] = lambda share: None,
     chunk: int = CHUNK,
@@ -78,7 +81,9 @@ def evaluate(
     """Scores of every technique: at the last step for all budgets, at the other steps for all samples.
 
     A technique's score at budget k is its mean over all subsets of k of the N samples, see
-    ``subsets.py``. The result does not depend, to the bit, on ``chunk`` and ``bank``.
+    ``subsets.py``. One that acts during the chain has k chains of its own, samples r k to (r + 1) k - 1 for up to
+    :data:`ttc_fast.subsets.SUBSETS` repeats r, whose mean it is. The result does not depend, to the bit, on
+    ``chunk`` and ``bank``.
 
     Args:
         decoder: transformer and rule.
@@ -88,7 +93,7 @@ def evaluate(
         samples: N, at least 1.
         seed: of the decode and of the coins that decide ties.
         backend: see :func:`ttc_fast.decode`.
-        method: see :func:`ttc_fast.decode`.
+        method: see :func:`ttc_fast.decode`; searches that resume chains do so step by step.
         techniques: by name; those that the rule or the prompts do not allow are left out. Default: the
             ones named in :data:`ttc_fast.techniques.DEFAULT`.
         verifier: what best-of-N and its kin trust; default :class:`ttc_fast.verifiers.InContextLoss`. Chains do not
@@ -107,15 +112,21 @@ def evaluate(
     per_prompt = len(steps) * samples * dim
     _check_memory(per_prompt * weights.element_size())
     binary = isinstance(decoder.rule, BernoulliSampling)
-    techniques = {name: TECHNIQUES[name] for name in DEFAULT} if techniques is None else techniques
+    asked = {name: TECHNIQUES[name] for name in DEFAULT} if techniques is None else techniques
+    chosen = {name: technique for name, technique in asked.items() if binary or not technique.binary_only}
+    searches = {name: technique for name, technique in chosen.items() if isinstance(technique, Search)}
+    if method == "exact":
+        _check_stepwise(searches)
     verifier = InContextLoss() if verifier is None else verifier
     noise_free = StochasticDecoder(decoder.model, decoder.rule.greedy())
-    parts: defaultdict[tuple[str, int, str], list[Tensor]] = defaultdict(list)
+    results: defaultdict[tuple[str, int, str], list[Tensor]] = defaultdict(list)
+    spent: defaultdict[tuple[str, int], list[Tensor]] = defaultdict(list)
     unstable, seconds = [], 0.0
+    stages = 1 + len(searches) * len(steps)  # of the progress: the decode, and each search at each step
     for b in ordered.tiles(count, bank // per_prompt):
         part = prompts(b.start, b.stop)
         seen = context(verifier, part)
-        _check_applicable(techniques, binary, part.w_star is not None)
+        _check_applicable(asked, chosen, binary, part.w_star is not None)
         thoughts = part.x.new_empty(len(steps), len(part), samples, dim)
         for n in ordered.tiles(samples, chunk // (len(part) * dim)):
             began = time.perf_counter()
@@ -129,22 +140,66 @@ def evaluate(
                 method=method,
             ).thoughts
             seconds += time.perf_counter() - began
-            progress((b.start + len(part) * n.stop / samples) / count)
-        greedy = noise_free(seen, steps=steps, samples=1, backend=backend).thoughts[:, :, 0]
+            progress((b.start + len(part) * n.stop / samples / stages) / count)
+        greedy, done = noise_free(seen, steps=steps, samples=1, backend=backend).thoughts[:, :, 0], 1
         for i, step in enumerate(steps):
             sizes = _sizes(samples, step == max(steps))
             score = verifier(part, thoughts[i], step=step)
             candidates = Bank(seen, thoughts[i], score, greedy[i], binary=binary, step=step, seed=seed)
-            for name, technique in techniques.items():
-                for metric, results in candidates.scores(technique, sizes):
-                    parts[name, step, metric].append(results.cpu())
+            chains = Chains(decoder, part, tuple(steps[: i + 1]), thoughts[: i + 1], 0, seed, verifier, backend)
+            for name, technique in chosen.items():
+                if isinstance(technique, Search):
+                    found, work = _search(technique, chains, sizes, candidates)
+                    spent[name, step].append(work)
+                    done += 1
+                    progress((b.start + len(part) * done / stages) / count)
+                else:
+                    found = dict(candidates.scores(technique, sizes))
+                for metric, values in found.items():
+                    results[name, step, metric].append(values.cpu())
         unstable.append(_diverges(decoder.model.prefill(seen.x, seen.y)).cpu())
-    scores = {
-        Key(name, step, size, metric): result
-        for (name, step, metric), results in parts.items()
-        for size, result in zip(_sizes(samples, step == max(steps)), torch.cat(results, 1))
-    }
-    return Evaluation(scores, backend, seconds, torch.cat(unstable))
+    scores: dict[Key, Tensor] = {}
+    work_of: dict[Key, Work] = {}
+    for (name, step, metric), of_parts in results.items():
+        for k, size in enumerate(_sizes(samples, step == max(steps))):
+            key = Key(name, step, size, metric)
+            scores[key] = torch.cat([values[k] for values in of_parts])
+            work_of[key] = _work(chosen[name], key, [work[k] for work in spent[name, step]])
+    return Evaluation(scores, work_of, backend, seconds, torch.cat(unstable))
+
+
+def _search(search: Search, chains: Chains, sizes: Sequence[int], bank: Bank) -> tuple[dict[str, Tensor], Tensor]:
+    """Metrics with their values at every budget ``[K, b]``, means over repeats, and what these cost on average,
+    (thoughts, scores) ``[K, b, 2]``."""
+    values: defaultdict[str, list[Tensor]] = defaultdict(list)
+    costs = []
+    for size in sizes:
+        firsts = range(0, chains.samples - size + 1, size)[:SUBSETS]
+        found = [
+            search.find(chains._replace(thoughts=chains.thoughts[:, :, n : n + size], first_sample=n)) for n in firsts
+        ]
+        answers = torch.stack([f.answer for f in found], 1)
+        for metric, value in bank.measure(answers, tuple(bank.metrics), bits=search.binary_only).items():
+            values[metric].append(value)
+        scores = torch.tensor([f.scores for f in found], dtype=torch.float64).expand(len(answers), -1)
+        costs.append(torch.stack((torch.stack([f.thoughts.cpu().double() for f in found], 1), scores), 2).mean(1))
+    return {metric: torch.stack(value) for metric, value in values.items()}, torch.stack(costs)
+
+
+def _work(technique: Technique | Search, key: Key, spent: Sequence[Tensor]) -> Work:
+    if isinstance(technique, Search):
+        return Work(*ordered.tree_mean(torch.cat(list(spent)), 0).tolist())
+    samples = key.samples if technique.uses_budget else 1
+    return Work(key.steps * samples, samples if technique.uses_score else 0)
+
+
+def _check_stepwise(searches: Mapping[str, Search]) -> None:
+    resuming = [name for name, search in searches.items() if search.resumes]
+    if resuming:
+        raise ValueError(
+            f"method: expected 'stepwise' for techniques that resume chains ({', '.join(resuming)}), got 'exact'; "
+            "leave them out, or the method"
+        )
 
 
 def _diverges(state: Tensor) -> Tensor:
@@ -154,11 +209,13 @@ def _diverges(state: Tensor) -> Tensor:
     return radius > 1 + 1e-4
 
 
-def _check_applicable(techniques: Mapping[str, Technique], binary: bool, known: bool) -> None:
+def _check_applicable(
+    asked: Mapping[str, Technique | Search], chosen: Mapping[str, Technique | Search], binary: bool, known: bool
+) -> None:
     """At least one technique must apply; better an error now than empty tables later."""
-    if not any((binary or not t.binary_only) and (known or not t.needs_truth) for t in techniques.values()):
+    if all(isinstance(technique, Technique) and technique.needs_truth and not known for technique in chosen.values()):
         kind = f"{'binary' if binary else 'continuous'} coefficients{'' if known else ' without w_star'}"
-        raise ValueError(f"technique: expected one for {kind}, got {', '.join(techniques) or 'none'}")
+        raise ValueError(f"technique: expected one for {kind}, got {', '.join(asked) or 'none'}")
 
 
 def _check_memory(needed: int) -> None:

@@ -21,10 +21,14 @@ from .tasks import LinearRegression, Prompts, load_prompts
 from .techniques import TECHNIQUES
 from .theory.ensemble import exact_curve
 from .theory.overlay import Comparison, overlay
-from .verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle, Verifier
+from .verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle, Verifier, WrongVerifier
 
 DIM, EXAMPLES, PROMPTS, LABEL_NOISE = 16, 64, 64, 0.1
 """Defaults where no file brings the prompts."""
+
+WRONG_BY = 0.5
+"""Default of the wrong verifier: with the other defaults best-of-N is best at N = 4 (binary: 2) and ends worse than a
+single sample."""
 
 Kind = Literal["continuous", "binary"]
 
@@ -58,12 +62,11 @@ class RunResult:
     wall_time: float
     """Seconds."""
 
-    def multiplications(self, key: Key) -> tuple[int, int]:
-        """What a result cost for each prompt: in the decode, d^2 for a thought, and in the verifier's scores."""
-        technique = TECHNIQUES[key.technique]
-        samples = key.samples if technique.uses_budget else 1
-        decode = key.steps * samples * (self.config.dim or 0) ** 2
-        return decode, samples * self.score_work if technique.uses_score else 0
+    def multiplications(self, kind: KindResult, key: Key) -> tuple[int, int]:
+        """What a result cost for each prompt, on average: in the decode, d^2 for a thought, and in the verifier's
+        scores."""
+        thoughts, scores = kind.evaluation.work[key]
+        return round(thoughts * (self.config.dim or 0) ** 2), round(scores * self.score_work)
 
 
 def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind, share: None) -> RunResult:
@@ -96,7 +99,8 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
         )
     model = LinearAttention.gradient_descent(source.dim, step_size=step_size).to(device)
     example = source.prompts(source.kinds[0], 0, 1)
-    verifier = _verifier(config, held_out, example)
+    wrong_by = _wrong_by(config)
+    verifier = _verifier(config, held_out, wrong_by, example)
     kinds = []
     for kind in source.kinds:
         with torch.inference_mode():
@@ -130,6 +134,7 @@ def run(config: RunConfig, progress: Callable[[str, float], None] = lambda kind,
         temperature=binary.temperature,
         step_size=step_size,
         held_out=held_out,
+        wrong_by=wrong_by,
     )
     return RunResult(filled, backend, tuple(kinds), verifier.work(example), time.perf_counter() - began)
 
@@ -149,13 +154,29 @@ def _held_out(config: RunConfig, source: _Source) -> int | None:
     return check.integer("held_out", given, 1, source.examples - 1)
 
 
-def _verifier(config: RunConfig, held_out: int | None, example: Prompts) -> Verifier:
-    check.choice("verifier", config.verifier, ("in_context_loss", "held_out_loss", "oracle"))
+def _wrong_by(config: RunConfig) -> float | None:
+    """How far the wrong verifier's aim is from the truth."""
+    if config.verifier == "wrong":
+        return check.number("wrong_by", WRONG_BY if config.wrong_by is None else config.wrong_by, low=0.0)
+    if config.wrong_by is not None:
+        raise ValueError(
+            f"wrong_by: expected none with verifier {config.verifier!r}, got {config.wrong_by}; add --verifier wrong"
+        )
+    return None
+
+
+def _verifier(config: RunConfig, held_out: int | None, wrong_by: float | None, example: Prompts) -> Verifier:
+    check.choice("verifier", config.verifier, ("in_context_loss", "held_out_loss", "oracle", "wrong"))
     noise = check.number("verifier_noise", config.verifier_noise, low=0.0)
-    if config.verifier == "oracle" and example.w_star is None:
-        raise ValueError(f"verifier: expected w_star in {config.prompts_file} for 'oracle', got none; take another")
+    if config.verifier in ("oracle", "wrong") and example.w_star is None:
+        raise ValueError(
+            f"verifier: expected w_star in {config.prompts_file} for {config.verifier!r}, got none; take another"
+        )
     verifier: Verifier = Oracle() if config.verifier == "oracle" else InContextLoss()
-    verifier = verifier if held_out is None else HeldOutLoss(held_out)
+    if held_out is not None:
+        verifier = HeldOutLoss(held_out)
+    if wrong_by is not None:
+        verifier = WrongVerifier(wrong_by, config.seed)
     noisy = NoisyVerifier(verifier, noise, false_positive_rate=config.false_positive_rate, seed=config.seed)
     return verifier if noise == noisy.false_positive_rate == 0 else noisy
 

@@ -19,8 +19,8 @@ from . import __version__, output, rng
 from .evaluate import Key
 from .experiment import KindResult, RunResult
 from .intervals import Summary, summarize
-from .search import SEARCHES
-from .techniques import TECHNIQUES
+from .search import Search
+from .techniques import TECHNIQUES, Technique
 from .theory.overlay import Comparison
 
 
@@ -40,11 +40,11 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
     config, evaluation = result.config, kind.evaluation
     metric = "squared_error" if _knows_truth(kind) else "in_context_loss"
     cells = {
-        key: _cell(summarize(score), kind.theory.get(key))
+        key: _cell(summarize(score), kind.theory.get(key)) + _own_work(result, kind, key)
         for key, score in evaluation.scores.items()
         if key.metric == metric
     }
-    fixed = [name for name, technique in TECHNIQUES.items() if not technique.uses_budget]
+    fixed = [name for name, t in TECHNIQUES.items() if isinstance(t, Technique) and not t.uses_budget]
     last = max(config.steps)
     console.print(f"\n[bold]{kind.coefficients} coefficients[/bold], {escape(str(kind.rule))}")
     console.print(f"{metric}: mean over {config.prompts} prompts ± half of its 95 % interval (median)\n")
@@ -55,10 +55,12 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
     console.print("; ".join([f"more samples, at {last} steps", *shown]))
     by_samples = {k: v for k, v in cells.items() if k.steps == last and k.technique not in fixed}
     if by_samples:
-        console.print(_table(result, "samples", by_samples))
+        console.print(_table(result, kind, "samples", by_samples))
     console.print(f"more thoughts, with {config.samples} samples")
-    console.print(_table(result, "steps", {k: v for k, v in cells.items() if k.samples == config.samples}))
+    console.print(_table(result, kind, "steps", {k: v for k, v in cells.items() if k.samples == config.samples}))
     console.print("work: multiplications for each prompt, of the decode + of the verifier's scores where they are used")
+    if any(_is_search(key) for key in cells):
+        console.print("what acts during the chain has its own work below its figure, the mean over prompts")
 
     if (spread := evaluation.scores.get(Key("single", last, 1, "disagreement"))) is not None:
         console.print(
@@ -74,13 +76,26 @@ def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
     console.print(f"decoded {kind.throughput / 1e6:,.1f} million coefficient-steps per second")
 
 
-def _table(result: RunResult, rows: Literal["samples", "steps"], cells: Mapping[Key, str]) -> Table:
-    """One row for each number of samples or of steps, with the most work that a technique spends there."""
+def _is_search(key: Key) -> bool:
+    return isinstance(TECHNIQUES[key.technique], Search)
+
+
+def _own_work(result: RunResult, kind: KindResult, key: Key) -> str:
+    """A line for a technique that acts during the chain: its work is its own."""
+    return f"\nwork {_work(*result.multiplications(kind, key))}" if _is_search(key) else ""
+
+
+def _work(decode: int, scores: int) -> str:
+    return output.short(decode) + (f" + {output.short(scores)}" if scores else "")
+
+
+def _table(result: RunResult, kind: KindResult, rows: Literal["samples", "steps"], cells: Mapping[Key, str]) -> Table:
+    """One row for each number of samples or of steps, with the most work that a technique on the samples spends."""
     shown: dict[tuple[int, str], str] = {}
-    for row in dict.fromkeys(getattr(key, rows) for key in cells):
-        spent = [result.multiplications(key) for key in cells if getattr(key, rows) == row]
-        decode, scores = (max(part) for part in zip(*spent))
-        shown[row, "work"] = output.short(decode) + (f" + {output.short(scores)}" if scores else "")
+    ready = [key for key in cells if not _is_search(key)]
+    for row in dict.fromkeys(getattr(key, rows) for key in ready):
+        spent = [result.multiplications(kind, key) for key in ready if getattr(key, rows) == row]
+        shown[row, "work"] = _work(*(max(part) for part in zip(*spent)))
     return output.table(rows, shown | {(getattr(k, rows), k.technique): v for k, v in cells.items()})
 
 
@@ -117,17 +132,17 @@ def _knows_truth(kind: KindResult) -> bool:
 
 
 def show_techniques() -> None:
-    """Print every technique with its line and its source, then those that act during the chain."""
+    """Print every technique with its line and its source."""
     cells: dict[tuple[str, str], str] = {}
     for name, technique in TECHNIQUES.items():
         for_ = "binary" if technique.binary_only else "both"
         cells |= {(name, "about"): technique.about, (name, "coefficients"): for_, (name, "source"): technique.source}
     console = output.console()
     console.print(output.table("technique", cells))
-    console.print("during the chain, from Python (see ttc_fast/search.py):")
-    lines = {(name, "about"): about for name, (about, _) in SEARCHES.items()}
-    lines |= {(name, "source"): source for name, (_, source) in SEARCHES.items()}
-    console.print(output.table("technique", lines))
+    console.print(
+        "from Python only, as they need a threshold: ttc_fast.rejection_search (von Neumann, 1951) and "
+        "ttc_fast.techniques.Rejection"
+    )
 
 
 def _theory(kind: KindResult, key: Key) -> dict[str, float | None]:
@@ -148,7 +163,7 @@ def to_json(result: RunResult) -> str:
             "coefficients": kind.coefficients,
             **key._asdict(),
             **output.finite(summarize(score)._asdict()),
-            "multiplications": sum(result.multiplications(key)),
+            "multiplications": sum(result.multiplications(kind, key)),
             **_theory(kind, key),
         }
         for kind in result.kinds

@@ -44,6 +44,7 @@ class Stream(enum.IntEnum):
     RESAMPLING = 6
     TIES = 7
     SUBSETS = 8
+    AIM = 9
 
 
 def counter(

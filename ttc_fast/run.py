@@ -37,11 +37,13 @@ class RunConfig:
     """Step of gradient descent in the attention's weights (default n / (n + d + 1))."""
     technique: tuple[str, ...] = ("greedy", "single", "mean", "majority_vote", "best_of_n", "oracle_best_of_n")
     """Inference techniques by name: ``ttc-fast techniques`` lists them."""
-    verifier: Literal["in_context_loss", "held_out_loss", "oracle"] = "in_context_loss"
-    """What best-of-N and the weighted techniques trust: the loss on the examples that the chains see, or on others
-    that they do not, or the true error."""
+    verifier: Literal["in_context_loss", "held_out_loss", "oracle", "wrong"] = "in_context_loss"
+    """What best-of-N, the weighted techniques and the searches trust: the loss on the examples that the chains see,
+    or on others that they do not, or the true error, or a loss that aims at other coefficients than the true ones."""
     held_out: int | None = None
     """Examples that only the verifier held_out_loss sees (default a quarter of them)."""
+    wrong_by: float | None = None
+    """Standard deviation, in units of w, of what the verifier wrong adds to each true coefficient (default 0.5)."""
     verifier_noise: float = 0.0
     """Standard deviation of Gaussian noise added to the verifier's scores."""
     false_positive_rate: float = 0.0

@@ -20,10 +20,10 @@ from torch import Tensor
 from . import estimators, metrics, native, ordered, rng, techniques, votes
 from .reference import TILE
 from .tasks import Prompts
-from .techniques import TECHNIQUES, Candidates, SoftmaxMean, Technique, WeightedBestOfN, WeightedVote
+from .techniques import Candidates, SoftmaxMean, Technique, WeightedBestOfN, WeightedVote
 
 SUBSETS = 8
-"""The least number of subsets of k < N samples where there is no closed form."""
+"""The least number of subsets of k < N samples where there is no closed form, and the most repeats of a search."""
 
 _READ = ("hamming", "exact_recovery")
 """Metrics that read a coefficient as a bit."""
@@ -67,7 +67,7 @@ class Bank:
         yield from exact.items()
         rest = [name for name in self.metrics if name not in exact]
         if rest:
-            yield from self._resampled(technique, rest, sizes).items()
+            yield from self._resampled(technique.answer, rest, sizes, bits=technique.binary_only).items()
 
     def _without_budget(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
         if technique.answer is techniques.single:
@@ -143,20 +143,22 @@ class Bank:
             found = native.vote_recovery(self.w, w_star, _block(self.samples), *self._groups(sizes))
             return found.to(self.w).T
         # The metric reads a mean at 1/2 as a fair coin.
-        return self._resampled(TECHNIQUES["mean"], ["exact_recovery"], sizes)["exact_recovery"]
+        return self._resampled(techniques.mean, ["exact_recovery"], sizes, bits=False)["exact_recovery"]
 
-    def _resampled(self, technique: Technique, names: Sequence[str], sizes: Sequence[int]) -> dict[str, Tensor]:
-        """The mean of metrics over random subsets, ``[K, b]`` each."""
-        twin = _twin(technique.answer) if native.aggregates(self.w) and native.aggregates(self.score) else None
-        answers = [self._answers(technique, size) for size in sizes] if twin is None else self._native(*twin, sizes)
-        found = [self._measured(technique, names, of_size) for of_size in answers]
+    def _resampled(
+        self, answer: Callable[[Candidates], Tensor], names: Sequence[str], sizes: Sequence[int], *, bits: bool
+    ) -> dict[str, Tensor]:
+        """The mean of metrics over random subsets, ``[K, b]`` each; ``bits``: what the answers are."""
+        twin = _twin(answer) if native.aggregates(self.w) and native.aggregates(self.score) else None
+        answers = [self._answers(answer, size) for size in sizes] if twin is None else self._native(*twin, sizes)
+        found = [self.measure(of_size, names, bits=bits) for of_size in answers]
         return {name: torch.stack([of_size[name] for of_size in found]) for name in names}
 
-    def _measured(self, technique: Technique, names: Sequence[str], answers: Tensor) -> dict[str, Tensor]:
-        """Means of metrics over answers ``[b, subsets, d]``: ``[b]`` each."""
-        if technique.binary_only or not self.binary:
-            values = metrics.measure(self.part, answers, self.binary)
-        else:  # a mean of bits is none
+    def measure(self, answers: Tensor, names: Sequence[str], *, bits: bool) -> dict[str, Tensor]:
+        """Means of metrics over answers ``[b, A, d]``: ``[b]`` each; ``bits``: what the answers are."""
+        if bits or not self.binary:
+            values = metrics.measure(self.part, answers, bits)
+        else:  # means of bits
             values = {name: self.metrics[name](self.part, answers) for name in names}
         return {name: _sum(values[name]) / answers.shape[1] for name in names}
 
@@ -178,7 +180,7 @@ class Bank:
         of_sizes: tuple[Tensor, ...] = answers.split([self.samples // size * count for size, count in groups], 1)
         return of_sizes
 
-    def _answers(self, technique: Technique, size: int) -> Tensor:
+    def _answers(self, answer: Callable[[Candidates], Tensor], size: int) -> Tensor:
         """Answers of all subsets of a size: ``[b, subsets, d]``."""
         answers = []
         for partition in range(self._partitions(size)):
@@ -191,7 +193,7 @@ class Bank:
                 self.greedy,
                 _Coins(self.part, first, self.step, self.seed),
             )
-            answers.append(technique.answer(candidates))
+            answers.append(answer(candidates))
         return torch.cat(answers, 1)
 
     def _groups(self, sizes: Sequence[int]) -> tuple[Tensor, list[tuple[int, int]]]:

@@ -2,7 +2,7 @@
 
 A technique is a function from :class:`Candidates`, G groups of k candidates of each of B prompts, to one
 answer for each group, ``[B, G, d]``; its error at budget k is the mean over groups. To add one, write the
-function and enter it in :data:`TECHNIQUES`. What goes on during the chain is in ``search.py``.
+function and enter it in :data:`TECHNIQUES`, beside those that act during the chain (``search.py``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from . import check, ordered
-
-INVERSE_TEMPERATURE = 10.0
-"""Default beta of the weights exp(beta score): a loss that is higher by 0.1 costs a factor e."""
+from .search import BeamSearch, ParticleFilter, Search, SelfRefinement, StopEarly, VoteUntilDecided
+from .verifiers import INVERSE_TEMPERATURE
 
 
 class Candidates(NamedTuple):
@@ -223,7 +222,7 @@ def _mix(x: Tensor) -> Tensor:
 _BALLOT = "Wang et al., arXiv 2203.11171"
 _VERIFIER = "Cobbe et al., arXiv 2110.14168"
 
-TECHNIQUES: dict[str, Technique] = {
+TECHNIQUES: dict[str, Technique | Search] = {
     "greedy": Technique(greedy, "noise-free decode", "Huang, Wang, Lee, arXiv 2502.21212", uses_budget=False),
     "single": Technique(single, "one sample", "Chen et al., arXiv 2508.07571", uses_budget=False),
     "mean": Technique(mean, "mean of the samples", "classical"),
@@ -257,7 +256,33 @@ TECHNIQUES: dict[str, Technique] = {
     "oracle_best_of_n": Technique(
         oracle_best_of_n, "nearest to w*", "pass@k, Chen et al., arXiv 2107.03374", needs_truth=True, selects="error"
     ),
+    "particle_filter": Search(
+        ParticleFilter(),
+        "mean of particles, resampled at every thought by exp(10 score)",
+        "Puri et al., arXiv 2502.01618",
+    ),
+    "beam_search": Search(
+        BeamSearch(), "at every thought the best quarter goes on, fourfold", "Snell et al., arXiv 2408.03314"
+    ),
+    "self_refinement": Search(
+        SelfRefinement(), "every thought starts from the best answer so far", "Madaan et al., arXiv 2303.17651"
+    ),
+    "stop_early": Search(
+        StopEarly(),
+        "mean of the samples, at the first of --steps at which it moved by at most 0.001 in |.|^2 / d",
+        "Muennighoff et al., arXiv 2501.19393",
+        resumes=False,
+    ),
+    "adaptive_vote": Search(
+        VoteUntilDecided(),
+        "majority per coefficient of as few samples as decide all, with error 0.05",
+        "Aggarwal et al., arXiv 2305.11860",
+        binary_only=True,
+        resumes=False,
+    ),
 }
+"""Every technique that ``ttc-fast run`` knows. Those with a threshold that only the user can know,
+:class:`Rejection` and :func:`ttc_fast.rejection_search`, are for Python alone."""
 
 DEFAULT = ("greedy", "single", "mean", "majority_vote", "best_of_n", "oracle_best_of_n")
 """What ``ttc-fast run`` shows where it is not told."""

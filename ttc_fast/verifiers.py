@@ -8,8 +8,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from . import check, metrics, rng
+from . import check, metrics, ordered, rng
 from .tasks import Prompts
+
+INVERSE_TEMPERATURE = 10.0
+"""Default beta of weights exp(beta score): a loss that is higher by 0.1 costs a factor e."""
 
 
 class Verifier(Protocol):
@@ -89,17 +92,35 @@ class WrongVerifier:
     samples serve a wrong aim (reward hacking).
 
     Args:
-        w_r: w_R ``[d]``, or one for each prompt, by its global index ``[P, d]``.
+        w_r: w_R ``[d]``, or one for each prompt, by its global index ``[P, d]``; a number S stands for
+            w* + S xi, xi ~ N(0, I), drawn for each prompt.
+        seed: of xi.
     """
 
-    w_r: Tensor
+    w_r: Tensor | float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.w_r, Tensor):
+            check.number("w_r", self.w_r, low=0.0)
+        check.integer("seed", self.seed, 0, 2**64 - 1)
+
+    def aim(self, prompts: Prompts) -> Tensor:
+        """w_R of ``prompts``: ``[B, d]``. A drawn one is made on the CPU in float64 and rounded once."""
+        count, dim = len(prompts), prompts.x.shape[2]
+        if isinstance(self.w_r, Tensor):
+            aim = self.w_r if self.w_r.ndim == 1 else self.w_r[prompts.first : prompts.first + count]
+            if aim.shape not in ((dim,), (count, dim)):
+                raise ValueError(f"w_r: expected shape [d] or [P, d] for d = {dim}, got {list(self.w_r.shape)}")
+            return aim.to(prompts.x).expand(count, -1)
+        prompt = torch.arange(prompts.first, prompts.first + count)[:, None]
+        words = rng.philox(rng.counter(rng.Stream.AIM, prompt=prompt, coordinate=torch.arange(dim)), self.seed)
+        away = self.w_r * rng.normals(words, torch.float64)[0]
+        return (metrics.truth(prompts)[:, 0].cpu().double() + away).to(prompts.x)
 
     def __call__(self, prompts: Prompts, w: Tensor, *, first_sample: int = 0, step: int = 0) -> Tensor:
-        aim = self.w_r if self.w_r.ndim == 1 else self.w_r[prompts.first : prompts.first + len(prompts)]
-        if aim.shape not in ((w.shape[2],), (len(prompts), w.shape[2])):
-            raise ValueError(f"w_r: expected shape [d] or [P, d] for d = {w.shape[2]}, got {list(self.w_r.shape)}")
-        aim = aim.to(w).expand(len(prompts), -1)
-        return InContextLoss()(replace(prompts, y=(prompts.x * aim[:, None]).sum(2)), w)
+        labels = ordered.tree_sum(prompts.x * self.aim(prompts)[:, None], 2)
+        return InContextLoss()(replace(prompts, y=labels), w)
 
     def work(self, prompts: Prompts) -> int:
         return InContextLoss().work(prompts)

@@ -167,10 +167,8 @@ def judge(prompts: Prompts, verifier: Verifier) -> tuple[Quadratic, float]:
     if isinstance(verifier, Oracle):
         return quadratic(prompts, "squared_error"), 0.0
     if isinstance(verifier, WrongVerifier):
-        aim = verifier.w_r if verifier.w_r.ndim == 1 else verifier.w_r[prompts.first : prompts.first + len(prompts)]
         loss = quadratic(prompts, "in_context_loss")
-        aim = check.tensor("w_r", aim.double().cpu().expand(len(prompts), -1), loss.centre.shape)
-        return Quadratic(loss.matrix, aim, torch.zeros_like(loss.constant)), 0.0
+        return Quadratic(loss.matrix, verifier.aim(prompts).cpu().double(), torch.zeros_like(loss.constant)), 0.0
     raise ValueError(f"verifier: expected one whose score is quadratic in w but for Gaussian noise, got {verifier}")
 
 
