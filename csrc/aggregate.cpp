@@ -102,6 +102,14 @@ class Votes {
     return votes;
   }
 
+  // The votes of the first group for each coefficient.
+  void count(std::int64_t dim, std::int64_t* out) const {
+    for (std::int64_t i = 0; i < dim; ++i) {
+      out[i] = 0;
+      for (std::int64_t p = 0; p < planes_; ++p) out[i] |= static_cast<std::int64_t>(*row(p, i / 64) >> i % 64 & 1) << p;
+    }
+  }
+
   // Mean over the groups of the probability that all coefficients have a majority of right votes, or win a fair coin
   // where they have just half.
   double recovery() const {
@@ -193,30 +201,30 @@ class Tally {
 
 }  // namespace
 
-void squared_residuals(const Candidates& c, const Kernel& kernel, const float* x, const float* y, std::int64_t examples,
-                       float factor, float* out) {
-  const auto start = [&](std::int64_t prompt) {
-    std::vector<double> scratch(kernel.gram_size(examples, c.dim));
-    std::vector<float> matrix(kernel.padded(kernel.residual_rows(examples, c.dim)) * (c.dim + 1) + 1);
-    kernel.pack_examples(x + prompt * examples * c.dim, y + prompt * examples, examples, c.dim, scratch.data(), matrix.data());
-    return matrix;
-  };
-  for_each_tile(c, kernel, start, [&](const auto& matrix, std::int64_t at, std::int64_t present, float* tile, float* result) {
-    kernel.squared_residuals(matrix.data(), examples, c.dim, tile, result);
-    for (std::int64_t s = 0; s < present; ++s) out[at + s] = factor * result[s];
-  });
-}
-
-void squared_distances(const Candidates& c, const Kernel& kernel, const float* target, const float* weight,
-                       std::int64_t kinds, bool equality, float* out) {
+void measure(const Candidates& c, const Kernel& kernel, const Measures& m) {
   const std::int64_t count = c.prompts * c.samples;
-  const auto start = [&](std::int64_t prompt) { return target + prompt * c.dim; };
-  for_each_tile(c, kernel, start, [&](const float* aim, std::int64_t at, std::int64_t present, float* tile, float* result) {
-    for (std::int64_t m = 0; m < kinds; ++m) {
-      kernel.squared_distances(aim, weight + m * c.dim, c.dim, tile, result);
-      std::copy_n(result, present, out + m * count + at);
+  struct Aim { std::vector<float> matrix; const float* target; };
+  const auto start = [&](std::int64_t prompt) {
+    Aim aim{{}, m.distance ? m.target + prompt * c.dim : nullptr};
+    if (!m.loss) return aim;
+    std::vector<double> scratch(kernel.gram_size(m.examples, c.dim));
+    aim.matrix.resize(kernel.padded(kernel.residual_rows(m.examples, c.dim)) * (c.dim + 1) + 1);
+    const float *const x = m.x + prompt * m.examples * c.dim, *const y = m.y + prompt * m.examples;
+    kernel.pack_examples(x, y, m.examples, c.dim, scratch.data(), aim.matrix.data());
+    return aim;
+  };
+  for_each_tile(c, kernel, start, [&](const Aim& aim, std::int64_t at, std::int64_t present, float* tile, float* result) {
+    if (m.loss) {
+      kernel.squared_residuals(aim.matrix.data(), m.examples, c.dim, tile, result);
+      for (std::int64_t s = 0; s < present; ++s) m.loss[at + s] = m.factor * result[s];
     }
-    for (std::int64_t s = 0; equality && s < present; ++s) out[kinds * count + at + s] = out[at + s] == 0.0f ? 1.0f : 0.0f;
+    if (!m.distance) return;
+    for (std::int64_t k = 0; k < m.kinds; ++k) {
+      kernel.squared_distances(aim.target, m.weight + k * c.dim, c.dim, tile, result);
+      std::copy_n(result, present, m.distance + k * count + at);
+    }
+    const float* const first = m.distance + at;
+    for (std::int64_t s = 0; m.equality && s < present; ++s) m.distance[m.kinds * count + at + s] = first[s] == 0.0f;
   });
 }
 
@@ -248,8 +256,8 @@ void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Ke
   });
 }
 
-void vote_recovery(const Candidates& c, const Kernel& kernel, const float* w_star, std::int64_t block, const std::int64_t* orders,
-                   const std::vector<Groups>& groups, double* out) {
+void vote_recovery(const Candidates& c, const Kernel& kernel, const float* w_star, std::int64_t block,
+                   const std::int64_t* orders, const std::vector<Groups>& groups, double* out, std::int64_t* right) {
   const std::int64_t count = static_cast<std::int64_t>(groups.size());
   std::int64_t partitions = 0;
   for (const Groups& g : groups) partitions = std::max(partitions, g.partitions);
@@ -264,6 +272,7 @@ void vote_recovery(const Candidates& c, const Kernel& kernel, const float* w_sta
     };
     Tally drawn(Votes(kernel, c.w + prompt * c.samples * c.dim, c.samples, c.dim, w_star + prompt * c.dim));
     add(drawn, 0);
+    drawn.groups_of(c.samples).count(c.dim, right + prompt * c.dim);
     for (std::int64_t partition = 1; partition < partitions; ++partition) {
       Tally shuffled(drawn.groups_of(block).in_order(orders + (partition - 1) * (c.samples / block)));
       add(shuffled, partition);

@@ -17,14 +17,22 @@ struct Candidates {
   int threads;
 };
 
-// factor sum_i (<w, x_i> - y_i)^2 with x [prompts, examples, dim], y [prompts, examples]: out [prompts, samples].
-void squared_residuals(const Candidates&, const Kernel&, const float* x, const float* y, std::int64_t examples, float factor,
-                       float* out);
+// What to measure of every candidate in one pass.
+struct Measures {
+  // loss [prompts, samples]: factor sum_i (<w, x_i> - y_i)^2 with x [prompts, examples, dim], y [prompts, examples].
+  float* loss;  // or null
+  const float *x, *y;
+  std::int64_t examples;
+  float factor;
+  // distance [kinds + equality, prompts, samples]: sum_i weight_i (w_i - target_i)^2 with target [prompts, dim], for each
+  // of the weights [kinds, dim], and, if `equality`, 1 where the first of them is 0 and else 0.
+  float* distance;  // or null
+  const float *target, *weight;
+  std::int64_t kinds;
+  bool equality;
+};
 
-// sum_i weight_i (w_i - target_i)^2 with target [prompts, dim], for each of the weights [kinds, dim], and, if
-// `equality`, 1 where the first of them is 0 and else 0: out [kinds + equality, prompts, samples].
-void squared_distances(const Candidates&, const Kernel&, const float* target, const float* weight, std::int64_t kinds,
-                       bool equality, float* out);
+void measure(const Candidates&, const Kernel&, const Measures&);
 
 // Sums of x [count, length, width] over the length: neighbours in pairs, then pairs of pairs, ...: out [count, width].
 void tree_sum(const float* x, std::int64_t count, std::int64_t length, std::int64_t width, int threads, float* out);
@@ -40,8 +48,9 @@ struct Groups { std::int64_t size, partitions; };
 
 // Probability that a majority of a group of bits is right in all of them, those at a tie decided by fair coins: its mean
 // over the groups. The first partition is of the candidates as they come, the others of blocks of them, for sizes that are
-// a multiple, in the orders [partitions - 1, samples / block]. w_star [prompts, dim]: out [prompts, groups.size()].
+// a multiple, in the orders [partitions - 1, samples / block]. w_star [prompts, dim]: out [prompts, groups.size()], and the
+// candidates with a right bit: right [prompts, dim].
 void vote_recovery(const Candidates&, const Kernel&, const float* w_star, std::int64_t block, const std::int64_t* orders,
-                   const std::vector<Groups>& groups, double* out);
+                   const std::vector<Groups>& groups, double* out, std::int64_t* right);
 
 }  // namespace ttc_fast

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -94,28 +95,39 @@ Candidates candidates(const Array<float>& w, int threads) {
   return {w.shape(0), w.shape(1), w.shape(2), w.data(), threads};
 }
 
-Array<float> squared_residuals_of(const Array<float>& w, const Array<float>& x, const Array<float>& y, float factor,
-                                  int threads, const std::string& isa) {
+py::tuple measure_of(const Array<float>& w, const std::optional<std::pair<Array<float>, Array<float>>>& examples, float factor,
+                     const std::optional<std::pair<Array<float>, Array<float>>>& aim, bool equality, int threads,
+                     const std::string& isa) {
   const Candidates c = candidates(w, threads);
-  expect(x.ndim() == 3 && x.shape(0) == c.prompts && x.shape(2) == c.dim, "x: expected shape [B, n, d]");
-  expect(y.ndim() == 2 && y.shape(0) == c.prompts && y.shape(1) == x.shape(1), "y: expected shape [B, n]");
-  Array<float> out({c.prompts, c.samples});
-  float* const result = out.mutable_data();
-  const py::gil_scoped_release release;
-  squared_residuals(c, find_kernel(isa), x.data(), y.data(), x.shape(1), factor, result);
-  return out;
-}
-
-Array<float> squared_distances_of(const Array<float>& w, const Array<float>& target, const Array<float>& weight, bool equality,
-                                  int threads, const std::string& isa) {
-  const Candidates c = candidates(w, threads);
-  expect(target.ndim() == 2 && target.shape(0) == c.prompts && target.shape(1) == c.dim, "target: expected shape [B, d]");
-  expect(weight.ndim() == 2 && weight.shape(0) >= 1 && weight.shape(1) == c.dim, "weight: expected shape [M, d], M >= 1");
-  Array<float> out({weight.shape(0) + equality, c.prompts, c.samples});
-  float* const result = out.mutable_data();
-  const py::gil_scoped_release release;
-  squared_distances(c, find_kernel(isa), target.data(), weight.data(), weight.shape(0), equality, result);
-  return out;
+  Measures m{};
+  Array<float> loss, distance;
+  if (examples) {
+    const auto& [x, y] = *examples;
+    expect(x.ndim() == 3 && x.shape(0) == c.prompts && x.shape(2) == c.dim, "x: expected shape [B, n, d]");
+    expect(y.ndim() == 2 && y.shape(0) == c.prompts && y.shape(1) == x.shape(1), "y: expected shape [B, n]");
+    loss = Array<float>({c.prompts, c.samples});
+    m.loss = loss.mutable_data();
+    m.x = x.data();
+    m.y = y.data();
+    m.examples = x.shape(1);
+    m.factor = factor;
+  }
+  if (aim) {
+    const auto& [target, weight] = *aim;
+    expect(target.ndim() == 2 && target.shape(0) == c.prompts && target.shape(1) == c.dim, "target: expected shape [B, d]");
+    expect(weight.ndim() == 2 && weight.shape(0) >= 1 && weight.shape(1) == c.dim, "weight: expected shape [M, d], M >= 1");
+    distance = Array<float>({weight.shape(0) + equality, c.prompts, c.samples});
+    m.distance = distance.mutable_data();
+    m.target = target.data();
+    m.weight = weight.data();
+    m.kinds = weight.shape(0);
+    m.equality = equality;
+  }
+  {
+    const py::gil_scoped_release release;
+    measure(c, find_kernel(isa), m);
+  }
+  return py::make_tuple(loss, distance);
 }
 
 Array<float> tree_sum_of(const Array<float>& x, int threads) {
@@ -166,17 +178,21 @@ std::vector<Groups> groups_of(const Candidates& c, const Array<std::int64_t>& or
   return of;
 }
 
-Array<double> vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& orders,
+py::tuple vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& orders,
                                std::int64_t block, const std::vector<std::pair<std::int64_t, std::int64_t>>& groups,
                                int threads, const std::string& isa) {
   const Candidates c = candidates(w, threads);
   expect(w_star.ndim() == 2 && w_star.shape(0) == c.prompts && w_star.shape(1) == c.dim, "w_star: expected shape [B, d]");
   const std::vector<Groups> of = groups_of(c, orders, block, groups);
   Array<double> out({c.prompts, static_cast<std::int64_t>(groups.size())});
+  Array<std::int64_t> right({c.prompts, c.dim});
   double* const result = out.mutable_data();
-  const py::gil_scoped_release release;
-  vote_recovery(c, find_kernel(isa), w_star.data(), block, orders.data(), of, result);
-  return out;
+  std::int64_t* const counts = right.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    vote_recovery(c, find_kernel(isa), w_star.data(), block, orders.data(), of, result, counts);
+  }
+  return py::make_tuple(out, right);
 }
 
 Technique find_technique(const std::string& name) {
@@ -296,13 +312,11 @@ PYBIND11_MODULE(_C, m) {
         py::arg("temperature"), py::arg("steps"), py::arg("seed"), py::arg("first_sample"), py::arg("first_prompt"),
         py::arg("first_step"), py::arg("threads"), py::arg("isa"),
         "Writes thoughts [len(steps), B, N, d]; arguments as of ttc_fast.decode.");
-  m.def("squared_residuals", &squared_residuals_of, py::arg("w").noconvert(), py::arg("x").noconvert(),
-        py::arg("y").noconvert(), py::kw_only(), py::arg("factor"), py::arg("threads"), py::arg("isa"),
-        "factor sum_i (<w, x_i> - y_i)^2 of candidates [B, N, d], examples [B, n, d] and [B, n]: [B, N].");
-  m.def("squared_distances", &squared_distances_of, py::arg("w").noconvert(), py::arg("target").noconvert(),
-        py::arg("weight").noconvert(), py::kw_only(), py::arg("equality"), py::arg("threads"), py::arg("isa"),
-        "sum_i weight_i (w_i - target_i)^2 of candidates [B, N, d], target [B, d], weight [M, d], and, if asked for, whether "
-        "the first is 0: [M (+ 1), B, N].");
+  m.def("measure", &measure_of, py::arg("w").noconvert(), py::kw_only(), py::arg("examples"), py::arg("factor"),
+        py::arg("aim"), py::arg("equality"), py::arg("threads"), py::arg("isa"),
+        "Of candidates [B, N, d] in one pass: factor sum_i (<w, x_i> - y_i)^2 for examples (x [B, n, d], y [B, n]), [B, N]; "
+        "sum_i weight_i (w_i - target_i)^2 for an aim (target [B, d], weight [M, d]) and, if asked for, whether the first is "
+        "0, [M (+ 1), B, N]. Empty for what is None.");
   m.def("tree_sum", &tree_sum_of, py::arg("x").noconvert(), py::kw_only(), py::arg("threads"),
         "Sum of [B, N] or [B, N, d] over N, as ttc_fast.ordered.tree_sum.");
   m.def("best_of_k", &best_of_k_of, py::arg("score").noconvert(), py::kw_only(), py::arg("lowest"), py::arg("values"),
@@ -312,7 +326,7 @@ PYBIND11_MODULE(_C, m) {
         py::arg("orders").noconvert(), py::kw_only(), py::arg("block"), py::arg("groups"), py::arg("threads"), py::arg("isa"),
         "Probability that the majority of a group of candidates [B, N, d] is w_star [B, d]: mean over the groups of each "
         "size in so many partitions, of the candidates and of the orders [P, N / block] of blocks of them, for each pair "
-        "(size, so many): [B, pairs].");
+        "(size, so many), [B, pairs]; and how many candidates have each coefficient right, [B, d].");
   m.def("group_answers", &group_answers_of, py::arg("w").noconvert(), py::arg("score").noconvert(),
         py::arg("orders").noconvert(), py::kw_only(), py::arg("technique"), py::arg("parameter"), py::arg("block"),
         py::arg("groups"), py::arg("seed"), py::arg("first_prompt"), py::arg("step"), py::arg("threads"), py::arg("isa"),

@@ -54,8 +54,13 @@ std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t
   const std::int64_t count = prompts * samples;
   std::vector<float> sums(2 * count), ones(dim, 1.0f);
   const Candidates last{prompts, samples, dim, thoughts.data() + count * dim, 2};
-  squared_residuals(last, kernel, state.data(), state.data(), dim + 1, 1.0f, sums.data());
-  squared_distances(last, kernel, w0.data(), ones.data(), 1, false, sums.data() + count);
+  const Measures loss{sums.data(), state.data(), state.data(), dim + 1, 1.0f};
+  Measures both = loss;
+  both.distance = sums.data() + count;
+  both.target = w0.data();
+  both.weight = ones.data();
+  both.kinds = 1;
+  measure(last, kernel, both);
   std::vector<double> weight(8 * samples), best(8 * prompts);
   for (auto& value : weight) value = number();
   best_of_k(prompts, samples, 2, kernel, sums.data(), true, {sums.data() + count}, weight.data(), 8, best.data());

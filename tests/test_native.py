@@ -325,6 +325,21 @@ def bank(prompts: int, samples: int, dim: int, examples: int) -> tuple[Tensor, T
     return w, x, y
 
 
+def squared_residuals(w: Tensor, x: Tensor, y: Tensor, factor: float) -> Tensor:
+    return native.measure(w, examples=(x, y), factor=factor)[0]
+
+
+def squared_distances(w: Tensor, target: Tensor, weight: Tensor, *, equality: bool = False) -> Tensor:
+    return native.measure(w, aim=(target, weight), equality=equality)[1]
+
+
+def test_measures_of_one_pass() -> None:
+    w, x, y = bank(3, 50, 7, 9)
+    loss, distances = native.measure(w, examples=(x, y), factor=0.5, aim=(x[:, 0], torch.ones(1, 7)), equality=True)
+    assert torch.equal(loss, squared_residuals(w, x, y, 0.5))
+    assert torch.equal(distances, squared_distances(w, x[:, 0], torch.ones(1, 7), equality=True))
+
+
 ROUNDING = 2.0**-24
 
 
@@ -355,7 +370,7 @@ def test_squared_residuals(isa: str, prompts: int, samples: int, dim: int, examp
     if examples > dim:
         rows, labels = triangle(rows, labels)[..., :-1], triangle(rows, labels)[..., -1]
     bound = residual_bound(w.double(), rows, labels)
-    assert ((native.squared_residuals(w, x, y, -0.5) + 0.5 * exact).abs() <= 0.5 * bound).all()
+    assert ((squared_residuals(w, x, y, -0.5) + 0.5 * exact).abs() <= 0.5 * bound).all()
     assert bound.max() < 1e-4 * exact.max() + 1e-5
 
 
@@ -366,7 +381,7 @@ def test_squared_residuals_of_dependent_examples(isa: str) -> None:
     x[:, :, 4] = x[:, :, 1]
     y = (x.double() * w[:, :1].double()).sum(2).float()  # rounded: so the residual is not quite 0
     exact = (w.double() @ x.double().mT - y.double()[:, None]).square().sum(2)
-    got = native.squared_residuals(w, x, y, 1.0)
+    got = squared_residuals(w, x, y, 1.0)
     # As above, with the sum of squares of the columns for the triangle's; and what the pivots left out could tell.
     columns = x.double().square().sum(1).sqrt()
     size = (w.double().abs() * columns[:, None]).sum(2) + y.double().square().sum(1).sqrt()[:, None]
@@ -375,7 +390,7 @@ def test_squared_residuals_of_dependent_examples(isa: str) -> None:
     assert got[:, 0].max() < 1e-10 * got.max()
     x[0, 0, 0] = math.nan
     x[1, 0, 0] = math.inf
-    assert not native.squared_residuals(w, x, y, 1.0).isfinite().any()
+    assert not squared_residuals(w, x, y, 1.0).isfinite().any()
 
 
 @pytest.mark.parametrize(("prompts", "samples", "dim"), [(1, 1, 1), (3, 100, 7), (2, 49, 33)])
@@ -384,7 +399,7 @@ def test_squared_distances(isa: str, prompts: int, samples: int, dim: int) -> No
     w, x, _ = bank(prompts, samples, dim, 1)
     w[:, -1] = x[:, 0]
     weight = torch.stack((torch.ones(dim), torch.arange(dim) / 3))
-    *got, equal = native.squared_distances(w, x[:, 0], weight, equality=True)
+    *got, equal = squared_distances(w, x[:, 0], weight, equality=True)
     exact = ((w.double() - x[:, 0, None].double()).square() * weight.double()[:, None, None]).sum(3)
     assert ((torch.stack(got) - exact).abs() <= (dim + 4) * ROUNDING * exact).all()
     assert torch.equal(equal, (exact[0] == 0).float())
@@ -403,13 +418,13 @@ def test_sums_over_candidates_do_not_depend_on_the_chunk(isa: str) -> None:
     w, x, y = bank(3, 7000, 5, 6)
     weight = torch.ones(1, 5)
     torch.set_num_threads(2)
-    residuals, distances = native.squared_residuals(w, x, y, 1.0), native.squared_distances(w, x[:, 0], weight)
+    residuals, distances = squared_residuals(w, x, y, 1.0), squared_distances(w, x[:, 0], weight)
     for threads, part, samples in ((1, 1, 7000), (3, 3, 10), (2, 2, 4099)):
         torch.set_num_threads(threads)
         few = w[:part, 7000 - samples :]
-        got = native.squared_residuals(few, x[:part], y[:part], 1.0)
+        got = squared_residuals(few, x[:part], y[:part], 1.0)
         assert torch.equal(got, residuals[:part, 7000 - samples :])
-        got = native.squared_distances(few, x[:part, 0], weight)
+        got = squared_distances(few, x[:part, 0], weight)
         assert torch.equal(got, distances[:, :part, 7000 - samples :])
 
 
@@ -418,7 +433,7 @@ def test_instruction_sets_sum_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) 
     results = []
     for name in [name for name in ISAS if name != "portable"]:
         monkeypatch.setenv(native.ISA_VARIABLE, name)
-        results.append((native.squared_residuals(w, x, y, 1.0), native.squared_distances(w, x[:, 0], torch.ones(1, 9))))
+        results.append((squared_residuals(w, x, y, 1.0), squared_distances(w, x[:, 0], torch.ones(1, 9))))
     assert all(torch.equal(a, b) for result in results for a, b in zip(result, results[0]))
 
 
@@ -476,7 +491,8 @@ def test_vote_recovery(dim: int, block: int) -> None:
     whole = sample[: 50 // block * block].unflatten(0, (-1, block))
     orders = torch.stack([sample, *(torch.cat((whole[o].flatten(), sample[whole.numel() :])) for o in shuffles)])
     groups = [(1, 1), (2, 1), (6, 1), (4 * block, 3), (3 * block, 2), (25, 1), (50, 1)]
-    got = native.vote_recovery(w, w_star, block, shuffles, groups)
+    got, counts = native.vote_recovery(w, w_star, block, shuffles, groups)
+    assert torch.equal(counts, (w == w_star[:, None]).sum(1))
     for (size, asked), column in zip(groups, got.T):
         votes = w[:, orders[:asked]][:, :, : 50 // size * size].unflatten(2, (-1, size)).double().mean(3)
         agree = torch.where(votes == 0.5, 0.5, ((votes > 0.5) == w_star[:, None, None]).double())
@@ -544,11 +560,11 @@ def test_what_the_extension_says_of_wrong_candidates() -> None:
     def answers(technique: str, score: Tensor) -> Tensor:
         return native.group_answers(technique, 1.0, w, score, 1, orders, [(1, 1)], seed=0, first_prompt=0, step=1)
 
-    calls: list[tuple[Callable[[], Tensor], str]] = [
-        (lambda: native.squared_residuals(w, x[:1], y, 1.0), "x: expected shape"),
-        (lambda: native.squared_residuals(w, x, y[:, :2], 1.0), "y: expected shape"),
-        (lambda: native.squared_distances(w, x[:, 0, :2], torch.ones(1, 3)), "target: expected shape"),
-        (lambda: native.squared_distances(w, x[:, 0], torch.ones(1, 2)), "weight: expected shape"),
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: squared_residuals(w, x[:1], y, 1.0), "x: expected shape"),
+        (lambda: squared_residuals(w, x, y[:, :2], 1.0), "y: expected shape"),
+        (lambda: squared_distances(w, x[:, 0, :2], torch.ones(1, 3)), "target: expected shape"),
+        (lambda: squared_distances(w, x[:, 0], torch.ones(1, 2)), "weight: expected shape"),
         (lambda: native.tree_sum(w[:, 0, 0]), "x: expected shape"),
         (lambda: native.best_of_k(w[:, :, 0], [w[:, :3, 0]], weight), "values: expected arrays of shape"),
         (lambda: native.best_of_k(w[:, :, 0], [w[:, :, 0]], weight[:, :7]), "weight: expected shape"),

@@ -144,7 +144,7 @@ def evaluate(
         greedy, done = noise_free(seen, steps=steps, samples=1, backend=backend).thoughts[:, :, 0], 1
         for i, step in enumerate(steps):
             sizes = _sizes(samples, step == max(steps))
-            score = verifier(part, thoughts[i], step=step)
+            score = None if type(verifier) is InContextLoss else verifier(part, thoughts[i], step=step)
             candidates = Bank(seen, thoughts[i], score, greedy[i], binary=binary, step=step, seed=seed)
             chains = Chains(decoder, part, tuple(steps[: i + 1]), thoughts[: i + 1], 0, seed, verifier, backend)
             for name, technique in chosen.items():
@@ -154,7 +154,7 @@ def evaluate(
                     done += 1
                     progress((b.start + len(part) * done / stages) / count)
                 else:
-                    found = dict(candidates.scores(technique, sizes))
+                    found = candidates.scores(technique, sizes)
                 for metric, values in found.items():
                     results[name, step, metric].append(values.cpu())
         unstable.append(_diverges(decoder.model.prefill(seen.x, seen.y)).cpu())
@@ -179,7 +179,7 @@ def _search(search: Search, chains: Chains, sizes: Sequence[int], bank: Bank) ->
             search.find(chains._replace(thoughts=chains.thoughts[:, :, n : n + size], first_sample=n)) for n in firsts
         ]
         answers = torch.stack([f.answer for f in found], 1)
-        for metric, value in bank.measure(answers, tuple(bank.metrics), bits=search.binary_only).items():
+        for metric, value in bank.measure(answers, bits=search.binary_only).items():
             values[metric].append(value)
         scores = torch.tensor([f.scores for f in found], dtype=torch.float64).expand(len(answers), -1)
         costs.append(torch.stack((torch.stack([f.thoughts.cpu().double() for f in found], 1), scores), 2).mean(1))

@@ -1,11 +1,12 @@
 """Metrics: how good answers are.
 
-Where the C++ extension can, it makes the sums; the formulas in PyTorch are for other dtypes and devices.
+:func:`measure` has the C++ extension make the sums where it can; the formulas in PyTorch are for other dtypes and
+devices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 import torch
@@ -21,23 +22,57 @@ _TILE = 2**18
 """Residuals held at a time: they stay in the cache."""
 
 
-def of(prompts: Prompts, binary: bool) -> dict[str, Metric]:
-    """The metrics that can be told of answers to ``prompts``, by name."""
+def of(prompts: Prompts, binary: bool) -> tuple[str, ...]:
+    """Names of the metrics that can be told of answers to ``prompts``."""
     if prompts.w_star is None:
-        return {"in_context_loss": in_context_loss}
-    known: dict[str, Metric] = {"squared_error": squared_error, "prediction_risk": prediction_risk}
-    return known | {"hamming": hamming, "exact_recovery": exact_recovery} if binary else known
+        return ("in_context_loss",)
+    return ("squared_error", "prediction_risk", *(READ if binary else ()))
 
 
-def measure(prompts: Prompts, w: Tensor, binary: bool) -> dict[str, Tensor]:
-    """Every metric of candidates ``[B, N, d]``, which are bits if ``binary``, in one pass over them if possible:
-    ``[B, N]`` each."""
-    known = of(prompts, binary)
-    if "squared_error" not in known or prompts.covariance.ndim != 1 or not native.aggregates(w):
-        return {name: metric(prompts, w) for name, metric in known.items()}
-    weight = torch.stack((torch.full_like(prompts.covariance, 1 / w.shape[2]), prompts.covariance))
-    error, risk, *equal = native.squared_distances(w, truth(prompts)[:, 0], weight, equality=binary)
-    return dict(zip(known, (error, risk, error, *equal)))
+def measure(prompts: Prompts, w: Tensor, names: Collection[str], *, bits: bool) -> dict[str, Tensor]:
+    """Metrics of answers ``[B, N, d]``, in one pass over them as far as possible: ``[B, N]`` each.
+
+    Args:
+        prompts: their prompts.
+        w: the answers.
+        names: of the metrics.
+        bits: whether the answers are bits.
+    """
+    together = [name for name in names if _native(name, prompts, w, bits)]
+    found = _in_one_pass(prompts, w, together) if together else {}
+    return {name: found[name] if name in together else METRICS[name](prompts, w) for name in names}
+
+
+def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+    """At least what is asked of one native pass over the answers."""
+    risk, aims = "prediction_risk" in names, set(names) != {"in_context_loss"}
+    weight = w.new_full((1, w.shape[2]), 1 / w.shape[2])
+    loss, distances = native.measure(
+        w,
+        examples=(prompts.x, prompts.y) if "in_context_loss" in names else None,
+        factor=0.5 / prompts.x.shape[1],
+        aim=(truth(prompts)[:, 0], torch.cat((weight, prompts.covariance[None])) if risk else weight) if aims else None,
+        equality="exact_recovery" in names,
+    )
+    if not aims:
+        return {"in_context_loss": loss}
+    error, *others = distances
+    found = {"in_context_loss": loss, "squared_error": error, "hamming": error}
+    return found | dict(zip([name for name in ("prediction_risk", "exact_recovery") if name in names], others))
+
+
+def _native(name: str, prompts: Prompts, w: Tensor, bits: bool) -> bool:
+    """Whether C++ measures a metric."""
+    possible = bits if name in READ else name != "prediction_risk" or prompts.covariance.ndim == 1
+    return possible and native.aggregates(w)
+
+
+def risk_of_error(prompts: Prompts) -> float | None:
+    """The prediction risk over the squared error, if the features' covariance is a multiple of the identity."""
+    covariance = prompts.covariance
+    if covariance.ndim != 1 or not bool((covariance == covariance[0]).all()):
+        return None
+    return float(covariance[0]) * len(covariance)
 
 
 def in_context_loss(prompts: Prompts, w: Tensor) -> Tensor:
@@ -48,7 +83,7 @@ def in_context_loss(prompts: Prompts, w: Tensor) -> Tensor:
 def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
     """factor sum_i (y_i - <w, x_i>)^2 of coefficients ``[B, A, d]``: ``[B, A]``."""
     if native.aggregates(w):
-        return native.squared_residuals(w, prompts.x, prompts.y, factor)
+        return native.measure(w, examples=(prompts.x, prompts.y), factor=factor)[0]
     tiles = ordered.tiles(w.shape[1], _TILE // (prompts.y.numel() or 1))
     residuals = (prompts.y[:, :, None] - ordered.matmul(prompts.x, w[:, a].mT.contiguous()) for a in tiles)
     return torch.cat([ordered.tree_sum(residual.square_(), 1) * factor for residual in residuals], 1)
@@ -56,15 +91,11 @@ def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
 
 def squared_error(prompts: Prompts, w: Tensor) -> Tensor:
     """|w - w*|^2 / d of coefficients ``[B, A, d]``: ``[B, A]``. Needs w*."""
-    if native.aggregates(w):
-        return native.squared_distances(w, truth(prompts)[:, 0], w.new_full((1, w.shape[2]), 1 / w.shape[2]))[0]
     return ordered.tree_mean((w - truth(prompts)).square_(), 2)
 
 
 def prediction_risk(prompts: Prompts, w: Tensor) -> Tensor:
     """E_x (<w, x> - <w*, x>)^2 = (w - w*)^T Lambda (w - w*) of coefficients ``[B, A, d]``: ``[B, A]``. Needs w*."""
-    if native.aggregates(w) and prompts.covariance.ndim == 1:
-        return native.squared_distances(w, truth(prompts)[:, 0], prompts.covariance[None])[0]
     difference = w - truth(prompts)
     if prompts.covariance.ndim == 1:
         return ordered.tree_sum(difference.square_() * prompts.covariance, 2)
@@ -102,3 +133,15 @@ def truth(prompts: Prompts) -> Tensor:
     if prompts.w_star is None:
         raise ValueError("w_star: expected the true coefficients, got prompts without them")
     return prompts.w_star[:, None]
+
+
+METRICS: dict[str, Metric] = {
+    "squared_error": squared_error,
+    "prediction_risk": prediction_risk,
+    "hamming": hamming,
+    "exact_recovery": exact_recovery,
+    "in_context_loss": in_context_loss,
+}
+
+READ = ("hamming", "exact_recovery")
+"""Metrics that read a coefficient as a bit."""

@@ -104,21 +104,34 @@ def aggregates(w: Tensor) -> bool:
     return _C is not None and w.dtype == torch.float32 and w.device.type == "cpu" and not w.requires_grad
 
 
-def squared_residuals(w: Tensor, x: Tensor, y: Tensor, factor: float) -> Tensor:
-    """factor sum_i (<w, x_i> - y_i)^2 of candidates ``[B, N, d]`` on examples ``[B, n, d]``, ``[B, n]``: ``[B, N]``."""
-    return torch.from_numpy(
-        _extension().squared_residuals(*_arrays(w, x, y), factor=factor, threads=torch.get_num_threads(), isa=isa())
-    )
+def measure(
+    w: Tensor,
+    *,
+    examples: tuple[Tensor, Tensor] | None = None,
+    factor: float = 1.0,
+    aim: tuple[Tensor, Tensor] | None = None,
+    equality: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """What is asked of candidates ``[B, N, d]``, in one pass: the loss ``[B, N]`` and the distances ``[M, B, N]``;
+    empty where nothing is asked.
 
-
-def squared_distances(w: Tensor, target: Tensor, weight: Tensor, *, equality: bool = False) -> Tensor:
-    """sum_i weight_i (w_i - target_i)^2 of candidates ``[B, N, d]``, target ``[B, d]``, for each weight ``[M, d]``:
-    ``[M, B, N]``; with ``equality`` one row more, 1 where the first of them is 0 and else 0."""
-    return torch.from_numpy(
-        _extension().squared_distances(
-            *_arrays(w, target, weight), equality=equality, threads=torch.get_num_threads(), isa=isa()
-        )
+    Args:
+        w: the candidates.
+        examples: x ``[B, n, d]`` and y ``[B, n]``, for the loss factor sum_i (<w, x_i> - y_i)^2.
+        factor: see ``examples``.
+        aim: target ``[B, d]`` and weights ``[M, d]``, for the distances sum_i weight_i (w_i - target_i)^2.
+        equality: add a row, 1 where the first distance is 0 and else 0.
+    """
+    loss, distances = _extension().measure(
+        *_arrays(w),
+        examples=None if examples is None else _arrays(*examples),
+        factor=factor,
+        aim=None if aim is None else _arrays(*aim),
+        equality=equality,
+        threads=torch.get_num_threads(),
+        isa=isa(),
     )
+    return torch.from_numpy(loss), torch.from_numpy(distances)
 
 
 def tree_sum(x: Tensor) -> Tensor:
@@ -137,22 +150,24 @@ def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest
     )
 
 
-def vote_recovery(w: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
+def vote_recovery(
+    w: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
     """Probability that the majority of a group of bits ``[B, N, d]`` is w_star ``[B, d]``, ties by fair coins: for each
-    (size, P) the mean over the whole groups of that size in P partitions, float64 ``[B, len(groups)]``.
+    (size, P) the mean over the whole groups of that size in P partitions, float64 ``[B, len(groups)]``; and how many
+    candidates have each coefficient right, int64 ``[B, d]``.
 
     The first partition is of the samples as they come; the others, where the size is a multiple of the block, are
     of blocks of so many samples, in the orders ``[any, N // block]``.
     """
-    return torch.from_numpy(
-        _extension().vote_recovery(
-            *_arrays(w, w_star, orders),
-            block=block,
-            groups=list(groups),
-            threads=torch.get_num_threads(),
-            isa=isa(),
-        )
+    recovery, right = _extension().vote_recovery(
+        *_arrays(w, w_star, orders),
+        block=block,
+        groups=list(groups),
+        threads=torch.get_num_threads(),
+        isa=isa(),
     )
+    return torch.from_numpy(recovery), torch.from_numpy(right)
 
 
 def group_answers(

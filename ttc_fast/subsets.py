@@ -10,7 +10,7 @@ order, so that results do not depend on the chunk.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +25,6 @@ from .techniques import Candidates, SoftmaxMean, Technique, WeightedBestOfN, Wei
 SUBSETS = 8
 """The least number of subsets of k < N samples where there is no closed form, and the most repeats of a search."""
 
-_READ = ("hamming", "exact_recovery")
-"""Metrics that read a coefficient as a bit."""
 _QUADRATIC = ("squared_error", "prediction_risk", "in_context_loss")
 
 
@@ -36,7 +34,7 @@ class Bank:
     Args:
         part: the b prompts, as the chains saw them.
         w: candidates ``[b, N, d]``.
-        score: of every candidate ``[b, N]``.
+        score: of every candidate ``[b, N]``; None: minus its in-context loss.
         greedy: the noise-free decode ``[b, d]``.
         binary: whether they are bits.
         step: of the chain.
@@ -44,41 +42,54 @@ class Bank:
     """
 
     def __init__(
-        self, part: Prompts, w: Tensor, score: Tensor, greedy: Tensor, *, binary: bool, step: int, seed: int
+        self, part: Prompts, w: Tensor, score: Tensor | None, greedy: Tensor, *, binary: bool, step: int, seed: int
     ) -> None:
-        self.part, self.w, self.score, self.greedy = part, w, score, greedy
+        self.part, self.w, self.greedy = part, w, greedy
         self.binary, self.step, self.seed = binary, step, seed
         self.samples = w.shape[1]
-        self.metrics = metrics.of(part, binary)
-        self.of_candidates = metrics.measure(part, w, binary)
+        of_part = metrics.of(part, binary)
+        self.risk_of_error = metrics.risk_of_error(part) if "prediction_risk" in of_part else None
+        # What need not be measured is left out.
+        self.metrics = tuple(n for n in of_part if n != "prediction_risk" or self.risk_of_error is None)
+        asked = {*self.metrics, *(("in_context_loss",) if score is None else ())}
+        found = metrics.measure(part, w, asked, bits=binary)
+        self.score = -found["in_context_loss"] if score is None else score
+        self.of_candidates = {name: found[name] for name in self.metrics}
         self.of_one = {name: _sum(value) / self.samples for name, value in self.of_candidates.items()}
         self.error = self.of_candidates.get("squared_error")
-        self.total = _sum(w)
         self._votes: dict[tuple[int, ...], dict[str, Tensor]] = {}
 
-    def scores(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
+    @functools.cached_property
+    def total(self) -> Tensor:
+        """Sum of the candidates ``[b, d]``."""
+        return _sum(self.w)
+
+    def scores(self, technique: Technique, sizes: Sequence[int]) -> dict[str, Tensor]:
         """Metrics with their values at every budget ``[K, b]``; none if the technique does not apply."""
         if (technique.binary_only and not self.binary) or (technique.needs_truth and self.error is None):
-            return
+            return {}
         if not technique.uses_budget:
-            yield from self._without_budget(technique, sizes)
-            return
-        exact = self._exact(technique, sizes)
-        yield from exact.items()
-        rest = [name for name in self.metrics if name not in exact]
+            return self._with_risk(self._without_budget(technique, sizes))
+        found = self._exact(technique, sizes)
+        rest = [name for name in self.metrics if name not in found]
         if rest:
-            yield from self._resampled(technique.answer, rest, sizes, bits=technique.binary_only).items()
+            found = found | self._resampled(technique.answer, rest, sizes, bits=technique.binary_only)
+        return self._with_risk(found)
 
-    def _without_budget(self, technique: Technique, sizes: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
+    def _with_risk(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.risk_of_error is None:
+            return found
+        return found | {"prediction_risk": found["squared_error"] * self.risk_of_error}
+
+    def _without_budget(self, technique: Technique, sizes: Sequence[int]) -> dict[str, Tensor]:
         if technique.answer is techniques.single:
-            values = self.of_one
+            values = dict(self.of_one)
+            if self.error is None and self.samples > 1:
+                values["disagreement"] = ordered.tree_mean(metrics.disagreement(self.w), 1)
         else:
-            found = metrics.measure(self.part, self.greedy[:, None], self.binary)
+            found = metrics.measure(self.part, self.greedy[:, None], self.metrics, bits=self.binary)
             values = {name: value[:, 0] for name, value in found.items()}
-        for metric, value in values.items():
-            yield metric, value.expand(len(sizes), -1)
-        if self.error is None and technique.answer is techniques.single and self.samples > 1:
-            yield "disagreement", ordered.tree_mean(metrics.disagreement(self.w), 1).expand(len(sizes), -1)
+        return {name: value.expand(len(sizes), -1) for name, value in values.items()}
 
     def _exact(self, technique: Technique, sizes: Sequence[int]) -> dict[str, Tensor]:
         """Metrics that need no random subsets of their own: all but the recovery of a vote are closed forms."""
@@ -87,7 +98,7 @@ class Bank:
         if technique.answer is techniques.majority_vote:
             return self._voted(sizes)
         if technique.answer is techniques.mean:  # of bits, read at 1/2, it is a vote
-            read = {name: values for name, values in self._voted(sizes).items() if name in _READ}
+            read = {name: values for name, values in self._voted(sizes).items() if name in metrics.READ}
             return self._averaged(sizes) | read
         return {}
 
@@ -108,12 +119,12 @@ class Bank:
 
     def _averaged(self, sizes: Sequence[int]) -> dict[str, Tensor]:
         """Quadratic metrics of the mean."""
-        found, centre = {}, (self.total / self.samples)[:, None]
-        for metric in [name for name in self.metrics if name in _QUADRATIC]:
-            of_all = self.metrics[metric](self.part, centre)[:, 0]
-            of_one = self.of_one[metric].double().cpu()
-            values = estimators.mean_of_k(of_one, of_all.double().cpu(), self.samples, sizes)
-            found[metric] = torch.from_numpy(values).T.to(self.w)
+        names = [name for name in self.metrics if name in _QUADRATIC]
+        of_all = metrics.measure(self.part, (self.total / self.samples)[:, None], names, bits=False)
+        found = {}
+        for name in names:
+            one, every = self.of_one[name].double().cpu(), of_all[name][:, 0].double().cpu()
+            found[name] = torch.from_numpy(estimators.mean_of_k(one, every, self.samples, sizes)).T.to(self.w)
         return found
 
     def _voted(self, sizes: Sequence[int]) -> dict[str, Tensor]:
@@ -126,24 +137,21 @@ class Bank:
         return self._votes[key]
 
     def _vote(self, sizes: Sequence[int]) -> dict[str, Tensor]:
-        ones = self.total.to(torch.int64).cpu()
-        share = torch.from_numpy(votes.majority_right(ones.numpy(), self.samples, sizes)).to(self.w)
-        w_star = metrics.truth(self.part)[:, 0, :, None]
-        wrong = share * (1 - w_star).square() + (1 - share) * w_star.square()  # [b, d, sizes]
-        error = ordered.tree_mean(wrong, 1).T
-        found = {"squared_error": error, "hamming": error}
-        if self.part.covariance.ndim == 1:
-            found["prediction_risk"] = ordered.tree_sum(wrong * self.part.covariance[:, None], 1).T
-        return found | {"exact_recovery": self._recovered(sizes)}
-
-    def _recovered(self, sizes: Sequence[int]) -> Tensor:
-        """Probability that all coefficients of a majority are right, the mean over random subsets."""
+        w_star = metrics.truth(self.part)[:, 0]
         if native.aggregates(self.w):
-            w_star = metrics.truth(self.part)[:, 0]
-            found = native.vote_recovery(self.w, w_star, _block(self.samples), *self._groups(sizes))
-            return found.to(self.w).T
-        # The metric reads a mean at 1/2 as a fair coin.
-        return self._resampled(techniques.mean, ["exact_recovery"], sizes, bits=False)["exact_recovery"]
+            found, right = native.vote_recovery(self.w, w_star, _block(self.samples), *self._groups(sizes))
+            recovered = found.to(self.w).T
+            self.total = torch.where(w_star > 0.5, right, self.samples - right).to(self.w)
+        else:  # the metric reads a mean at 1/2 as a fair coin
+            recovered = self._resampled(techniques.mean, ["exact_recovery"], sizes, bits=False)["exact_recovery"]
+        ones = self.total.to(torch.int64).cpu().numpy()
+        share = torch.from_numpy(votes.majority_right(ones, self.samples, sizes)).to(self.w)
+        wrong = share * (1 - w_star[..., None]).square() + (1 - share) * w_star[..., None].square()  # [b, d, sizes]
+        error = ordered.tree_mean(wrong, 1).T
+        risk = {}
+        if self.part.covariance.ndim == 1 and self.risk_of_error is None:
+            risk = {"prediction_risk": ordered.tree_sum(wrong * self.part.covariance[:, None], 1).T}
+        return {"squared_error": error, **risk, "hamming": error, "exact_recovery": recovered}
 
     def _resampled(
         self, answer: Callable[[Candidates], Tensor], names: Sequence[str], sizes: Sequence[int], *, bits: bool
@@ -151,16 +159,16 @@ class Bank:
         """The mean of metrics over random subsets, ``[K, b]`` each; ``bits``: what the answers are."""
         twin = _twin(answer) if native.aggregates(self.w) and native.aggregates(self.score) else None
         answers = [self._answers(answer, size) for size in sizes] if twin is None else self._native(*twin, sizes)
-        found = [self.measure(of_size, names, bits=bits) for of_size in answers]
+        found = [self._measured(of_size, names, bits) for of_size in answers]
         return {name: torch.stack([of_size[name] for of_size in found]) for name in names}
 
-    def measure(self, answers: Tensor, names: Sequence[str], *, bits: bool) -> dict[str, Tensor]:
-        """Means of metrics over answers ``[b, A, d]``: ``[b]`` each; ``bits``: what the answers are."""
-        if bits or not self.binary:
-            values = metrics.measure(self.part, answers, bits)
-        else:  # means of bits
-            values = {name: self.metrics[name](self.part, answers) for name in names}
-        return {name: _sum(values[name]) / answers.shape[1] for name in names}
+    def measure(self, answers: Tensor, *, bits: bool) -> dict[str, Tensor]:
+        """Means of all metrics over answers ``[b, A, d]``: ``[b]`` each; ``bits``: what the answers are."""
+        return self._with_risk(self._measured(answers, self.metrics, bits))
+
+    def _measured(self, answers: Tensor, names: Sequence[str], bits: bool) -> dict[str, Tensor]:
+        values = metrics.measure(self.part, answers, names, bits=bits)
+        return {name: _sum(value) / answers.shape[1] for name, value in values.items()}
 
     def _native(self, name: str, parameter: float, sizes: Sequence[int]) -> Sequence[Tensor]:
         """Answers of all subsets of every size, ``[b, subsets, d]`` each, in C++."""

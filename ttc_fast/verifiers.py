@@ -80,7 +80,7 @@ class Oracle:
     """Minus the squared error |w - w*|^2 / d: a perfect judge."""
 
     def __call__(self, prompts: Prompts, w: Tensor, *, first_sample: int = 0, step: int = 0) -> Tensor:
-        return -metrics.squared_error(prompts, w)
+        return -metrics.measure(prompts, w, ("squared_error",), bits=False)["squared_error"]
 
     def work(self, prompts: Prompts) -> int:
         return prompts.x.shape[2]

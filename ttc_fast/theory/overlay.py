@@ -178,7 +178,8 @@ def _binary(
     keys: list[Key],
 ) -> Iterator[tuple[Key, Tensor]]:
     laws = {False: binary.binary_law(state, rule, step), True: binary.binary_law(state, rule.greedy(), step)}
-    of_strings = {name: metric(prompts, strings).double().numpy() for name, metric in metrics.of(prompts, True).items()}
+    of_all = metrics.measure(prompts, strings, metrics.of(prompts, True), bits=True)
+    of_strings = {name: value.double().numpy() for name, value in of_all.items()}
     for key in keys:
         value = of_strings.get(key.metric)
         if value is None:
