@@ -27,6 +27,9 @@ void for_each_tile(const Candidates& c, const Kernel& kernel, Start start, Use u
       const std::int64_t at = prompt * c.samples + t * kernel.samples;
       const std::int64_t present = std::min(kernel.samples, c.samples - t * kernel.samples);
       kernel.transpose(c.w + at * c.dim, c.dim, present, c.dim, mine.tile.data());
+      const std::int64_t rest = (prompt + 1) * c.samples - at - present;
+      const float* const next = c.w + (at + present) * c.dim;  // comes from memory meanwhile
+      for (std::int64_t i = 0; i < std::min(rest, kernel.samples) * c.dim; i += 16) __builtin_prefetch(next + i);
       use(shared, at, present, mine.tile.data(), mine.result.data());
     }
   });
@@ -247,12 +250,19 @@ void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Ke
   const auto kinds = static_cast<std::int64_t>(values.size());
   struct Scratch { Ranking ranking; std::vector<double> ranked; };
   const Scratch scratch{Ranking(samples), std::vector<double>(kinds * samples)};
+  std::vector<std::int64_t> ranks(columns / 8, samples);  // without those at the end that weigh nothing
+  for (std::int64_t k = 0; k < columns / 8; ++k) {
+    const auto nothing = [&](std::int64_t j) {
+      return std::all_of(weight + j * columns + 8 * k, weight + j * columns + 8 * k + 8, [](double x) { return x == 0.0; });
+    };
+    while (ranks[k] > 0 && nothing(ranks[k] - 1)) --ranks[k];
+  }
   for_each(prompts, threads, scratch, [&](Scratch& mine, std::int64_t prompt) {
     mine.ranking.sort(score + prompt * samples, lowest);
     for (std::int64_t m = 0; m < kinds; ++m) {
       mine.ranking.rank(values[m] + prompt * samples, mine.ranked.data() + m * samples);
     }
-    kernel.weigh(mine.ranked.data(), kinds, weight, samples, columns, prompts * columns, out + prompt * columns);
+    kernel.weigh(mine.ranked.data(), kinds, weight, samples, columns, ranks.data(), prompts * columns, out + prompt * columns);
   });
 }
 

@@ -64,9 +64,10 @@ struct Kernel {
   // sum_j weight[j] w[rows[j]] over count rows of w [any][dim] to out [dim]; returns the sum of the weights, made alike.
   float (*weighted_sum)(const float* w, std::int64_t dim, const std::uint32_t* rows, const float* weight,
                         std::int64_t count, float* out);
-  // sum_j weight[j, k] value[m, j] with weight [samples, columns], columns a multiple of 8: each m to out + m stride.
+  // sum_j weight[j, k] value[m, j] with weight [samples, columns], columns a multiple of 8, of which the first ranks[k / 8]
+  // may differ from 0: each m to out + m stride.
   void (*weigh)(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
-                std::int64_t stride, double* out);
+                const std::int64_t* ranks, std::int64_t stride, double* out);
   // For tests and benchmarks, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
   // 2 pi b 2^-32, and 2^t.
   void (*log)(const std::uint32_t* a, std::size_t n, float* out);

@@ -556,15 +556,15 @@ inline Columns load_columns(const double* p) {
 }
 
 void weigh(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
-           std::int64_t stride, double* out) {
+           const std::int64_t* ranks, std::int64_t stride, double* out) {
   constexpr std::int64_t kRanks = 64;  // weights that stay in the cache for all kinds
   for (std::int64_t m = 0; m < kinds; ++m) {
     for (std::int64_t k = 0; k < columns; ++k) out[m * stride + k] = 0.0;
   }
   for (std::int64_t begin = 0; begin < samples; begin += kRanks) {
-    const std::int64_t end = begin + kRanks < samples ? begin + kRanks : samples;
     for (std::int64_t m = 0; m < kinds; ++m) {
       for (std::int64_t k = 0; k < columns; k += 8) {
+        const std::int64_t end = begin + kRanks < ranks[k / 8] ? begin + kRanks : ranks[k / 8];
         Columns sum[4] = {};  // side by side, so that no addition waits for the one before
         const auto add = [&](std::int64_t j, Columns& to) { to += load_columns(weight + j * columns + k) * value[m * samples + j]; };
         std::int64_t j = begin;

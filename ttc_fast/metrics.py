@@ -39,25 +39,28 @@ def measure(prompts: Prompts, w: Tensor, names: Collection[str], *, bits: bool) 
         bits: whether the answers are bits.
     """
     together = [name for name in names if _native(name, prompts, w, bits)]
+    if {"in_context_loss", "in_context_score"} <= set(together):
+        together.remove("in_context_score")  # one sign at a time
     found = _in_one_pass(prompts, w, together) if together else {}
     return {name: found[name] if name in together else METRICS[name](prompts, w) for name in names}
 
 
 def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[str, Tensor]:
     """At least what is asked of one native pass over the answers."""
-    risk, aims = "prediction_risk" in names, set(names) != {"in_context_loss"}
+    of_examples = next((name for name in names if name.startswith("in_context")), "")
+    risk, aims = "prediction_risk" in names, set(names) != {of_examples}
     weight = w.new_full((1, w.shape[2]), 1 / w.shape[2])
     loss, distances = native.measure(
         w,
-        examples=(prompts.x, prompts.y) if "in_context_loss" in names else None,
-        factor=0.5 / prompts.x.shape[1],
+        examples=(prompts.x, prompts.y) if of_examples else None,
+        factor=(-0.5 if of_examples == "in_context_score" else 0.5) / prompts.x.shape[1],
         aim=(truth(prompts)[:, 0], torch.cat((weight, prompts.covariance[None])) if risk else weight) if aims else None,
         equality="exact_recovery" in names,
     )
     if not aims:
-        return {"in_context_loss": loss}
+        return {of_examples: loss}
     error, *others = distances
-    found = {"in_context_loss": loss, "squared_error": error, "hamming": error}
+    found = {of_examples: loss, "squared_error": error, "hamming": error}
     return found | dict(zip([name for name in ("prediction_risk", "exact_recovery") if name in names], others))
 
 
@@ -78,6 +81,11 @@ def risk_of_error(prompts: Prompts) -> float | None:
 def in_context_loss(prompts: Prompts, w: Tensor) -> Tensor:
     """Loss of coefficients ``[B, A, d]`` on their own prompts, sum_i (y_i - <w, x_i>)^2 / (2n): ``[B, A]``."""
     return squared_residuals(prompts, w, 0.5 / prompts.x.shape[1])
+
+
+def in_context_score(prompts: Prompts, w: Tensor) -> Tensor:
+    """Minus the in-context loss of coefficients ``[B, A, d]``: ``[B, A]``."""
+    return squared_residuals(prompts, w, -0.5 / prompts.x.shape[1])
 
 
 def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
@@ -141,6 +149,7 @@ METRICS: dict[str, Metric] = {
     "hamming": hamming,
     "exact_recovery": exact_recovery,
     "in_context_loss": in_context_loss,
+    "in_context_score": in_context_score,
 }
 
 READ = ("hamming", "exact_recovery")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,9 +52,9 @@ class Bank:
         self.risk_of_error = metrics.risk_of_error(part) if "prediction_risk" in of_part else None
         # What need not be measured is left out.
         self.metrics = tuple(n for n in of_part if n != "prediction_risk" or self.risk_of_error is None)
-        asked = {*self.metrics, *(("in_context_loss",) if score is None else ())}
+        asked = (*self.metrics, "in_context_score") if score is None else self.metrics
         found = metrics.measure(part, w, asked, bits=binary)
-        self.score = -found["in_context_loss"] if score is None else score
+        self.score = found["in_context_score"] if score is None else score
         self.of_candidates = {name: found[name] for name in self.metrics}
         self.of_one = {name: _sum(value) / self.samples for name, value in self.of_candidates.items()}
         self.error = self.of_candidates.get("squared_error")
@@ -258,11 +259,11 @@ def _sum(x: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=2)  # all budgets at the last step, one at the others
 def _weights(samples: int, sizes: tuple[int, ...]) -> Tensor:
     """Probability that the best of ``sizes[k]`` samples is the one of rank j: float64 ``[N, K]``, with columns of zeros
-    up to a multiple of 8."""
+    up to a multiple of 8. Where it is below 1e-30 it is 0, so that no time is spent there."""
     weights = torch.zeros(samples, -(-len(sizes) // 8) * 8, dtype=torch.float64)
     for column, size in enumerate(sizes):
         found = estimators.selection_weights(samples, [size])[0]
-        weights[: len(found), column] = torch.from_numpy(found)
+        weights[: len(found), column] = torch.from_numpy(np.where(found < 1e-30, 0.0, found))
     return weights
 
 

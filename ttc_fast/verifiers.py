@@ -44,7 +44,7 @@ class InContextLoss:
     """Minus the loss on the prompt's own examples, sum_i (y_i - <w, x_i>)^2 / (2n)."""
 
     def __call__(self, prompts: Prompts, w: Tensor, *, first_sample: int = 0, step: int = 0) -> Tensor:
-        return metrics.squared_residuals(prompts, w, -0.5 / prompts.x.shape[1])
+        return metrics.in_context_score(prompts, w)
 
     def work(self, prompts: Prompts) -> int:
         return prompts.x.shape[1] * (prompts.x.shape[2] + 1)

@@ -74,9 +74,7 @@ def majority_right(right: ArrayLike, samples: int, budgets: Sequence[int]) -> Ar
     result = np.full((*tallies.shape, len(ks)), np.nan)
     for column, k in enumerate(ks.tolist()):
         if k <= samples:
-            least, more = -(-k // 2), k // 2 + 1
-            table = (_at_least(samples, k, least) + _at_least(samples, k, more)) / 2
-            result[..., column] = table[tallies]
+            result[..., column] = _majority(samples, k)[tallies]
     return result
 
 
@@ -461,6 +459,11 @@ def _binomials(n: Counts, p: float, low: int, high: int) -> Array:
 
 
 @lru_cache(maxsize=128)
+def _majority(samples: int, k: int) -> Array:
+    """P(more than half of k draws are right) + P(just half) / 2 for r = 0, ..., N right ones: ``[N + 1]``."""
+    return np.asarray((_at_least(samples, k, -(-k // 2)) + _at_least(samples, k, k // 2 + 1)) / 2)
+
+
 def _at_least(samples: int, k: int, least: int) -> Array:
     """P(at least ``least`` of k draws are right) for r = 0, ..., N right ones: ``[N + 1]``.
 
