@@ -18,8 +18,8 @@ from .tasks import Prompts
 Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
 """From answers ``[B, A, d]`` to a figure for each, ``[B, A]``."""
 
-_TILE = 2**18
-"""Residuals held at a time: they stay in the cache."""
+_TILE = 2**17
+"""Residuals, or coefficients of answers, held at a time: they stay in the cache."""
 
 
 def of(prompts: Prompts, binary: bool) -> tuple[str, ...]:
@@ -42,7 +42,13 @@ def measure(prompts: Prompts, w: Tensor, names: Collection[str], *, bits: bool) 
     if {"in_context_loss", "in_context_score"} <= set(together):
         together.remove("in_context_score")  # one sign at a time
     found = _in_one_pass(prompts, w, together) if together else {}
-    return {name: found[name] if name in together else METRICS[name](prompts, w) for name in names}
+    return {name: found[name] if name in together else _in_tiles(METRICS[name], prompts, w) for name in names}
+
+
+def _in_tiles(metric: Metric, prompts: Prompts, w: Tensor) -> Tensor:
+    """A metric of some answers at a time, so that what lies between stays in the cache."""
+    tiles = ordered.tiles(w.shape[1], _TILE // (len(prompts) * w.shape[2]))
+    return torch.cat([metric(prompts, w[:, some]) for some in tiles], 1)
 
 
 def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[str, Tensor]:

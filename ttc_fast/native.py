@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -215,4 +216,5 @@ def _extension() -> ModuleType:
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:
-    return [tensor.contiguous().numpy() for tensor in tensors]
+    # Copied by numpy where need be: a thread of PyTorch that has just worked would be in the way of ours.
+    return [np.ascontiguousarray(tensor.numpy()) for tensor in tensors]

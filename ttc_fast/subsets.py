@@ -159,22 +159,30 @@ class Bank:
     ) -> dict[str, Tensor]:
         """The mean of metrics over random subsets, ``[K, b]`` each; ``bits``: what the answers are."""
         twin = _twin(answer) if native.aggregates(self.w) and native.aggregates(self.score) else None
-        answers = [self._answers(answer, size) for size in sizes] if twin is None else self._native(*twin, sizes)
-        found = [self._measured(of_size, names, bits) for of_size in answers]
-        return {name: torch.stack([of_size[name] for of_size in found]) for name in names}
+        if twin is None:
+            answers = torch.cat([self._answers(answer, size) for size in sizes], 1)
+        else:
+            answers = self._native(*twin, sizes)
+        counts = [self.samples // size * self._partitions(size) for size in sizes]
+        return self._means(answers, counts, names, bits)
 
     def measure(self, answers: Tensor, *, bits: bool) -> dict[str, Tensor]:
         """Means of all metrics over answers ``[b, A, d]``: ``[b]`` each; ``bits``: what the answers are."""
-        return self._with_risk(self._measured(answers, self.metrics, bits))
+        found = self._means(answers, [answers.shape[1]], self.metrics, bits)
+        return {name: value[0] for name, value in self._with_risk(found).items()}
 
-    def _measured(self, answers: Tensor, names: Sequence[str], bits: bool) -> dict[str, Tensor]:
+    def _means(self, answers: Tensor, counts: list[int], names: Sequence[str], bits: bool) -> dict[str, Tensor]:
+        """Means of metrics over so many answers that follow each other: ``[len(counts), b]`` each."""
         values = metrics.measure(self.part, answers, names, bits=bits)
-        return {name: _sum(value) / answers.shape[1] for name, value in values.items()}
+        return {
+            name: torch.stack([_sum(some) / some.shape[1] for some in value.split(counts, 1)])
+            for name, value in values.items()
+        }
 
-    def _native(self, name: str, parameter: float, sizes: Sequence[int]) -> Sequence[Tensor]:
-        """Answers of all subsets of every size, ``[b, subsets, d]`` each, in C++."""
+    def _native(self, name: str, parameter: float, sizes: Sequence[int]) -> Tensor:
+        """Answers of all subsets of one size after the other, in C++: ``[b, subsets, d]``."""
         orders, groups = self._groups(sizes)
-        answers = native.group_answers(
+        return native.group_answers(
             name,
             parameter,
             self.w,
@@ -186,8 +194,6 @@ class Bank:
             first_prompt=self.part.first,
             step=self.step,
         )
-        of_sizes: tuple[Tensor, ...] = answers.split([self.samples // size * count for size, count in groups], 1)
-        return of_sizes
 
     def _answers(self, answer: Callable[[Candidates], Tensor], size: int) -> Tensor:
         """Answers of all subsets of a size: ``[b, subsets, d]``."""
