@@ -130,15 +130,8 @@ def evaluate(
         thoughts = part.x.new_empty(len(steps), len(part), samples, dim)
         for n in ordered.tiles(samples, chunk // (len(part) * dim)):
             began = time.perf_counter()
-            thoughts[:, :, n] = decoder(
-                seen,
-                steps=steps,
-                samples=n.stop - n.start,
-                seed=seed,
-                first_sample=n.start,
-                backend=backend,
-                method=method,
-            ).thoughts
+            few = {"samples": n.stop - n.start, "first_sample": n.start, "seed": seed}
+            thoughts[:, :, n] = decoder(seen, steps=steps, backend=backend, method=method, **few).thoughts
             seconds += time.perf_counter() - began
             progress((b.start + len(part) * n.stop / samples / stages) / count)
         greedy, done = noise_free(seen, steps=steps, samples=1, backend=backend).thoughts[:, :, 0], 1
@@ -158,8 +151,7 @@ def evaluate(
                 for metric, values in found.items():
                     results[name, step, metric].append(values.cpu())
         unstable.append(_diverges(decoder.model.prefill(seen.x, seen.y)).cpu())
-    scores: dict[Key, Tensor] = {}
-    work_of: dict[Key, Work] = {}
+    scores, work_of = {}, {}
     for (name, step, metric), of_parts in results.items():
         for k, size in enumerate(_sizes(samples, step == max(steps))):
             key = Key(name, step, size, metric)
