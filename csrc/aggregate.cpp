@@ -69,14 +69,13 @@ int ones(std::uint64_t x) {
 // The votes of groups of candidates, 64 coefficients at once: bit p of the counts in plane p.
 class Votes {
  public:
-  // Of the candidates w [count][dim] themselves: where they are as w_star [dim], and 1 beyond dim.
-  Votes(const Kernel& kernel, const float* w, std::int64_t count, std::int64_t dim, const float* w_star)
+  // Of the candidates themselves: where their bits [words][count] are as w_star [dim], and 1 beyond dim.
+  Votes(const Kernel& kernel, const std::uint64_t* bits, std::int64_t count, std::int64_t dim, const float* w_star)
       : Votes(1, (dim + 63) / 64, count) {
     std::vector<std::uint64_t> aim(words_);
-    kernel.pack_bits(w_star, 1, dim, aim.data());
-    kernel.pack_bits(w, count, dim, votes_.data());
+    kernel.pack_bits(w_star, 1, dim, 1, aim.data());
     for (std::int64_t i = 0; i < words_; ++i) {
-      for (std::int64_t s = 0; s < count; ++s) row(0, i)[s] ^= ~aim[i];
+      for (std::int64_t s = 0; s < count; ++s) row(0, i)[s] = bits[i * count + s] ^ ~aim[i];
     }
   }
 
@@ -221,6 +220,10 @@ void measure(const Candidates& c, const Kernel& kernel, const Measures& m) {
       kernel.squared_residuals(aim.matrix.data(), m.examples, c.dim, tile, result);
       for (std::int64_t s = 0; s < present; ++s) m.loss[at + s] = m.factor * result[s];
     }
+    if (m.bits) {
+      const std::int64_t prompt = at / c.samples, first = prompt * ((c.dim + 63) / 64) * c.samples + at % c.samples;
+      kernel.pack_bits(c.w + at * c.dim, present, c.dim, c.samples, m.bits + first);
+    }
     if (!m.distance) return;
     for (std::int64_t k = 0; k < m.kinds; ++k) {
       kernel.squared_distances(aim.target, m.weight + k * c.dim, c.dim, tile, result);
@@ -266,8 +269,8 @@ void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Ke
   });
 }
 
-void vote_recovery(const Candidates& c, const Kernel& kernel, const float* w_star, std::int64_t block,
-                   const std::int64_t* orders, const std::vector<Groups>& groups, double* out, std::int64_t* right) {
+void vote_recovery(const Candidates& c, const std::uint64_t* bits, const Kernel& kernel, const float* w_star,
+                   std::int64_t block, const std::int64_t* orders, const std::vector<Groups>& groups, double* out, std::int64_t* right) {
   const std::int64_t count = static_cast<std::int64_t>(groups.size());
   std::int64_t partitions = 0;
   for (const Groups& g : groups) partitions = std::max(partitions, g.partitions);
@@ -280,7 +283,8 @@ void vote_recovery(const Candidates& c, const Kernel& kernel, const float* w_sta
         mean[g] += tally.groups_of(groups[g].size).recovery() / static_cast<double>(groups[g].partitions);
       }
     };
-    Tally drawn(Votes(kernel, c.w + prompt * c.samples * c.dim, c.samples, c.dim, w_star + prompt * c.dim));
+    const std::uint64_t* const of_prompt = bits + prompt * ((c.dim + 63) / 64) * c.samples;
+    Tally drawn(Votes(kernel, of_prompt, c.samples, c.dim, w_star + prompt * c.dim));
     add(drawn, 0);
     drawn.groups_of(c.samples).count(c.dim, right + prompt * c.dim);
     for (std::int64_t partition = 1; partition < partitions; ++partition) {

@@ -30,6 +30,8 @@ struct Measures {
   const float *target, *weight;
   std::int64_t kinds;
   bool equality;
+  // bits [prompts, words, samples]: see Kernel::pack_bits.
+  std::uint64_t* bits;  // or null
 };
 
 void measure(const Candidates&, const Kernel&, const Measures&);
@@ -49,8 +51,8 @@ struct Groups { std::int64_t size, partitions; };
 // Probability that a majority of a group of bits is right in all of them, those at a tie decided by fair coins: its mean
 // over the groups. The first partition is of the candidates as they come, the others of blocks of them, for sizes that are
 // a multiple, in the orders [partitions - 1, samples / block]. w_star [prompts, dim]: out [prompts, groups.size()], and the
-// candidates with a right bit: right [prompts, dim].
-void vote_recovery(const Candidates&, const Kernel&, const float* w_star, std::int64_t block, const std::int64_t* orders,
+// candidates with a right bit: right [prompts, dim]. Of the candidates their bits, as of `measure`, are enough.
+void vote_recovery(const Candidates&, const std::uint64_t* bits, const Kernel&, const float* w_star, std::int64_t block, const std::int64_t* orders,
                    const std::vector<Groups>& groups, double* out, std::int64_t* right);
 
 }  // namespace ttc_fast

@@ -107,7 +107,7 @@ class Prompt {
   void find_equals() {
     const std::int64_t words = (dim_ + 63) / 64;
     std::vector<std::uint64_t> bits(words * samples_);
-    kernel_.pack_bits(w_, samples_, dim_, bits.data());
+    kernel_.pack_bits(w_, samples_, dim_, samples_, bits.data());
     code_.resize(samples_);
     for (std::int64_t s = 0; s < samples_; ++s) {
       if (dim_ < 63) {

@@ -96,11 +96,12 @@ Candidates candidates(const Array<float>& w, int threads) {
 }
 
 py::tuple measure_of(const Array<float>& w, const std::optional<std::pair<Array<float>, Array<float>>>& examples, float factor,
-                     const std::optional<std::pair<Array<float>, Array<float>>>& aim, bool equality, int threads,
-                     const std::string& isa) {
+                     const std::optional<std::pair<Array<float>, Array<float>>>& aim, bool equality, bool pack,
+                     int threads, const std::string& isa) {
   const Candidates c = candidates(w, threads);
   Measures m{};
   Array<float> loss, distance;
+  Array<std::int64_t> bits;
   if (examples) {
     const auto& [x, y] = *examples;
     expect(x.ndim() == 3 && x.shape(0) == c.prompts && x.shape(2) == c.dim, "x: expected shape [B, n, d]");
@@ -123,11 +124,15 @@ py::tuple measure_of(const Array<float>& w, const std::optional<std::pair<Array<
     m.kinds = weight.shape(0);
     m.equality = equality;
   }
+  if (pack) {
+    bits = Array<std::int64_t>({c.prompts, (c.dim + 63) / 64, c.samples});
+    m.bits = reinterpret_cast<std::uint64_t*>(bits.mutable_data());
+  }
   {
     const py::gil_scoped_release release;
     measure(c, find_kernel(isa), m);
   }
-  return py::make_tuple(loss, distance);
+  return py::make_tuple(loss, distance, bits);
 }
 
 Array<float> tree_sum_of(const Array<float>& x, int threads) {
@@ -178,11 +183,13 @@ std::vector<Groups> groups_of(const Candidates& c, const Array<std::int64_t>& or
   return of;
 }
 
-py::tuple vote_recovery_of(const Array<float>& w, const Array<float>& w_star, const Array<std::int64_t>& orders,
+py::tuple vote_recovery_of(const Array<std::int64_t>& bits, const Array<float>& w_star, const Array<std::int64_t>& orders,
                                std::int64_t block, const std::vector<std::pair<std::int64_t, std::int64_t>>& groups,
                                int threads, const std::string& isa) {
-  const Candidates c = candidates(w, threads);
-  expect(w_star.ndim() == 2 && w_star.shape(0) == c.prompts && w_star.shape(1) == c.dim, "w_star: expected shape [B, d]");
+  expect(bits.ndim() == 3, "bits: expected shape [B, words, N]");
+  expect(w_star.ndim() == 2 && w_star.shape(0) == bits.shape(0) && (w_star.shape(1) + 63) / 64 == bits.shape(1),
+         "w_star: expected shape [B, d], 64 of d to a word");
+  const Candidates c{bits.shape(0), bits.shape(2), w_star.shape(1), nullptr, threads};
   const std::vector<Groups> of = groups_of(c, orders, block, groups);
   Array<double> out({c.prompts, static_cast<std::int64_t>(groups.size())});
   Array<std::int64_t> right({c.prompts, c.dim});
@@ -190,7 +197,7 @@ py::tuple vote_recovery_of(const Array<float>& w, const Array<float>& w_star, co
   std::int64_t* const counts = right.mutable_data();
   {
     const py::gil_scoped_release release;
-    vote_recovery(c, find_kernel(isa), w_star.data(), block, orders.data(), of, result, counts);
+    vote_recovery(c, reinterpret_cast<const std::uint64_t*>(bits.data()), find_kernel(isa), w_star.data(), block, orders.data(), of, result, counts);
   }
   return py::make_tuple(out, right);
 }
@@ -313,18 +320,18 @@ PYBIND11_MODULE(_C, m) {
         py::arg("first_step"), py::arg("threads"), py::arg("isa"),
         "Writes thoughts [len(steps), B, N, d]; arguments as of ttc_fast.decode.");
   m.def("measure", &measure_of, py::arg("w").noconvert(), py::kw_only(), py::arg("examples"), py::arg("factor"),
-        py::arg("aim"), py::arg("equality"), py::arg("threads"), py::arg("isa"),
+        py::arg("aim"), py::arg("equality"), py::arg("pack"), py::arg("threads"), py::arg("isa"),
         "Of candidates [B, N, d] in one pass: factor sum_i (<w, x_i> - y_i)^2 for examples (x [B, n, d], y [B, n]), [B, N]; "
         "sum_i weight_i (w_i - target_i)^2 for an aim (target [B, d], weight [M, d]) and, if asked for, whether the first is "
-        "0, [M (+ 1), B, N]. Empty for what is None.");
+        "0, [M (+ 1), B, N]; if asked for, which coefficients are above 1/2, [B, words, N]. Empty for what is not asked.");
   m.def("tree_sum", &tree_sum_of, py::arg("x").noconvert(), py::kw_only(), py::arg("threads"),
         "Sum of [B, N] or [B, N, d] over N, as ttc_fast.ordered.tree_sum.");
   m.def("best_of_k", &best_of_k_of, py::arg("score").noconvert(), py::kw_only(), py::arg("lowest"), py::arg("values"),
         py::arg("weight").noconvert(), py::arg("threads"), py::arg("isa"),
         "sum_j weight[j, k] value_(j), j the rank by descending score [B, N], or ascending, of values [B, N]: [M, B, K].");
-  m.def("vote_recovery", &vote_recovery_of, py::arg("w").noconvert(), py::arg("w_star").noconvert(),
+  m.def("vote_recovery", &vote_recovery_of, py::arg("bits").noconvert(), py::arg("w_star").noconvert(),
         py::arg("orders").noconvert(), py::kw_only(), py::arg("block"), py::arg("groups"), py::arg("threads"), py::arg("isa"),
-        "Probability that the majority of a group of candidates [B, N, d] is w_star [B, d]: mean over the groups of each "
+        "Probability that the majority of a group of candidates with these bits is w_star [B, d]: mean over the groups of each "
         "size in so many partitions, of the candidates and of the orders [P, N / block] of blocks of them, for each pair "
         "(size, so many), [B, pairs]; and how many candidates have each coefficient right, [B, d].");
   m.def("group_answers", &group_answers_of, py::arg("w").noconvert(), py::arg("score").noconvert(),

@@ -59,8 +59,8 @@ struct Kernel {
   // Over a tile of samples w [dim][samples]: sum_i (<w, x_i> - y_i)^2, and sum_i weight_i (w_i - target_i)^2.
   void (*squared_residuals)(const float* matrix, std::int64_t examples, std::int64_t dim, const float* w, float* out);
   void (*squared_distances)(const float* target, const float* weight, std::int64_t dim, const float* w, float* out);
-  // Which coefficients of w [count][dim] are above 1/2, 64 to a word, the first one's bit the lowest: [words][count].
-  void (*pack_bits)(const float* w, std::int64_t count, std::int64_t dim, std::uint64_t* out);
+  // Which coefficients of w [count][dim] are above 1/2, 64 to a word, the first one's bit the lowest: [words][stride].
+  void (*pack_bits)(const float* w, std::int64_t count, std::int64_t dim, std::int64_t stride, std::uint64_t* out);
   // sum_j weight[j] w[rows[j]] over count rows of w [any][dim] to out [dim]; returns the sum of the weights, made alike.
   float (*weighted_sum)(const float* w, std::int64_t dim, const std::uint32_t* rows, const float* weight,
                         std::int64_t count, float* out);

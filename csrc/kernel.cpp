@@ -534,8 +534,8 @@ float weighted_sum(const float* w, std::int64_t dim, const std::uint32_t* rows, 
   return some[0];
 }
 
-void pack_bits(const float* w, std::int64_t count, std::int64_t dim, std::uint64_t* out) {
-  for (std::int64_t begin = 0; begin < dim; begin += 64, out += count) {
+void pack_bits(const float* w, std::int64_t count, std::int64_t dim, std::int64_t stride, std::uint64_t* out) {
+  for (std::int64_t begin = 0; begin < dim; begin += 64, out += stride) {
     const std::int64_t end = begin + 64 < dim ? begin + 64 : dim;
     for (std::int64_t s = 0; s < count; ++s) {
       std::uint64_t word = 0;

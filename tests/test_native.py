@@ -333,9 +333,17 @@ def squared_distances(w: Tensor, target: Tensor, weight: Tensor, *, equality: bo
     return native.measure(w, aim=(target, weight), equality=equality)[1]
 
 
+def packed(w: Tensor) -> Tensor:
+    return native.measure(w, pack=True)[2]
+
+
 def test_measures_of_one_pass() -> None:
     w, x, y = bank(3, 50, 7, 9)
-    loss, distances = native.measure(w, examples=(x, y), factor=0.5, aim=(x[:, 0], torch.ones(1, 7)), equality=True)
+    loss, distances, bits = native.measure(
+        w, examples=(x, y), factor=0.5, aim=(x[:, 0], torch.ones(1, 7)), equality=True, pack=True
+    )
+    assert torch.equal(bits, packed(w))
+    assert torch.equal(bits[:, 0, :, None] >> torch.arange(7) & 1, (w > 0.5).long())
     assert torch.equal(loss, squared_residuals(w, x, y, 0.5))
     assert torch.equal(distances, squared_distances(w, x[:, 0], torch.ones(1, 7), equality=True))
 
@@ -491,7 +499,7 @@ def test_vote_recovery(dim: int, block: int) -> None:
     whole = sample[: 50 // block * block].unflatten(0, (-1, block))
     orders = torch.stack([sample, *(torch.cat((whole[o].flatten(), sample[whole.numel() :])) for o in shuffles)])
     groups = [(1, 1), (2, 1), (6, 1), (4 * block, 3), (3 * block, 2), (25, 1), (50, 1)]
-    got, counts = native.vote_recovery(w, w_star, block, shuffles, groups)
+    got, counts = native.vote_recovery(packed(w), w_star, block, shuffles, groups)
     assert torch.equal(counts, (w == w_star[:, None]).sum(1))
     for (size, asked), column in zip(groups, got.T):
         votes = w[:, orders[:asked]][:, :, : 50 // size * size].unflatten(2, (-1, size)).double().mean(3)
@@ -570,12 +578,16 @@ def test_what_the_extension_says_of_wrong_candidates() -> None:
         (lambda: native.tree_sum(w[:, 0, 0]), "x: expected shape"),
         (lambda: native.best_of_k(w[:, :, 0], [w[:, :3, 0]], weight), "values: expected arrays of shape"),
         (lambda: native.best_of_k(w[:, :, 0], [w[:, :, 0]], weight[:, :7]), "weight: expected shape"),
-        (lambda: native.vote_recovery(w, x[:, 0], 1, orders + 1, [(1, 1)]), "orders: expected blocks"),
-        (lambda: native.vote_recovery(w, x[:, 0], 2, orders, [(1, 1)]), "orders: expected shape"),
-        (lambda: native.vote_recovery(w, x[:, 0], 1, orders, [(5, 1)]), "groups: expected sizes"),
-        (lambda: native.vote_recovery(w, x[:, 0], 1, orders, [(1, 3)]), "groups: expected 1 to P"),
-        (lambda: native.vote_recovery(w, x[:, 0], 2, orders[:, :2], [(3, 2)]), "groups: expected whole blocks"),
-        (lambda: native.vote_recovery(w, x[:, 0], 5, orders, [(1, 1)]), "block: expected a size"),
+        (lambda: native.vote_recovery(packed(w), x[:, 0], 1, orders + 1, [(1, 1)]), "orders: expected blocks"),
+        (lambda: native.vote_recovery(packed(w), x[:, 0], 2, orders, [(1, 1)]), "orders: expected shape"),
+        (lambda: native.vote_recovery(packed(w), x[:, 0], 1, orders, [(5, 1)]), "groups: expected sizes"),
+        (lambda: native.vote_recovery(packed(w), x[:, 0], 1, orders, [(1, 3)]), "groups: expected 1 to P"),
+        (lambda: native.vote_recovery(packed(w), x[:, 0], 2, orders[:, :2], [(3, 2)]), "groups: expected whole blocks"),
+        (lambda: native.vote_recovery(packed(w), x[:, 0], 5, orders, [(1, 1)]), "block: expected a size"),
+        (
+            lambda: native.vote_recovery(packed(w), x[:, :1, 0].repeat(1, 65), 1, orders, [(1, 1)]),
+            "w_star: expected shape",
+        ),
         (lambda: answers("mode", w[:, :, 0]), "technique: expected the name"),
         (lambda: answers("plurality", w[:, :3, 0]), "score: expected shape"),
     ]

@@ -35,7 +35,7 @@ def measure(prompts: Prompts, w: Tensor, names: Collection[str], *, bits: bool) 
     Args:
         prompts: their prompts.
         w: the answers.
-        names: of the metrics.
+        names: of the metrics; among them may be :data:`PACKED` where C++ measures.
         bits: whether the answers are bits.
     """
     together = [name for name in names if _native(name, prompts, w, bits)]
@@ -54,19 +54,21 @@ def _in_tiles(metric: Metric, prompts: Prompts, w: Tensor) -> Tensor:
 def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[str, Tensor]:
     """At least what is asked of one native pass over the answers."""
     of_examples = next((name for name in names if name.startswith("in_context")), "")
-    risk, aims = "prediction_risk" in names, set(names) != {of_examples}
+    risk, aims = "prediction_risk" in names, not set(names) <= {of_examples, PACKED}
     weight = w.new_full((1, w.shape[2]), 1 / w.shape[2])
-    loss, distances = native.measure(
+    loss, distances, packed = native.measure(
         w,
         examples=(prompts.x, prompts.y) if of_examples else None,
         factor=(-0.5 if of_examples == "in_context_score" else 0.5) / prompts.x.shape[1],
         aim=(truth(prompts)[:, 0], torch.cat((weight, prompts.covariance[None])) if risk else weight) if aims else None,
         equality="exact_recovery" in names,
+        pack=PACKED in names,
     )
+    found = {of_examples: loss, PACKED: packed}
     if not aims:
-        return {of_examples: loss}
+        return found
     error, *others = distances
-    found = {of_examples: loss, "squared_error": error, "hamming": error}
+    found |= {"squared_error": error, "hamming": error}
     return found | dict(zip([name for name in ("prediction_risk", "exact_recovery") if name in names], others))
 
 
@@ -157,6 +159,9 @@ METRICS: dict[str, Metric] = {
     "in_context_loss": in_context_loss,
     "in_context_score": in_context_score,
 }
+
+PACKED = "packed"
+"""No metric, but made in the same pass: the answers' bits as :func:`ttc_fast.native.vote_recovery` takes them."""
 
 READ = ("hamming", "exact_recovery")
 """Metrics that read a coefficient as a bit."""

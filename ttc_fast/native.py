@@ -112,9 +112,10 @@ def measure(
     factor: float = 1.0,
     aim: tuple[Tensor, Tensor] | None = None,
     equality: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """What is asked of candidates ``[B, N, d]``, in one pass: the loss ``[B, N]`` and the distances ``[M, B, N]``;
-    empty where nothing is asked.
+    pack: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is asked of candidates ``[B, N, d]``, in one pass: the loss ``[B, N]``, the distances ``[M, B, N]``, the
+    bits; empty where nothing is asked.
 
     Args:
         w: the candidates.
@@ -122,17 +123,20 @@ def measure(
         factor: see ``examples``.
         aim: target ``[B, d]`` and weights ``[M, d]``, for the distances sum_i weight_i (w_i - target_i)^2.
         equality: add a row, 1 where the first distance is 0 and else 0.
+        pack: whether the bits are asked for: which coefficients are above 1/2, 64 in a number ``[B, words, N]``.
     """
-    loss, distances = _extension().measure(
+    found = _extension().measure(
         *_arrays(w),
         examples=None if examples is None else _arrays(*examples),
         factor=factor,
         aim=None if aim is None else _arrays(*aim),
         equality=equality,
+        pack=pack,
         threads=torch.get_num_threads(),
         isa=isa(),
     )
-    return torch.from_numpy(loss), torch.from_numpy(distances)
+    loss, distances, bits = (torch.from_numpy(array) for array in found)
+    return loss, distances, bits
 
 
 def tree_sum(x: Tensor) -> Tensor:
@@ -152,17 +156,17 @@ def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest
 
 
 def vote_recovery(
-    w: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]
+    bits: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]
 ) -> tuple[Tensor, Tensor]:
-    """Probability that the majority of a group of bits ``[B, N, d]`` is w_star ``[B, d]``, ties by fair coins: for each
-    (size, P) the mean over the whole groups of that size in P partitions, float64 ``[B, len(groups)]``; and how many
-    candidates have each coefficient right, int64 ``[B, d]``.
+    """Probability that the majority of a group of candidates with these bits, as of :func:`measure`, is w_star
+    ``[B, d]``, ties by fair coins: for each (size, P) the mean over the whole groups of that size in P partitions,
+    float64 ``[B, len(groups)]``; and how many candidates have each coefficient right, int64 ``[B, d]``.
 
     The first partition is of the samples as they come; the others, where the size is a multiple of the block, are
     of blocks of so many samples, in the orders ``[any, N // block]``.
     """
     recovery, right = _extension().vote_recovery(
-        *_arrays(w, w_star, orders),
+        *_arrays(bits, w_star, orders),
         block=block,
         groups=list(groups),
         threads=torch.get_num_threads(),

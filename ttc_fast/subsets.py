@@ -52,9 +52,14 @@ class Bank:
         self.risk_of_error = metrics.risk_of_error(part) if "prediction_risk" in of_part else None
         # What need not be measured is left out.
         self.metrics = tuple(n for n in of_part if n != "prediction_risk" or self.risk_of_error is None)
-        asked = (*self.metrics, "in_context_score") if score is None else self.metrics
+        asked = [*self.metrics]
+        if score is None:
+            asked.append("in_context_score")
+        if binary and native.aggregates(w):
+            asked.append(metrics.PACKED)
         found = metrics.measure(part, w, asked, bits=binary)
         self.score = found["in_context_score"] if score is None else score
+        self.packed = found.get(metrics.PACKED)
         self.of_candidates = {name: found[name] for name in self.metrics}
         self.of_one = {name: _sum(value) / self.samples for name, value in self.of_candidates.items()}
         self.error = self.of_candidates.get("squared_error")
@@ -139,8 +144,8 @@ class Bank:
 
     def _vote(self, sizes: Sequence[int]) -> dict[str, Tensor]:
         w_star = metrics.truth(self.part)[:, 0]
-        if native.aggregates(self.w):
-            found, right = native.vote_recovery(self.w, w_star, _block(self.samples), *self._groups(sizes))
+        if self.packed is not None:
+            found, right = native.vote_recovery(self.packed, w_star, _block(self.samples), *self._groups(sizes))
             recovered = found.to(self.w).T
             self.total = torch.where(w_star > 0.5, right, self.samples - right).to(self.w)
         else:  # the metric reads a mean at 1/2 as a fair coin
