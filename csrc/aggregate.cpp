@@ -270,7 +270,8 @@ void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Ke
 }
 
 void vote_recovery(const Candidates& c, const std::uint64_t* bits, const Kernel& kernel, const float* w_star,
-                   std::int64_t block, const std::int64_t* orders, const std::vector<Groups>& groups, double* out, std::int64_t* right) {
+                   std::int64_t block, const std::int64_t* orders, const std::vector<Groups>& groups, double* out,
+                   std::int64_t* right) {
   const std::int64_t count = static_cast<std::int64_t>(groups.size());
   std::int64_t partitions = 0;
   for (const Groups& g : groups) partitions = std::max(partitions, g.partitions);

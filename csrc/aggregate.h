@@ -52,7 +52,7 @@ struct Groups { std::int64_t size, partitions; };
 // over the groups. The first partition is of the candidates as they come, the others of blocks of them, for sizes that are
 // a multiple, in the orders [partitions - 1, samples / block]. w_star [prompts, dim]: out [prompts, groups.size()], and the
 // candidates with a right bit: right [prompts, dim]. Of the candidates their bits, as of `measure`, are enough.
-void vote_recovery(const Candidates&, const std::uint64_t* bits, const Kernel&, const float* w_star, std::int64_t block, const std::int64_t* orders,
-                   const std::vector<Groups>& groups, double* out, std::int64_t* right);
+void vote_recovery(const Candidates&, const std::uint64_t* bits, const Kernel&, const float* w_star, std::int64_t block,
+                   const std::int64_t* orders, const std::vector<Groups>& groups, double* out, std::int64_t* right);
 
 }  // namespace ttc_fast

@@ -197,7 +197,8 @@ py::tuple vote_recovery_of(const Array<std::int64_t>& bits, const Array<float>& 
   std::int64_t* const counts = right.mutable_data();
   {
     const py::gil_scoped_release release;
-    vote_recovery(c, reinterpret_cast<const std::uint64_t*>(bits.data()), find_kernel(isa), w_star.data(), block, orders.data(), of, result, counts);
+    const auto* const packed = reinterpret_cast<const std::uint64_t*>(bits.data());
+    vote_recovery(c, packed, find_kernel(isa), w_star.data(), block, orders.data(), of, result, counts);
   }
   return py::make_tuple(out, right);
 }

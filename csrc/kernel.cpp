@@ -549,12 +549,6 @@ void pack_bits(const float* w, std::int64_t count, std::int64_t dim, std::int64_
 
 using Columns = double __attribute__((vector_size(64)));  // eight sums
 
-inline Columns load_columns(const double* p) {
-  Columns x;
-  std::memcpy(&x, p, sizeof x);
-  return x;
-}
-
 void weigh(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
            const std::int64_t* ranks, std::int64_t stride, double* out) {
   constexpr std::int64_t kRanks = 64;  // weights that stay in the cache for all kinds
@@ -566,13 +560,19 @@ void weigh(const double* value, std::int64_t kinds, const double* weight, std::i
       for (std::int64_t k = 0; k < columns; k += 8) {
         const std::int64_t end = begin + kRanks < ranks[k / 8] ? begin + kRanks : ranks[k / 8];
         Columns sum[4] = {};  // side by side, so that no addition waits for the one before
-        const auto add = [&](std::int64_t j, Columns& to) { to += load_columns(weight + j * columns + k) * value[m * samples + j]; };
+        const auto add = [&](std::int64_t j, Columns& to) {
+          Columns of_rank;
+          std::memcpy(&of_rank, weight + j * columns + k, sizeof of_rank);
+          to += of_rank * value[m * samples + j];
+        };
         std::int64_t j = begin;
         for (; j + 4 <= end; j += 4) {
           for (int r = 0; r < 4; ++r) add(j + r, sum[r]);
         }
         for (; j < end; ++j) add(j, sum[0]);
-        const Columns total = load_columns(out + m * stride + k) + ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+        Columns total;
+        std::memcpy(&total, out + m * stride + k, sizeof total);
+        total += (sum[0] + sum[1]) + (sum[2] + sum[3]);
         std::memcpy(out + m * stride + k, &total, sizeof total);
       }
     }
@@ -635,8 +635,9 @@ void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
 }
 
 const Kernel kKernel = {
-    kIsa, kSamples, padded, transpose, transpose_back, matrix_size, pack, begin, advance, draw_answer, residual_rows, gram_size, pack_examples,
-    squared_residuals, squared_distances, pack_bits, weighted_sum, weigh, log, sincos, power_of_two, words_only, draws_only, steps_only, links_only};
+    kIsa, kSamples, padded, transpose, transpose_back, matrix_size, pack, begin, advance, draw_answer, residual_rows,
+    gram_size, pack_examples, squared_residuals, squared_distances, pack_bits, weighted_sum, weigh, log, sincos,
+    power_of_two, words_only, draws_only, steps_only, links_only};
 
 }  // namespace
 

@@ -1,14 +1,15 @@
-// Proves a build without Python: known answers of the random words, and the bits of decodes and of the sums
-// over their candidates, which all instruction sets with a fused multiply-add share. Exit code 0 if all is as
+// Proves a build without Python: known answers of the random words, and the bits of decodes and of what is made of
+// their candidates, which all instruction sets with a fused multiply-add share. Exit code 0 if all is as
 // it must be.
 //
-//   g++ -std=c++17 -O2 -ffp-contract=off csrc/selftest.cpp csrc/decode.cpp csrc/aggregate.cpp csrc/kernel.cpp ...
+//   g++ -std=c++17 -O2 -ffp-contract=off csrc/selftest.cpp csrc/{decode,aggregate,answers,kernel}.cpp ...
 //   (tests/test_selftest.py)
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
 
 #include "aggregate.h"
+#include "answers.h"
 #include "decode.h"
 #include "philox.h"
 
@@ -54,19 +55,32 @@ std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t
   const std::int64_t count = prompts * samples;
   std::vector<float> sums(2 * count), ones(dim, 1.0f);
   const Candidates last{prompts, samples, dim, thoughts.data() + count * dim, 2};
-  const Measures loss{sums.data(), state.data(), state.data(), dim + 1, 1.0f};
-  Measures both = loss;
-  both.distance = sums.data() + count;
-  both.target = w0.data();
-  both.weight = ones.data();
-  both.kinds = 1;
-  measure(last, kernel, both);
+  std::vector<std::uint64_t> bits(prompts * ((dim + 63) / 64) * samples);
+  measure(last, kernel, {sums.data(), state.data(), state.data(), dim + 1, 1.0f,
+                         sums.data() + count, w0.data(), ones.data(), 1, false, bits.data()});
   std::vector<double> weight(8 * samples), best(8 * prompts);
   for (auto& value : weight) value = number();
   best_of_k(prompts, samples, 2, kernel, sums.data(), true, {sums.data() + count}, weight.data(), 8, best.data());
-  sums.insert(sums.end(), best.begin(), best.end());
-  thoughts.insert(thoughts.end(), sums.begin(), sums.end());
-  return checksum(thoughts);
+  // Votes and answers of groups.
+  const std::vector<Groups> groups{{1, 1}, {2, 1}, {5, 1}, {samples, 1}};
+  std::vector<double> recovery(prompts * groups.size());
+  std::vector<std::int64_t> right(prompts * dim);
+  vote_recovery(last, bits.data(), kernel, w0.data(), 1, nullptr, groups, recovery.data(), right.data());
+  std::vector<Technique> techniques{Technique::kSoftmaxMean};
+  if (rule != Rule::kGaussian) {
+    techniques.insert(techniques.end(), {Technique::kWeightedVote, Technique::kPlurality, Technique::kWeightedBestOfN,
+                                         Technique::kMajorityOfBest});
+  }
+  std::vector<float> answers(prompts * dim * (samples + samples / 2 + samples / 5 + 1)), results = thoughts;
+  for (const Technique technique : techniques) {
+    group_answers(last, kernel, {technique, 0.25, 7, 3, 14}, sums.data(), 1, nullptr, groups, answers.data());
+    results.insert(results.end(), answers.begin(), answers.end());
+  }
+  results.insert(results.end(), sums.begin(), sums.end());
+  for (const double x : best) results.push_back(static_cast<float>(x));
+  for (const double x : recovery) results.push_back(static_cast<float>(x));
+  for (const std::int64_t votes : right) results.push_back(static_cast<float>(votes));
+  return checksum(results);
 }
 
 struct Case {
