@@ -26,7 +26,7 @@ def build_and_run(compiler: str, variants: dict[str, list[str]], emulator: list[
         defines.append(f"-DTTC_FAST_HAVE_{name}")
         kernel = [str(CSRC / "kernel.cpp"), f"-DTTC_FAST_ISA_{name}"]
         subprocess.run([compiler, *flags, *extra, "-c", *kernel, "-o", objects[-1]], check=True)
-    sources = [str(CSRC / name) for name in ("selftest.cpp", "decode.cpp", "aggregate.cpp", "answers.cpp", "kernel.cpp")]
+    sources = [str(CSRC / f"{name}.cpp") for name in ("selftest", "decode", "aggregate", "answers", "kernel")]
     program = str(folder / "selftest")
     subprocess.run([compiler, *flags, *defines, *sources, *objects, "-static", "-pthread", "-o", program], check=True)
     done = subprocess.run([*emulator, program], capture_output=True, text=True)

@@ -38,9 +38,7 @@ def measure(prompts: Prompts, w: Tensor, names: Collection[str], *, bits: bool) 
         names: of the metrics; among them may be :data:`PACKED` where C++ measures.
         bits: whether the answers are bits.
     """
-    together = [name for name in names if _native(name, prompts, w, bits)]
-    if {"in_context_loss", "in_context_score"} <= set(together):
-        together.remove("in_context_score")  # one sign at a time
+    together = {name for name in names if _native(name, prompts, w, bits)}
     found = _in_one_pass(prompts, w, together) if together else {}
     return {name: found[name] if name in together else _in_tiles(METRICS[name], prompts, w) for name in names}
 
@@ -53,18 +51,18 @@ def _in_tiles(metric: Metric, prompts: Prompts, w: Tensor) -> Tensor:
 
 def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[str, Tensor]:
     """At least what is asked of one native pass over the answers."""
-    of_examples = next((name for name in names if name.startswith("in_context")), "")
-    risk, aims = "prediction_risk" in names, not set(names) <= {of_examples, PACKED}
+    loss, score, risk = (name in names for name in ("in_context_loss", "in_context_score", "prediction_risk"))
+    aims = not set(names) <= {"in_context_loss", "in_context_score", PACKED}
     weight = w.new_full((1, w.shape[2]), 1 / w.shape[2])
-    loss, distances, packed = native.measure(
+    residuals, distances, packed = native.measure(
         w,
-        examples=(prompts.x, prompts.y) if of_examples else None,
-        factor=(-0.5 if of_examples == "in_context_score" else 0.5) / prompts.x.shape[1],
+        examples=(prompts.x, prompts.y) if loss or score else None,
+        factor=(0.5 if loss else -0.5) / prompts.x.shape[1],
         aim=(truth(prompts)[:, 0], torch.cat((weight, prompts.covariance[None])) if risk else weight) if aims else None,
         equality="exact_recovery" in names,
         pack=PACKED in names,
     )
-    found = {of_examples: loss, PACKED: packed}
+    found = {"in_context_loss": residuals, "in_context_score": -residuals if loss else residuals, PACKED: packed}
     if not aims:
         return found
     error, *others = distances
