@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from glob import glob
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup
@@ -41,14 +42,10 @@ class BuildVariants(build_ext):
         super().build_extension(ext)
 
 
-headers = [
-    f"csrc/{name}.h"
-    for name in ("philox", "simd", "math", "decode", "helpers", "ranking", "aggregate", "answers", "votes")
-]
 extension = Pybind11Extension(
     "ttc_fast._C",
     [f"csrc/{name}.cpp" for name in ("bindings", "decode", "aggregate", "answers", "kernel", "votes")],
-    depends=headers,
+    depends=sorted(glob("csrc/*.h")),
     cxx_std=17,
     extra_compile_args=FLAGS,
     # Without a working compiler the install goes on, and the library says what is missing.

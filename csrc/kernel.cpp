@@ -2,73 +2,19 @@
 //
 // Samples lie across the lanes. A tile keeps its thoughts, and the draws of four steps, in the core's
 // cache; nothing but the thoughts of the asked steps is written to memory.
-#include "decode.h"
 #include "math.h"
 #include "philox.h"
+#include "sums.h"
+#include "tile.h"
 
 namespace ttc_fast {
 namespace {
 
-constexpr int kSamples = kVectors * kLanes;
 constexpr std::uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
 constexpr std::uint32_t kStreamNoise = 0, kStreamBernoulli = 1;  // ttc_fast/rng.py, Stream
 
-std::int64_t padded(std::int64_t dim) { return (dim + kRows - 1) / kRows * kRows; }
-
-void transpose(const float* w, std::int64_t stride, std::int64_t present, std::int64_t dim, float* tile) {
-  for (std::int64_t s = 0; s < kSamples; s += kLanes, tile += kLanes) {
-    const float* row[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) row[lane] = w + (s + lane < present ? s + lane : present - 1) * stride;
-    std::int64_t i = 0;
-    for (; i + 4 <= dim; i += 4) {
-      F x[4];
-      for (int k = 0; k < 4; ++k) x[k] = load_fours(row + k);
-      transpose_fours(x);
-      for (int k = 0; k < 4; ++k) store(tile + (i + k) * kSamples, x[k]);
-      for (const float*& p : row) p += 4;
-    }
-    for (; i < dim; ++i) {
-      for (int lane = 0; lane < kLanes; ++lane) tile[i * kSamples + lane] = *row[lane]++;
-    }
-  }
-}
-
-void transpose_back(const float* tile, std::int64_t present, std::int64_t dim, float* w) {
-  for (std::int64_t s = 0; s < present; s += kLanes, tile += kLanes) {
-    const int rows = static_cast<int>(present - s < kLanes ? present - s : kLanes);
-    float* row[kLanes];
-    for (int lane = 0; lane < rows; ++lane) row[lane] = w + (s + lane) * dim;
-    std::int64_t i = 0;
-    for (; rows == kLanes && i + 4 <= dim; i += 4) {
-      F x[4];
-      for (int k = 0; k < 4; ++k) x[k] = load(tile + (i + k) * kSamples);
-      transpose_fours(x);
-      for (int k = 0; k < 4; ++k) store_fours(row + k, x[k]);
-      for (float*& p : row) p += 4;
-    }
-    for (; i < dim; ++i) {
-      for (int lane = 0; lane < rows; ++lane) *row[lane]++ = tile[i * kSamples + lane];
-    }
-  }
-}
-
-constexpr int kGroup = 4;                        // coordinates whose products are summed first, see Product
-
-std::int64_t groups(std::int64_t dim) { return (dim + kGroup - 1) / kGroup; }
-
 std::int64_t matrix_size(std::int64_t dim, bool binary) {
   return padded(dim) * (dim + 1 + (kTables && binary ? groups(dim) * 16 : 0));
-}
-
-// Rows in blocks of kRows, the dim + 1 columns one after another within a block. Returns the end.
-template <class Entry>
-float* pack_rows(std::int64_t rows, std::int64_t dim, Entry entry, float* matrix) {
-  for (std::int64_t block = 0; block < rows; block += kRows) {
-    for (std::int64_t j = 0; j <= dim; ++j) {
-      for (int r = 0; r < kRows; ++r) *matrix++ = block + r < rows ? entry(block + r, j) : 0.0f;
-    }
-  }
-  return matrix;
 }
 
 // I - P S and P b. For binary thoughts there follow, block by block and group by group, the 16 sums of each
@@ -220,56 +166,6 @@ F bit(F u, F word, float slope) {
   return one_if_less(c.less, c.than);
 }
 
-// How u = (I - P S) w + P b is summed over the coordinates of w. For a binary thought kGrouped and kTables
-// give the same bits: a table holds the sums that kGrouped makes.
-enum class Product { kSequential, kGrouped, kTables };
-
-// Rows block, ..., block + kRows - 1 of a packed matrix times w, or times the thoughts that index tells. The columns
-// before `begin` (kSequential) are known to be 0. Inlined, or the sums would lie in memory instead of registers.
-template <Product product>
-__attribute__((always_inline)) inline void multiply_rows(const float* all_rows, std::int64_t dim, std::int64_t block,
-                                                         std::int64_t begin, const float* w, const std::uint32_t* index,
-                                                         F (&sum)[kRows][kVectors]) {
-  const float* matrix = all_rows + block * (dim + 1);
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = all(matrix[dim * kRows + r]);
-  }
-  if constexpr (product == Product::kTables) {
-    const float* table = all_rows + padded(dim) * (dim + 1) + block * groups(dim) * 16;
-    for (std::int64_t g = 0; g < groups(dim); ++g) {
-      U entry[kVectors];
-      for (int v = 0; v < kVectors; ++v) entry[v] = load(index + g * kSamples + v * kLanes);
-      for (int r = 0; r < kRows; ++r, table += 16) {
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = add(sum[r][v], lookup(table, entry[v]));
-      }
-    }
-  } else if constexpr (product == Product::kGrouped) {
-    for (std::int64_t j = 0; j < dim; j += kGroup) {
-      const int members = static_cast<int>(dim - j < kGroup ? dim - j : kGroup);
-      for (int r = 0; r < kRows; ++r) {
-        for (int v = 0; v < kVectors; ++v) {
-          const float* part = w + j * kSamples + v * kLanes;
-          F product_sum = mul(all(matrix[j * kRows + r]), load(part));
-          for (int k = 1; k < members; ++k) {
-            product_sum = fma(all(matrix[(j + k) * kRows + r]), load(part + k * kSamples), product_sum);
-          }
-          sum[r][v] = add(sum[r][v], product_sum);
-        }
-      }
-    }
-  } else {
-    matrix += begin * kRows;
-    for (std::int64_t j = begin; j < dim; ++j, matrix += kRows) {
-      F factor[kVectors];
-      for (int v = 0; v < kVectors; ++v) factor[v] = load(w + j * kSamples + v * kLanes);
-      for (int r = 0; r < kRows; ++r) {
-        const F a = all(matrix[r]);
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(a, factor[v], sum[r][v]);
-      }
-    }
-  }
-}
-
 // tile.next = u(w), plus scale times the draws if the rule injects noise.
 template <Product product, bool noisy>
 void transform(const Job& job, Tile& tile, const float* draws, float scale) {
@@ -396,187 +292,6 @@ void draw_answer(const Job& job, Tile& tile, std::int64_t t) {
   if (job.rule == Rule::kClip) return draw_bits<Rule::kClip>(job, tile.w, words, tile.next);
   if (job.rule == Rule::kSigmoid) return draw_bits<Rule::kSigmoid>(job, tile.w, words, tile.next);
   draw_bits<Rule::kGreedy>(job, tile.w, words, tile.next);
-}
-
-// Where there are more examples than coefficients, few rows tell the same sum of squares:
-// |X w - y|^2 = |R (w, -1)|^2 with the triangular R^T R = G, the Gram matrix of [X, y]. The last row is a constant.
-std::int64_t residual_rows(std::int64_t examples, std::int64_t dim) { return examples < dim ? examples : dim; }
-
-constexpr std::int64_t kGramRows = 4, kGramColumns = 8;  // of a block that stays in registers
-
-std::int64_t gram_columns(std::int64_t dim) { return (dim + kGramColumns) / kGramColumns * kGramColumns; }
-
-// In float64, where the squares that a Gram matrix takes cost no more than float32 costs the products.
-std::int64_t gram_size(std::int64_t examples, std::int64_t dim) {
-  return examples > dim ? gram_columns(dim) * (gram_columns(dim) + examples) + dim + 1 : 0;
-}
-
-// The upper triangle of G and more, [columns][columns].
-void multiply_gram(const double* example, std::int64_t examples, std::int64_t columns, double* gram) {
-  for (std::int64_t r = 0; r < columns; r += kGramRows) {
-    for (std::int64_t c = r / kGramColumns * kGramColumns; c < columns; c += kGramColumns) {
-      double sum[kGramRows][kGramColumns] = {};
-      for (std::int64_t i = 0; i < examples; ++i) {
-        const double *left = example + i * columns + r, *right = example + i * columns + c;
-        for (int a = 0; a < kGramRows; ++a) {
-          for (int b = 0; b < kGramColumns; ++b) sum[a][b] += left[a] * right[b];
-        }
-      }
-      for (int a = 0; a < kGramRows; ++a) {
-        for (int b = 0; b < kGramColumns; ++b) gram[(r + a) * columns + c + b] = sum[a][b];
-      }
-    }
-  }
-}
-
-// R in place of G. Where a pivot is not above G's rounding, the column depends on those before it, and its row is 0.
-void factor_gram(double* gram, std::int64_t columns, std::int64_t dim, double rounding, double* diagonal) {
-  for (std::int64_t k = 0; k <= dim; ++k) diagonal[k] = gram[k * columns + k];
-  for (std::int64_t k = 0; k <= dim; ++k) {
-    double* const row = gram + k * columns;
-    const double floor = rounding * diagonal[k];
-    const bool dependent = row[k] <= floor && floor < __builtin_inf();
-    const double root = __builtin_sqrt(row[k]);
-    for (std::int64_t c = k; c <= dim; ++c) row[c] = dependent ? 0.0 : row[c] / root;
-    for (std::int64_t r = k + 1; r <= dim; ++r) {
-      for (std::int64_t c = r; c <= dim; ++c) gram[r * columns + c] -= row[r] * row[c];
-    }
-  }
-}
-
-// R [columns][columns] at the beginning of the scratch.
-void factor_examples(const float* x, const float* y, std::int64_t examples, std::int64_t dim, double* scratch) {
-  const std::int64_t columns = gram_columns(dim);
-  double *const gram = scratch, *const example = gram + columns * columns, *const diagonal = example + columns * examples;
-  for (std::int64_t i = 0; i < examples; ++i) {
-    for (std::int64_t c = 0; c < columns; ++c) {
-      example[i * columns + c] = c < dim ? x[i * dim + c] : c == dim ? y[i] : 0.0f;
-    }
-  }
-  multiply_gram(example, examples, columns, gram);
-  factor_gram(gram, columns, dim, static_cast<double>(examples + dim) * 0x1p-52, diagonal);
-}
-
-void pack_examples(const float* x, const float* y, std::int64_t examples, std::int64_t dim, double* scratch, float* matrix) {
-  const bool factored = examples > dim;
-  const std::int64_t rows = residual_rows(examples, dim), columns = gram_columns(dim);
-  if (factored) factor_examples(x, y, examples, dim, scratch);
-  matrix = pack_rows(rows, dim, [&](std::int64_t i, std::int64_t j) {
-    const float value = factored ? j < i ? 0.0f : static_cast<float>(scratch[i * columns + j]) : j < dim ? x[i * dim + j] : y[i];
-    return j == dim ? -value : value;
-  }, matrix);
-  const double constant = factored ? scratch[dim * columns + dim] : 0.0;
-  *matrix = static_cast<float>(constant * constant);
-}
-
-void squared_residuals(const float* matrix, std::int64_t examples, std::int64_t dim, const float* w, float* out) {
-  const std::int64_t rows = residual_rows(examples, dim);
-  F total[kVectors];
-  for (F& sum : total) sum = all(matrix[padded(rows) * (dim + 1)]);
-  for (std::int64_t block = 0; block < rows; block += kRows) {
-    F residual[kRows][kVectors];
-    multiply_rows<Product::kSequential>(matrix, dim, block, examples > dim ? block : 0, w, nullptr, residual);
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) total[v] = fma(residual[r][v], residual[r][v], total[v]);
-    }
-  }
-  for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, total[v]);
-}
-
-void squared_distances(const float* target, const float* weight, std::int64_t dim, const float* w, float* out) {
-  F total[kVectors];
-  for (F& sum : total) sum = all(0.0f);
-  for (std::int64_t i = 0; i < dim; ++i) {
-    for (int v = 0; v < kVectors; ++v) {
-      const F difference = sub(load(w + i * kSamples + v * kLanes), all(target[i]));
-      total[v] = fma(mul(all(weight[i]), difference), difference, total[v]);
-    }
-  }
-  for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, total[v]);
-}
-
-// Up to kLanes numbers, zeros after them.
-inline F load_some(const float* p, std::int64_t count) {
-  if (count >= kLanes) return load(p);
-  float some[kLanes] = {};
-  std::memcpy(some, p, count * sizeof(float));
-  return load(some);
-}
-
-// sum_j weight[j] row(j), in blocks, so that errors do not pile up, of four parts, so that no addition waits for the one
-// before.
-template <class Row>
-F sum_rows(const float* weight, std::int64_t count, Row row) {
-  constexpr std::int64_t kBlock = 64;
-  F total = all(0.0f);
-  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
-    const std::int64_t end = begin + kBlock < count ? begin + kBlock : count;
-    F sum[4] = {all(0.0f), all(0.0f), all(0.0f), all(0.0f)};
-    std::int64_t j = begin;
-    for (; j + 4 <= end; j += 4) {
-      for (int r = 0; r < 4; ++r) sum[r] = fma(all(weight[j + r]), row(j + r), sum[r]);
-    }
-    for (; j < end; ++j) sum[0] = fma(all(weight[j]), row(j), sum[0]);
-    total = add(total, add(add(sum[0], sum[1]), add(sum[2], sum[3])));
-  }
-  return total;
-}
-
-float weighted_sum(const float* w, std::int64_t dim, const std::uint32_t* rows, const float* weight, std::int64_t count,
-                   float* out) {
-  float some[kLanes];
-  for (std::int64_t i = 0; i < dim; i += kLanes) {
-    const std::int64_t present = dim - i < kLanes ? dim - i : kLanes;
-    store(some, sum_rows(weight, count, [&](std::int64_t j) { return load_some(w + rows[j] * dim + i, present); }));
-    std::memcpy(out + i, some, present * sizeof(float));
-  }
-  store(some, sum_rows(weight, count, [](std::int64_t) { return all(1.0f); }));
-  return some[0];
-}
-
-void pack_bits(const float* w, std::int64_t count, std::int64_t dim, std::int64_t stride, std::uint64_t* out) {
-  for (std::int64_t begin = 0; begin < dim; begin += 64, out += stride) {
-    const std::int64_t end = begin + 64 < dim ? begin + 64 : dim;
-    for (std::int64_t s = 0; s < count; ++s) {
-      std::uint64_t word = 0;
-      for (std::int64_t i = begin; i < end; i += kLanes) {
-        word |= mask_if_less(all(0.5f), load_some(w + s * dim + i, end - i)) << (i - begin);
-      }
-      out[s] = word;
-    }
-  }
-}
-
-using Columns = double __attribute__((vector_size(64)));  // eight sums
-
-void weigh(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
-           const std::int64_t* ranks, std::int64_t stride, double* out) {
-  constexpr std::int64_t kRanks = 64;  // weights that stay in the cache for all kinds
-  for (std::int64_t m = 0; m < kinds; ++m) {
-    for (std::int64_t k = 0; k < columns; ++k) out[m * stride + k] = 0.0;
-  }
-  for (std::int64_t begin = 0; begin < samples; begin += kRanks) {
-    for (std::int64_t m = 0; m < kinds; ++m) {
-      for (std::int64_t k = 0; k < columns; k += 8) {
-        const std::int64_t end = begin + kRanks < ranks[k / 8] ? begin + kRanks : ranks[k / 8];
-        Columns sum[4] = {};  // side by side, so that no addition waits for the one before
-        const auto add = [&](std::int64_t j, Columns& to) {
-          Columns of_rank;
-          std::memcpy(&of_rank, weight + j * columns + k, sizeof of_rank);
-          to += of_rank * value[m * samples + j];
-        };
-        std::int64_t j = begin;
-        for (; j + 4 <= end; j += 4) {
-          for (int r = 0; r < 4; ++r) add(j + r, sum[r]);
-        }
-        for (; j < end; ++j) add(j, sum[0]);
-        Columns total;
-        std::memcpy(&total, out + m * stride + k, sizeof total);
-        total += (sum[0] + sum[1]) + (sum[2] + sum[3]);
-        std::memcpy(out + m * stride + k, &total, sizeof total);
-      }
-    }
-  }
 }
 
 void log(const std::uint32_t* a, std::size_t n, float* out) {

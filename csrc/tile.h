@@ -1,0 +1,117 @@
+// A tile of samples, compiled once for each instruction set: its layout, and products with it.
+#pragma once
+
+#include "decode.h"
+#include "simd.h"
+
+namespace ttc_fast {
+namespace {  // see simd.h
+
+constexpr int kSamples = kVectors * kLanes;
+
+std::int64_t padded(std::int64_t dim) { return (dim + kRows - 1) / kRows * kRows; }
+
+void transpose(const float* w, std::int64_t stride, std::int64_t present, std::int64_t dim, float* tile) {
+  for (std::int64_t s = 0; s < kSamples; s += kLanes, tile += kLanes) {
+    const float* row[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) row[lane] = w + (s + lane < present ? s + lane : present - 1) * stride;
+    std::int64_t i = 0;
+    for (; i + 4 <= dim; i += 4) {
+      F x[4];
+      for (int k = 0; k < 4; ++k) x[k] = load_fours(row + k);
+      transpose_fours(x);
+      for (int k = 0; k < 4; ++k) store(tile + (i + k) * kSamples, x[k]);
+      for (const float*& p : row) p += 4;
+    }
+    for (; i < dim; ++i) {
+      for (int lane = 0; lane < kLanes; ++lane) tile[i * kSamples + lane] = *row[lane]++;
+    }
+  }
+}
+
+void transpose_back(const float* tile, std::int64_t present, std::int64_t dim, float* w) {
+  for (std::int64_t s = 0; s < present; s += kLanes, tile += kLanes) {
+    const int rows = static_cast<int>(present - s < kLanes ? present - s : kLanes);
+    float* row[kLanes];
+    for (int lane = 0; lane < rows; ++lane) row[lane] = w + (s + lane) * dim;
+    std::int64_t i = 0;
+    for (; rows == kLanes && i + 4 <= dim; i += 4) {
+      F x[4];
+      for (int k = 0; k < 4; ++k) x[k] = load(tile + (i + k) * kSamples);
+      transpose_fours(x);
+      for (int k = 0; k < 4; ++k) store_fours(row + k, x[k]);
+      for (float*& p : row) p += 4;
+    }
+    for (; i < dim; ++i) {
+      for (int lane = 0; lane < rows; ++lane) *row[lane]++ = tile[i * kSamples + lane];
+    }
+  }
+}
+
+constexpr int kGroup = 4;                        // coordinates whose products are summed first, see Product
+
+std::int64_t groups(std::int64_t dim) { return (dim + kGroup - 1) / kGroup; }
+
+// Rows in blocks of kRows, the dim + 1 columns one after another within a block. Returns the end.
+template <class Entry>
+float* pack_rows(std::int64_t rows, std::int64_t dim, Entry entry, float* matrix) {
+  for (std::int64_t block = 0; block < rows; block += kRows) {
+    for (std::int64_t j = 0; j <= dim; ++j) {
+      for (int r = 0; r < kRows; ++r) *matrix++ = block + r < rows ? entry(block + r, j) : 0.0f;
+    }
+  }
+  return matrix;
+}
+
+// How u = (I - P S) w + P b is summed over the coordinates of w. For a binary thought kGrouped and kTables
+// give the same bits: a table holds the sums that kGrouped makes.
+enum class Product { kSequential, kGrouped, kTables };
+
+// Rows block, ..., block + kRows - 1 of a packed matrix times w, or times the thoughts that index tells. The columns
+// before `begin` (kSequential) are known to be 0. Inlined, or the sums would lie in memory instead of registers.
+template <Product product>
+__attribute__((always_inline)) inline void multiply_rows(const float* all_rows, std::int64_t dim, std::int64_t block,
+                                                         std::int64_t begin, const float* w, const std::uint32_t* index,
+                                                         F (&sum)[kRows][kVectors]) {
+  const float* matrix = all_rows + block * (dim + 1);
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = all(matrix[dim * kRows + r]);
+  }
+  if constexpr (product == Product::kTables) {
+    const float* table = all_rows + padded(dim) * (dim + 1) + block * groups(dim) * 16;
+    for (std::int64_t g = 0; g < groups(dim); ++g) {
+      U entry[kVectors];
+      for (int v = 0; v < kVectors; ++v) entry[v] = load(index + g * kSamples + v * kLanes);
+      for (int r = 0; r < kRows; ++r, table += 16) {
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = add(sum[r][v], lookup(table, entry[v]));
+      }
+    }
+  } else if constexpr (product == Product::kGrouped) {
+    for (std::int64_t j = 0; j < dim; j += kGroup) {
+      const int members = static_cast<int>(dim - j < kGroup ? dim - j : kGroup);
+      for (int r = 0; r < kRows; ++r) {
+        for (int v = 0; v < kVectors; ++v) {
+          const float* part = w + j * kSamples + v * kLanes;
+          F product_sum = mul(all(matrix[j * kRows + r]), load(part));
+          for (int k = 1; k < members; ++k) {
+            product_sum = fma(all(matrix[(j + k) * kRows + r]), load(part + k * kSamples), product_sum);
+          }
+          sum[r][v] = add(sum[r][v], product_sum);
+        }
+      }
+    }
+  } else {
+    matrix += begin * kRows;
+    for (std::int64_t j = begin; j < dim; ++j, matrix += kRows) {
+      F factor[kVectors];
+      for (int v = 0; v < kVectors; ++v) factor[v] = load(w + j * kSamples + v * kLanes);
+      for (int r = 0; r < kRows; ++r) {
+        const F a = all(matrix[r]);
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(a, factor[v], sum[r][v]);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ttc_fast
