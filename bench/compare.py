@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from bench.peers import PEERS, Job, check, native
-from ttc_fast import native as native_backend
+from ttc_fast.decoding import native as native_backend
 
 DIMS = [8, 16, 32, 64, 128]
 TURN = 0.05

@@ -12,16 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ttc_fast import (
-    BernoulliSampling,
-    GaussianNoise,
-    GeometricDecay,
-    LinearAttention,
-    LinearRegression,
-    decode,
-    rng,
-)
-from ttc_fast.rules import Rule
+from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, LinearAttention, LinearRegression, decode
+from ttc_fast.decoding.rules import Rule
+from ttc_fast.numerics import rng
 
 RULES: dict[str, Rule] = {
     "gaussian": GaussianNoise(0.2),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, decode
-from ttc_fast.rules import Rule
+from ttc_fast.decoding.rules import Rule
 
 SIGMA, TEMPERATURE = 0.2, 0.25
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
-from ttc_fast.evaluate import budgets
-from ttc_fast.subsets import Bank
-from ttc_fast.techniques import DEFAULT, TECHNIQUES, Technique
+from ttc_fast.evaluation.bank import Bank
+from ttc_fast.evaluation.evaluate import budgets
+from ttc_fast.techniques.aggregate import DEFAULT, TECHNIQUES, Technique
 
 PROMPTS, SAMPLES, DIM = 32, 4096, 32
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ttc_fast.estimators import Array, best_of_k, pass_at_k
-from ttc_fast.votes import Ties, majority_at_k
+from ttc_fast.estimators.selection import Array, best_of_k, pass_at_k
+from ttc_fast.estimators.votes import Ties, majority_at_k
 
 PROMPTS, SAMPLES = 1000, 4096
 EVERY = range(1, SAMPLES + 1)

@@ -13,7 +13,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ttc_fast import GaussianNoise, LinearAttention, LinearRegression, decode
-from ttc_fast.theory.prompt import error_of_mean, gaussian_law, quadratic
+from ttc_fast.theory.gaussian import error_of_mean, gaussian_law, quadratic
 
 STEPS = 1024
 RULE = GaussianNoise(0.1)

@@ -12,8 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ttc_fast.rng import Stream
-from ttc_fast.rules import GaussianNoise, Rule
+from ttc_fast.decoding.rules import GaussianNoise, Rule
+from ttc_fast.numerics.rng import Stream
 
 from . import padded, target
 from .philox import philox4x32_10

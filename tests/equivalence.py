@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from test_decode import RULES, problem
-from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, reference, rng
-from ttc_fast.rules import Rule
+from decoding_problems import RULES, problem
+from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay
+from ttc_fast.decoding import reference
+from ttc_fast.decoding.rules import Rule
+from ttc_fast.numerics import rng
 
 ALL_RULES: list[Rule] = [*RULES, BernoulliSampling("sigmoid", 0.0), GaussianNoise(GeometricDecay(0.5, 0.9))]
 

@@ -50,7 +50,7 @@ def test_runs_without_triton_and_without_extension(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['triton'] = sys.modules['ttc_fast._C'] = None;"
         "import ttc_fast; print([b.reason for b in ttc_fast.backends() if b.name == 'native'][0]);"
-        "from ttc_fast.cli import main; sys.exit(main(['run', '--prompts', '2', '--samples', '4']))"
+        "from ttc_fast.cli.main import main; sys.exit(main(['run', '--prompts', '2', '--samples', '4']))"
     )
     out = python(code, tmp_path)
     assert "the C++ extension is not built" in out
@@ -73,7 +73,7 @@ def test_wheel(compiler: bool, tmp_path: Path) -> None:
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"ttc_fast/run.py", "ttc_fast/py.typed", "ttc_fast/kernels/philox.py", "ttc_fast/theory/prompt.py"} <= set(
+    assert {"ttc_fast/run.py", "ttc_fast/py.typed", "ttc_fast/kernels/philox.py", "ttc_fast/theory/gaussian.py"} <= set(
         names
     )
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"ttc_fast"}

@@ -9,74 +9,74 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that `ttc-fast run --help` need not wait for torch.
 _HOME = {
-    "decode": "ops",
-    "backends": "ops",
-    "Backend": "ops",
-    "DecodeOutput": "ops",
-    "BernoulliSampling": "rules",
-    "GaussianNoise": "rules",
-    "GeometricDecay": "rules",
-    "PowerLawDecay": "rules",
-    "LinearRegression": "tasks",
-    "Prompts": "tasks",
-    "load_prompts": "tasks",
-    "LinearAttention": "model",
-    "StochasticDecoder": "model",
-    "TECHNIQUES": "techniques",
-    "Technique": "techniques",
-    "InContextLoss": "verifiers",
-    "HeldOutLoss": "verifiers",
-    "Oracle": "verifiers",
-    "NoisyVerifier": "verifiers",
-    "WrongVerifier": "verifiers",
-    "ProcessReward": "verifiers",
-    "particle_filter": "search",
-    "rejection_search": "search",
-    "beam_search": "search",
-    "self_refinement": "search",
-    "stop_early": "search",
-    "adaptive_vote": "search",
-    "pass_at_k": "estimators",
-    "best_of_k": "estimators",
-    "mean_of_k": "estimators",
-    "majority_at_k": "votes",
-    "weighted_vote_at_k": "votes",
+    "decode": "decoding.decode",
+    "backends": "decoding.decode",
+    "Backend": "decoding.decode",
+    "DecodeOutput": "decoding.decode",
+    "BernoulliSampling": "decoding.rules",
+    "GaussianNoise": "decoding.rules",
+    "GeometricDecay": "decoding.rules",
+    "PowerLawDecay": "decoding.rules",
+    "LinearRegression": "tasks.linear_regression",
+    "Prompts": "tasks.linear_regression",
+    "load_prompts": "tasks.linear_regression",
+    "LinearAttention": "models.linear_attention",
+    "StochasticDecoder": "models.linear_attention",
+    "TECHNIQUES": "techniques.aggregate",
+    "Technique": "techniques.aggregate",
+    "InContextLoss": "techniques.verifiers",
+    "HeldOutLoss": "techniques.verifiers",
+    "Oracle": "techniques.verifiers",
+    "NoisyVerifier": "techniques.verifiers",
+    "WrongVerifier": "techniques.verifiers",
+    "ProcessReward": "techniques.verifiers",
+    "particle_filter": "techniques.search",
+    "rejection_search": "techniques.search",
+    "beam_search": "techniques.search",
+    "self_refinement": "techniques.search",
+    "stop_early": "techniques.search",
+    "adaptive_vote": "techniques.search",
+    "pass_at_k": "estimators.selection",
+    "best_of_k": "estimators.selection",
+    "mean_of_k": "estimators.selection",
+    "majority_at_k": "estimators.votes",
+    "weighted_vote_at_k": "estimators.votes",
 }
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from .estimators import best_of_k as best_of_k
-    from .estimators import mean_of_k as mean_of_k
-    from .estimators import pass_at_k as pass_at_k
-    from .model import LinearAttention as LinearAttention
-    from .model import StochasticDecoder as StochasticDecoder
-    from .ops import Backend as Backend
-    from .ops import DecodeOutput as DecodeOutput
-    from .ops import backends as backends
-    from .ops import decode as decode
-    from .rules import BernoulliSampling as BernoulliSampling
-    from .rules import GaussianNoise as GaussianNoise
-    from .rules import GeometricDecay as GeometricDecay
-    from .rules import PowerLawDecay as PowerLawDecay
-    from .search import adaptive_vote as adaptive_vote
-    from .search import beam_search as beam_search
-    from .search import particle_filter as particle_filter
-    from .search import rejection_search as rejection_search
-    from .search import self_refinement as self_refinement
-    from .search import stop_early as stop_early
-    from .tasks import LinearRegression as LinearRegression
-    from .tasks import Prompts as Prompts
-    from .tasks import load_prompts as load_prompts
-    from .techniques import TECHNIQUES as TECHNIQUES
-    from .techniques import Technique as Technique
-    from .verifiers import HeldOutLoss as HeldOutLoss
-    from .verifiers import InContextLoss as InContextLoss
-    from .verifiers import NoisyVerifier as NoisyVerifier
-    from .verifiers import Oracle as Oracle
-    from .verifiers import ProcessReward as ProcessReward
-    from .verifiers import WrongVerifier as WrongVerifier
-    from .votes import majority_at_k as majority_at_k
-    from .votes import weighted_vote_at_k as weighted_vote_at_k
+    from .decoding.decode import Backend as Backend
+    from .decoding.decode import DecodeOutput as DecodeOutput
+    from .decoding.decode import backends as backends
+    from .decoding.decode import decode as decode
+    from .decoding.rules import BernoulliSampling as BernoulliSampling
+    from .decoding.rules import GaussianNoise as GaussianNoise
+    from .decoding.rules import GeometricDecay as GeometricDecay
+    from .decoding.rules import PowerLawDecay as PowerLawDecay
+    from .estimators.selection import best_of_k as best_of_k
+    from .estimators.selection import mean_of_k as mean_of_k
+    from .estimators.selection import pass_at_k as pass_at_k
+    from .estimators.votes import majority_at_k as majority_at_k
+    from .estimators.votes import weighted_vote_at_k as weighted_vote_at_k
+    from .models.linear_attention import LinearAttention as LinearAttention
+    from .models.linear_attention import StochasticDecoder as StochasticDecoder
+    from .tasks.linear_regression import LinearRegression as LinearRegression
+    from .tasks.linear_regression import Prompts as Prompts
+    from .tasks.linear_regression import load_prompts as load_prompts
+    from .techniques.aggregate import TECHNIQUES as TECHNIQUES
+    from .techniques.aggregate import Technique as Technique
+    from .techniques.search import adaptive_vote as adaptive_vote
+    from .techniques.search import beam_search as beam_search
+    from .techniques.search import particle_filter as particle_filter
+    from .techniques.search import rejection_search as rejection_search
+    from .techniques.search import self_refinement as self_refinement
+    from .techniques.search import stop_early as stop_early
+    from .techniques.verifiers import HeldOutLoss as HeldOutLoss
+    from .techniques.verifiers import InContextLoss as InContextLoss
+    from .techniques.verifiers import NoisyVerifier as NoisyVerifier
+    from .techniques.verifiers import Oracle as Oracle
+    from .techniques.verifiers import ProcessReward as ProcessReward
+    from .techniques.verifiers import WrongVerifier as WrongVerifier
 
 
 def __getattr__(name: str) -> Any:

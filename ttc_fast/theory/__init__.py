@@ -1,1 +1,1 @@
-"""Exact laws of the decoding rules: what a simulation should show. See README.md in this folder."""
+"""Exact laws, and what they say of a run."""

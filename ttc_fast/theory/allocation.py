@@ -15,10 +15,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from .. import check
-from ..estimators import Array
-from ..rules import GaussianNoise
-from .prompt import Quadratic
+from ..decoding.rules import GaussianNoise
+from ..estimators.selection import Array
+from ..numerics import check
+from .gaussian import Quadratic
 
 
 class Split(NamedTuple):

@@ -19,10 +19,10 @@ from scipy import special
 from scipy.sparse.linalg import LinearOperator, gmres
 from torch import Tensor
 
-from .. import check
-from ..estimators import Array
-from ..rules import BernoulliSampling
-from ..tasks import Prompts
+from ..decoding.rules import BernoulliSampling
+from ..estimators.selection import Array
+from ..numerics import check
+from ..tasks.linear_regression import Prompts
 
 MAX_DIM = 14
 """Coefficients: 4^14 multiplications for a step."""

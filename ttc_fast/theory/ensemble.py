@@ -21,12 +21,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from .. import check
-from ..estimators import Array
-from ..model import LinearAttention
-from ..rules import GaussianNoise
-from ..tasks import LinearRegression
-from .prompt import QuadraticMetric, error_of_mean, gaussian_law, quadratic
+from ..decoding.rules import GaussianNoise
+from ..estimators.selection import Array
+from ..models.linear_attention import LinearAttention
+from ..numerics import check
+from ..tasks.linear_regression import LinearRegression
+from .gaussian import QuadraticMetric, error_of_mean, gaussian_law, quadratic
 
 Number: TypeAlias = int | float | Fraction
 

@@ -13,15 +13,16 @@ import torch
 from scipy.special import ndtri, stdtr
 from torch import Tensor
 
-from .. import metrics, ordered
-from ..estimators import Array
-from ..evaluate import Key
-from ..model import StochasticDecoder
-from ..rules import BernoulliSampling, GaussianNoise
-from ..tasks import Prompts
-from ..verifiers import InContextLoss, NoisyVerifier, Oracle, Verifier, context
+from ..decoding.rules import BernoulliSampling, GaussianNoise
+from ..estimators.selection import Array
+from ..evaluation.evaluate import Key
+from ..models.linear_attention import StochasticDecoder
+from ..numerics import sums
+from ..tasks import metrics
+from ..tasks.linear_regression import Prompts
+from ..techniques.verifiers import InContextLoss, NoisyVerifier, Oracle, Verifier, context
 from . import binary
-from .prompt import Quadratic, best_of_n, error_of_mean, gaussian_law, judge, quadratic
+from .gaussian import Quadratic, best_of_n, error_of_mean, gaussian_law, judge, quadratic
 
 BINARY_DIM = 10
 """Above it a run shows no theory of binary coefficients: 4^d multiplications for every step and prompt."""
@@ -93,7 +94,7 @@ def overlay(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the arrays are small: on busy cores a second thread made it five times slower
     try:
-        for tile in ordered.tiles(count, TILE):
+        for tile in sums.tiles(count, TILE):
             for key, value in expected(decoder, prompts(tile.start, tile.stop), affordable, verifier).items():
                 parts[key].append(value)
     finally:

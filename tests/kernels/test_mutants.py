@@ -1,0 +1,135 @@
+"""Rung e of the kernels' evidence: deliberate faults, and the rung that catches each.
+
+A fault is an edit of the kernels' source. Rung a runs it in Triton's interpreter, rung c executes its
+machine code in the simulator. Where a fault is for rung c, rung a must pass: it shows why c is needed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from decoding_problems import problem
+from equivalence import Decode, check_free_run, check_step, check_uniforms
+from ttc_fast import BernoulliSampling, GaussianNoise, PowerLawDecay
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
+]
+
+SOURCE = Path(__file__).parents[2] / "kernels" / "decode.py"
+DIM, ROUNDINGS = 20, 110
+"""Padded to 32; roundings of a step as in the tests of the rungs, for the interpreter's sums."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    rung: str
+    old: str
+    new: str
+    count: int = 1
+    """How often ``old`` occurs."""
+    interpreted: bool = True
+    """False where the interpreter, which has no bounds, would spoil its own memory."""
+
+
+FAULTS = [
+    Fault("none", "", "", "", 0),
+    Fault("words swapped", "a", "_box_muller(a, b, TARGET)\n        c", "_box_muller(b, a, TARGET)\n        c"),
+    Fault("words of the wrong stream", "a", "Stream.BERNOULLI) << 24", "Stream.VERIFIER) << 24"),
+    Fault("block of the counter off by one", "a", "first_block + q, prompt", "first_block + q + 1, prompt"),
+    Fault("noise of the next step", "a", "noise + 4 * last + r", "noise + 4 * last + r + 1"),
+    Fault("noise of the first block again", "a", "noise + 4 * q + r", "noise + r"),
+    Fault("index of the program as prompt", "a", "(first_prompt + prompt)", "(first_prompt + program)", 2),
+    Fault("state of the first prompt for all", "a", "    state += prompt * dim * (dim + 1)\n", "", 2),
+    Fault("padding of the matrix missing", "a", " & (k[:, None] < dim), other", ", other"),
+    Fault("draw where uniform = p", "a", "one = draw * 2.0**-24 < u", "one = draw * 2.0**-24 <= u"),
+    Fault("one row too many stored", "c", "(row < rows)", "(row <= rows)", interpreted=False),
+    Fault("tf32 for fp32", "c", '"PRECISION": precision,', '"PRECISION": "tf32",'),
+    Fault("a product left out", "c", '            u = tl.dot(w2, m2, u, input_precision="ieee")\n', ""),
+]
+
+
+def load(path: Path) -> ModuleType:
+    """A copy of the kernels' module, beside the one that is installed."""
+    spec = importlib.util.spec_from_file_location(f"ttc_fast.kernels.{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def check(decode: Decode) -> None:
+    for rule in (GaussianNoise(PowerLawDecay(0.5, 0.7)), BernoulliSampling("clip")):
+        check_step(decode, rule, DIM, samples=19, roundings=ROUNDINGS)
+        check_free_run(decode, rule, DIM, 70, 9, roundings=ROUNDINGS)
+    check_uniforms(decode, samples=100)
+
+
+def caught_by_the_interpreter(path: Path) -> str:
+    try:
+        check(load(path).decode)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def caught_by_the_simulator(path: Path) -> str:
+    from gpusim import Gpu
+    from ptxsim import SimError
+
+    gpu = Gpu("sm_80", module=load(path))
+    try:
+        check(gpu)
+        error_of_a_step(gpu)
+    except (AssertionError, SimError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "races" if gpu.races else "conflicts" if gpu.conflicts else ""
+
+
+def error_of_a_step(gpu: Decode) -> None:
+    """As in test_compiled.py: that of float32, where tf32 would be 2^-12."""
+    state, w = problem(2, DIM)
+    u = w.double() + (state[:, :, :-1].double() @ w.double()[:, :, None])[:, :, 0] - state[:, :, -1].double()
+    got = gpu(state, w, rule=GaussianNoise(0.0), steps=[1], samples=1, seed=0)[0, :, 0]
+    scale = w.abs() + (state[:, :, :-1].abs() @ w.abs()[:, :, None])[:, :, 0] + state[:, :, -1].abs()
+    assert ((got - u).abs() / scale).max() < 2.0**-22
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault_is_caught(fault: Fault, interpreter: ProcessPoolExecutor, tmp_path: Path) -> None:
+    source = SOURCE.read_text()
+    assert not fault.old or source.count(fault.old) == fault.count
+    path = tmp_path / f"mutant_{FAULTS.index(fault)}.py"
+    path.write_text(source.replace(fault.old, fault.new) if fault.old else source)
+    if fault.interpreted:
+        by_interpreter = interpreter.submit(caught_by_the_interpreter, path).result()
+        assert bool(by_interpreter) == (fault.rung == "a"), by_interpreter
+    if fault.rung != "a":
+        by_simulator = caught_by_the_simulator(path)
+        assert bool(by_simulator) == (fault.rung == "c"), by_simulator
+
+
+def test_fault_of_the_compiler_is_caught(interpreter: ProcessPoolExecutor, tmp_path: Path) -> None:
+    """This one was met: a loop that carries its next block in a variable. Triton 3.7.1 drops a variable that
+    is only the bound of an inner loop (in its pass tritongpu-remove-layout-conversions)."""
+    loop = "    for stop in range(stops_count):\n        # A loop"
+    line = "        first = tl.load(stops + 7 * stop)\n"
+    end = "            w = tl.where(4 * last + r >= first_step % 4, u, w)\n"
+    source = SOURCE.read_text()
+    assert source.count(loop) == source.count(line) == source.count(end) == 1
+    source = source.replace(loop, "    first = 0\n" + loop).replace(line, "")
+    path = tmp_path / "mutant_carried.py"
+    path.write_text(source.replace(end, end + "        first = last + 1\n"))
+    assert not interpreter.submit(caught_by_the_interpreter, path).result()
+    assert caught_by_the_simulator(path)

@@ -1,0 +1,263 @@
+"""Search during the chain against exact laws and worked examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+import oracles
+from oracles import ALPHA
+from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
+from ttc_fast.techniques.search import (
+    BeamSearch,
+    Particles,
+    Resampling,
+    adaptive_vote,
+    beam_search,
+    particle_filter,
+    rejection_search,
+    resample,
+    self_refinement,
+    stop_early,
+)
+from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle
+from ttc_fast.theory.gaussian import filter_law, quadratic
+
+SCHEMES: list[Resampling] = ["multinomial", "systematic", "residual"]
+SIGMA, BETA, STEPS, RUNS = 0.4, 3.0, 4, 60
+
+
+def setting(count: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Prompts, StochasticDecoder]:
+    prompts = LinearRegression(3, 8, label_noise=0.2).sample(count, seed=3, dtype=dtype)
+    model = LinearAttention.gradient_descent(3, examples=8, dtype=dtype)
+    return prompts, StochasticDecoder(model, GaussianNoise(SIGMA))
+
+
+def kalman(prompts: Prompts, decoder: StochasticDecoder, every: int) -> tuple[float, oracles.Array]:
+    """ln Z and the mean of the last thought's law, for potentials exp(-beta L(w_t))."""
+    state = decoder.model.prefill(prompts.x, prompts.y).detach()
+    loss = quadratic(prompts, "in_context_loss")
+    law, log_evidence = filter_law(state, GaussianNoise(SIGMA), STEPS, loss, BETA, every=every)
+    return log_evidence[0].item(), law.mean[0].numpy()
+
+
+@pytest.mark.parametrize("resampling", SCHEMES)
+@pytest.mark.parametrize(("every", "threshold"), [(1, 1.0), (2, 0.5), (3, 0.0)])
+def test_evidence_is_the_kalman_filters(resampling: Resampling, every: int, threshold: float) -> None:
+    """The evidence is unbiased, and so is the mean times the evidence: t tests at ALPHA over 60 runs of one prompt."""
+    prompts, decoder = setting()
+    log_z, mean = kalman(prompts, decoder, every)
+    many = Prompts(prompts.x.expand(RUNS, -1, -1), prompts.y.expand(RUNS, -1), None)  # the same, with noise of its own
+    result = particle_filter(
+        decoder,
+        many,
+        steps=STEPS,
+        samples=500,
+        beta=BETA,
+        every=every,
+        resampling=resampling,
+        ess_threshold=threshold,
+    )
+    ratios = np.exp(result.log_evidence.numpy() - log_z)
+    assert stats.ttest_1samp(ratios, 1.0).pvalue > ALPHA
+    assert ratios.std() < 0.4  # 500 particles of a relative deviation below 9
+    got = result.mean().numpy() * ratios[:, None]
+    for i in range(3):  # the unnormalised mean is unbiased too
+        assert stats.ttest_1samp(got[:, i], mean[i]).pvalue > ALPHA / 3
+    assert result.work.scores == 500 * len([*range(every, STEPS, every), STEPS])
+    assert result.work.thoughts == 500 * STEPS
+
+
+@pytest.mark.parametrize("resampling", SCHEMES)
+def test_resampling_is_unbiased(resampling: Resampling) -> None:
+    """Every particle is kept N W times on average: a t test at ALPHA for each of 5 particles."""
+    weights = torch.tensor([0.05, 0.4, 0.0, 0.35, 0.2], dtype=torch.float64)
+    index = resample(weights.expand(4000, -1), resampling, 0, 3, 9)
+    counts = torch.stack([(index == i).sum(1) for i in range(5)], 1).double().numpy()
+    for i, expected in enumerate((5 * weights).tolist()):
+        if counts[:, i].std() > 0:
+            assert stats.ttest_1samp(counts[:, i], expected).pvalue > ALPHA / 5
+        else:
+            assert (counts[:, i] == expected).all()
+    if resampling != "multinomial":  # nobody is more than one copy away from what is due
+        assert (np.abs(counts - 5 * weights.numpy()) < (1 if resampling == "systematic" else 5)).all()
+        assert (counts >= np.floor(5 * weights.numpy())).all()
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        *(partial(particle_filter, samples=61, beta=BETA, resampling=resampling) for resampling in SCHEMES),
+        partial(rejection_search, samples=61, threshold=-0.2),
+        partial(beam_search, beams=7, expansions=3),
+        partial(self_refinement, samples=10),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_searches_do_not_depend_on_the_batch(search: Callable[..., Any], dtype: torch.dtype) -> None:
+    """To the bit, with noise in the verifier, one prompt or many, one thread or two."""
+    prompts, decoder = setting(5, dtype)
+    arguments: dict[str, Any] = {"steps": 5, "every": 2, "first_sample": 3, "seed": 9}
+    arguments["verifier"] = NoisyVerifier(InContextLoss(), 0.1)
+    whole = search(decoder, prompts, **arguments)
+    torch.set_num_threads(1)
+    for start, stop in ((2, 4), (0, 1), (4, 5)):
+        part = search(decoder, prompts.part(start, stop), **arguments)
+        for name, value in part._asdict().items():
+            of_whole = getattr(whole, name)
+            if name == "effective_samples":
+                assert torch.equal(of_whole[:, start:stop], value)
+            elif name != "work":
+                assert torch.equal(of_whole[start:stop], value), name
+        if isinstance(part, Particles):
+            assert torch.equal(whole.mean()[start:stop], part.mean())
+
+
+def test_first_sample_names_all_noise() -> None:
+    """Of the chains, of the verifier, and of the resampling."""
+    prompts, decoder = setting(40)
+    verifier = NoisyVerifier(InContextLoss(), 0.5, seed=2)
+    alone = beam_search(decoder, prompts, steps=5, beams=1, expansions=1, first_sample=7, verifier=verifier)
+    assert torch.equal(alone.answer, decoder(prompts, steps=[5], samples=1, first_sample=7).thoughts[0, :, 0])
+    assert torch.equal(alone.score, verifier(prompts, alone.answer[:, None], first_sample=7, step=5)[:, 0])
+    even = torch.full((40, 2), 0.5, dtype=torch.float64)
+    first, second = resample(even, "multinomial", 0, 3, 9).unbind(1)
+    assert torch.equal(resample(even, "multinomial", 0, 3, 9, first_sample=1)[:, 0], second)
+    assert not torch.equal(first, second)
+
+
+def test_chains_do_not_see_what_is_held_out() -> None:
+    prompts, decoder = setting(3)
+    verifier = HeldOutLoss(3)
+    plain = decoder(verifier.context(prompts), steps=[4], samples=6).thoughts[0]
+    unweighted = particle_filter(decoder, prompts, steps=4, samples=6, beta=0.0, verifier=verifier)
+    assert torch.equal(unweighted.thoughts, plain)
+    best = beam_search(decoder, prompts, steps=4, beams=6, expansions=1, every=4, verifier=verifier)
+    assert torch.equal(best.score, verifier(prompts, plain).amax(1))
+    refined = self_refinement(decoder, prompts, steps=4, samples=6, every=4, verifier=verifier)
+    assert torch.equal(refined.score, verifier(prompts, plain).amax(1))
+
+
+def test_without_steps_and_with_chains_that_overflow() -> None:
+    prompts, decoder = setting(2)
+    assert beam_search(decoder, prompts, steps=0, beams=2, expansions=2).answer.tolist() == [[0.0] * 3] * 2
+    assert beam_search(decoder, prompts, steps=0, beams=2, expansions=2).work == (0, 4)
+    wild = StochasticDecoder(LinearAttention.gradient_descent(3, step_size=1e100, dtype=torch.float64), decoder.rule)
+    assert particle_filter(wild, prompts, steps=9, samples=4, beta=1.0).mean().isnan().all()
+    assert beam_search(wild, prompts, steps=9, beams=2, expansions=2).answer.isnan().all()
+
+
+def test_rejection_keeps_what_passes() -> None:
+    prompts, decoder = setting(2)
+    verifier = InContextLoss()
+    result = rejection_search(decoder, prompts, steps=6, samples=256, threshold=-0.2, every=2)
+    plain = decoder(prompts, steps=[6], samples=256).thoughts[0]
+    assert verifier(prompts, result.thoughts).mean() > verifier(prompts, plain).mean()
+    passed = verifier(prompts, result.thoughts) >= -0.2
+    assert torch.equal(passed, result.log_weights > -math.inf)
+    hopeless = rejection_search(decoder, prompts, steps=2, samples=16, threshold=1.0)
+    assert torch.equal(hopeless.thoughts, decoder(prompts, steps=[2], samples=16).thoughts[0])
+
+
+def test_beam_search() -> None:
+    """One beam of one expansion is a chain; many find what scores at least as well as best-of-N on average."""
+    prompts, decoder = setting(40)
+    alone = beam_search(decoder, prompts, steps=5, beams=1, expansions=1)
+    assert torch.equal(alone.answer, decoder(prompts, steps=[5], samples=1).thoughts[0, :, 0])
+    wide = beam_search(decoder, prompts, steps=6, beams=4, expansions=8, every=2)
+    best = InContextLoss()(prompts, decoder(prompts, steps=[6], samples=32).thoughts[0]).amax(1)
+    assert wide.score.mean() > best.mean()
+    torch.testing.assert_close(InContextLoss()(prompts, wide.answer[:, None])[:, 0], wide.score)
+    assert wide.work == (6 * 32, 3 * 32)
+    assert wide.work.multiplications(prompts, InContextLoss()) == 6 * 32 * 9 + 3 * 32 * 8 * 4
+
+
+def test_self_refinement_never_gets_worse() -> None:
+    prompts, decoder = setting(10)
+    scores: list[Tensor] = [
+        self_refinement(decoder, prompts, steps=steps, every=2, samples=8, verifier=Oracle()).score
+        for steps in (2, 4, 8)
+    ]
+    assert (scores[1] >= scores[0]).all()
+    assert (scores[2] >= scores[1]).all()
+    assert scores[2].mean() > scores[0].mean()
+    assert self_refinement(decoder, prompts, steps=5, every=2, samples=8).work == (5 * 8, 3 * 8 + 1)
+
+
+def test_stop_early() -> None:
+    thoughts = torch.tensor([0.0, 1.0, 1.5, 1.6, 1.6]).reshape(5, 1, 1, 1)
+    steps = (1, 2, 4, 8, 16)
+    assert stop_early(thoughts, steps, 0.3).steps.tolist() == [4]
+    assert stop_early(thoughts, steps, 0.3).thoughts.tolist() == [[[1.5]]]
+    assert stop_early(thoughts, steps, 0.3, least_steps=5).steps.tolist() == [8]  # forced to go on
+    assert stop_early(thoughts[:3], steps[:3], 0.0).steps.tolist() == [4]  # truncated
+
+
+def test_adaptive_vote_errs_no_more_than_stated() -> None:
+    """p = 0.6 on both coefficients, stated error 0.1: an exact binomial test that the rate is not above 0.1."""
+    chance = torch.Generator().manual_seed(0)
+    bits = (torch.rand(2000, 1000, 2, generator=chance) < 0.6).float()
+    result = adaptive_vote(bits, 0.1)
+    wrong = int((result.answer[result.decided] != 1).any(1).sum())
+    assert stats.binomtest(wrong, 2000, 0.1, alternative="greater").pvalue > ALPHA
+    assert result.decided.double().mean() > 0.95
+    assert result.samples.double().mean() < 400
+    easy = adaptive_vote(torch.ones(1, 50, 2), 0.1)
+    assert easy.answer.tolist() == [[1.0, 1.0]]
+    assert easy.samples.item() == 7  # (2^(n+1) - 1) / (n+1), 18.1 at n = 6, exceeds 2 / 0.1 for the first time
+
+
+@pytest.mark.parametrize(("dim", "error"), [(1, 0.05), (16, 0.05), (3, 0.9)])
+def test_adaptive_vote_stops_where_the_likelihood_ratio_says(dim: int, error: float) -> None:
+    """2 int_{1/2}^1 p^l (1 - p)^(n - l) dp / 2^-n for a lead of l among n votes, in exact rational numbers."""
+
+    def decides(lead: int, votes: int) -> bool:
+        trail = votes - lead
+        beta = Fraction(math.factorial(lead) * math.factorial(trail), math.factorial(votes + 1))
+        tail = Fraction(sum(math.comb(votes + 1, j) for j in range(lead + 1)), 2 ** (votes + 1))
+        return bool(2 ** (votes + 1) * beta * tail >= Fraction(dim) / Fraction(error))
+
+    chance = torch.Generator().manual_seed(1)
+    bits = (torch.rand(20, 60, dim, generator=chance) < torch.rand(20, 1, dim, generator=chance)).float()
+    result = adaptive_vote(bits, error)
+    for b in range(20):
+        ones = bits[b].cumsum(0).int().tolist()
+        first = [
+            next((n for n in range(1, 61) if decides(max(ones[n - 1][i], n - ones[n - 1][i]), n)), None)
+            for i in range(dim)
+        ]
+        assert result.decided[b].item() == (None not in first)
+        assert result.samples[b].item() == max(n or 60 for n in first)
+
+
+def test_wrong_arguments() -> None:
+    prompts, decoder = setting()
+    with pytest.raises(ValueError, match="resampling: expected one of"):
+        particle_filter(decoder, prompts, steps=1, samples=2, beta=1.0, resampling="lottery")  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(ValueError, match="beta: expected a finite number of at least 0"):
+        particle_filter(decoder, prompts, steps=1, samples=2, beta=-1.0)
+    with pytest.raises(ValueError, match="steps: expected an integer from 0"):
+        beam_search(decoder, prompts, steps=-1, beams=1, expansions=1)
+    late = StochasticDecoder(decoder.model, BernoulliSampling(sample_at="last_step"))
+    with pytest.raises(ValueError, match="rule: expected sample_at='every_step', got 'last_step'"):
+        beam_search(late, prompts, steps=1, beams=1, expansions=1)
+    with pytest.raises(ValueError, match="expansions: expected an integer from 1"):
+        BeamSearch(expansions=0)
+    with pytest.raises(ValueError, match="error: expected a probability"):
+        adaptive_vote(torch.zeros(1, 2, 3), 1.5)
+
+
+def test_binary_chains_can_be_searched() -> None:
+    prompts = LinearRegression(4, 12, "binary", label_noise=0.3).sample(20)
+    decoder = StochasticDecoder(LinearAttention.gradient_descent(4, examples=12), BernoulliSampling())
+    found = beam_search(decoder, prompts, steps=4, beams=2, expansions=4).answer
+    assert set(found.unique().tolist()) <= {0.0, 1.0}

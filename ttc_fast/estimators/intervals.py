@@ -1,0 +1,250 @@
+"""From one figure per prompt to figures with intervals.
+
+Prompts are the independent unit: the samples of one prompt share its difficulty, so every interval of a
+mean is over prompts. Coverage of the intervals, measured: see README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betaincinv, ndtri, stdtrit
+
+from .selection import Array
+
+
+class Interval(NamedTuple):
+    """A figure and where it lies with the stated confidence."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Summary(NamedTuple):
+    """A metric over prompts."""
+
+    mean: float
+    ci_low: float
+    ci_high: float
+    median: float
+
+
+def summarize(values: ArrayLike, confidence: float = 0.95) -> Summary:
+    """Mean, median and Student's t interval of the mean of independent prompts' values ``[B]``.
+
+    With one prompt the interval is NaN. The mean over prompts is heavy-tailed where some prompts make
+    the chain diverge; the median is not.
+    """
+    array = _prompts(values)
+    with np.errstate(invalid="ignore", over="ignore"):  # chains that diverged
+        return Summary(*t_interval(array, confidence), float(np.median(array)))
+
+
+def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Student's t interval of the mean of independent values ``[B]``; NaN with a single one."""
+    array, level = _prompts(values), _level(confidence)
+    mean, half = float(array.mean()), float("nan")
+    if len(array) > 1:
+        half = float(stdtrit(len(array) - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(len(array)))
+    return Interval(mean, mean - half, mean + half)
+
+
+def bootstrap_interval(
+    values: ArrayLike, confidence: float = 0.95, *, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Bootstrap-t interval of the mean of independent values ``[B]`` (Efron, 1981): asymmetric where they are
+    skewed. NaN with a single value.
+
+    Args:
+        values: one for each prompt.
+        confidence: nominal.
+        resamples: of the prompts, with replacement.
+        seed: of the resampling.
+    """
+    array, level = _prompts(values), _level(confidence)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    chance, t = np.random.default_rng(seed), np.zeros(resamples)
+    for r in range(resamples):
+        drawn = array[chance.integers(len(array), size=len(array))]
+        deviation = drawn.std(ddof=1)
+        t[r] = (drawn.mean() - mean) / deviation if deviation else 0.0
+    low, high = np.quantile(t, [(1 - level) / 2, (1 + level) / 2]) * array.std(ddof=1)
+    return Interval(mean, float(mean - high), float(mean - low))
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a binomial probability (1927)."""
+    n, k, z = _binomial(successes, trials, confidence)
+    centre = (k + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * np.sqrt(k * (n - k) / n + z * z / 4)
+    return Interval(k / n, float(max(0.0, centre - half)), float(min(1.0, centre + half)))
+
+
+def beta_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Clopper and Pearson's interval of a binomial probability (1934), quantiles of Beta laws: it covers
+    with at least the confidence, whatever the probability."""
+    n, k, _ = _binomial(successes, trials, confidence)
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
+    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    return Interval(k / n, low, high)
+
+
+def bounded_interval(values: ArrayLike, confidence: float = 0.95, *, low: float = 0.0, high: float = 1.0) -> Interval:
+    """Interval of the mean of independent values ``[B]`` that lie between ``low`` and ``high``; NaN with a
+    single one.
+
+    What few prompts hide is a rare one at the other end. So each limit counts one prompt more, there, and is a
+    quantile of the mean under weights uniform on the simplex (Gaffke, Mathematical Methods of Statistics 2005;
+    Learned-Miller and Thomas, arXiv 1905.06208, conjecture that it covers for every law). Of values 0 or 1 it
+    is Clopper and Pearson's interval. The quantile is that of Wilson and Hilferty (PNAS 1931), from three exact
+    moments.
+    """
+    return _limits(_prompts(values), _score(confidence), low, high)
+
+
+def _limits(values: Array, score: float, low: float, high: float) -> Interval:
+    """Of :func:`bounded_interval`, with its confidence as the quantile of a normal law."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    lower = _weighted_mean_quantile(np.append(values, low), -score)
+    upper = _weighted_mean_quantile(np.append(values, high), score)
+    return Interval(mean, max(lower, low), min(upper, high))
+
+
+def _weighted_mean_quantile(values: Array, score: float) -> float:
+    """Of sum_i D_i values_i, D ~ Dirichlet(1, ..., 1), the quantile at ``score`` of a normal law."""
+    n, mean = len(values), values.mean()
+    centred = values - mean
+    spread = np.sqrt((centred * centred).mean())
+    if spread == 0:
+        return float(mean)
+    centred /= spread
+    skew = 2 * (centred * centred * centred).mean() * np.sqrt(n + 1) / (n + 2)
+    u = skew * (score / 6 - skew / 36)
+    return float(mean + spread / np.sqrt(n + 1) * (score / 3 - skew / 18) * (3 + u * (3 + u)))
+
+
+def simultaneous_band(
+    values: ArrayLike, confidence: float = 0.95, *, draws: int = 20_000, seed: int = 0
+) -> list[Interval]:
+    """Intervals of the means of the columns of ``[B, K]``, in [0, 1], which hold together with the confidence.
+
+    :func:`bounded_interval` at the quantile of the largest of K correlated normal scores (a sup-t band, Montiel
+    Olea and Plagborg-Moller, Journal of Applied Econometrics 2019), simulated with the correlation of the
+    columns and of the prompts that the limits count in.
+    """
+    array = _table(values)
+    counted = np.vstack([array, np.zeros(array.shape[1]), np.ones(array.shape[1])])
+    correlation = np.atleast_2d(np.corrcoef(counted, rowvar=False))
+    chance = np.random.default_rng(seed)
+    z = chance.multivariate_normal(np.zeros(len(correlation)), correlation, size=draws, method="eigh")
+    score = max(_score(confidence), float(np.quantile(np.abs(z).max(axis=1), confidence)))
+    return [_limits(column, score, 0.0, 1.0) for column in array.T]
+
+
+def paired_differences(one: ArrayLike, other: ArrayLike, confidence: float = 0.95) -> list[Interval]:
+    """Means of ``one - other`` over the same prompts, for each column of ``[B, K]``: the difficulty of the
+    prompts, which both share, cancels.
+
+    Differences of most prompts are far from their bounds -1 and 1. So the prompt that a limit of
+    :func:`bounded_interval` counts in has the largest difference that any prompt shows in this column or one
+    before, 1 if none shows any: where a large budget solves nearly every prompt, smaller ones still show how much
+    prompts differ.
+
+    Args:
+        one, other: metrics of the same prompts at K increasing budgets, in [0, 1]; NaN where a prompt lacks one.
+    """
+    first, second = _table(one), _table(other)
+    if first.shape != second.shape:
+        raise ValueError(f"other: expected the same prompts and budgets {list(first.shape)}, got {list(second.shape)}")
+    differences = first - second
+    reach = np.maximum.accumulate(np.nanmax(np.abs(differences), axis=0))
+    return [
+        bounded_interval(column[~np.isnan(column)], confidence, low=-bound, high=bound)
+        for column, bound in zip(differences.T, np.where(reach > 0, reach, 1.0))
+    ]
+
+
+class PowerLaw(NamedTuple):
+    """Coverage as -ln pass@k = scale * k^-exponent."""
+
+    scale: float
+    exponent: float
+    exponent_low: float
+    exponent_high: float
+
+
+def fit_coverage(values: ArrayLike, budgets: Sequence[int], confidence: float = 0.95) -> PowerLaw | None:
+    """The power law of repeated sampling, ln(-ln pass@k) linear in ln k (Brown et al., arXiv 2407.21787),
+    by least squares over the budgets.
+
+    The interval is over prompts, like :func:`bounded_interval` by linearisation: its lower limit counts a prompt
+    that is never solved, its upper limit one that is solved at every budget but the first.
+
+    Args:
+        values: pass@k of every prompt ``[B, K]``.
+        budgets: the K budgets.
+
+    Returns:
+        None with fewer than 3 budgets at which the mean lies strictly between 0 and 1.
+    """
+    array = _table(values)
+    mean = array.mean(axis=0)
+    inside = (mean > 0) & (mean < 1 - 1e-12)
+    if inside.sum() < 3:
+        return None
+    array, x = array[:, inside], np.log(np.asarray(budgets, dtype=np.float64)[inside])
+    leverage = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    y = np.log(-np.log(array.mean(axis=0)))
+    slope, score = float(leverage @ y), _score(confidence)
+    low = high = float("nan")
+    if len(array) > 1:
+        low = -_slope_quantile(np.vstack([array, np.zeros(len(x))]), leverage, score)
+        high = -_slope_quantile(np.vstack([array, np.arange(len(x)) > 0]), leverage, -score)
+    return PowerLaw(float(np.exp(y.mean() - slope * x.mean())), -slope, low, high)
+
+
+def _slope_quantile(values: Array, leverage: Array, score: float) -> float:
+    """The slope of ln(-ln mean) under random weights of the prompts, linear in the mean."""
+    mean = values.mean(axis=0)
+    influence = (values - mean) @ (leverage / (mean * np.log(mean)))
+    return float(leverage @ np.log(-np.log(mean))) + _weighted_mean_quantile(influence, score)
+
+
+def _prompts(values: ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(f"values: expected one number for each prompt, shape [B], got {list(array.shape)}")
+    return array
+
+
+def _table(values: ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"values: expected shape [B, K], got {list(array.shape)}")
+    return array
+
+
+def _level(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence}; 0.95 is 95 %")
+    return confidence
+
+
+def _score(confidence: float) -> float:
+    """The two-sided quantile of a normal law."""
+    return float(ndtri((1 + _level(confidence)) / 2))
+
+
+def _binomial(successes: int, trials: int, confidence: float) -> tuple[int, int, float]:
+    if not (0 <= successes <= trials and trials >= 1):
+        raise ValueError(f"successes: expected 0 <= successes <= trials, trials >= 1, got {successes} of {trials}")
+    return trials, successes, float(ndtri((1 + _level(confidence)) / 2))

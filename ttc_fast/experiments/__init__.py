@@ -1,0 +1,1 @@
+"""Settings, runs, plans, and what is written of them."""

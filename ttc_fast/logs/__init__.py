@@ -1,0 +1,1 @@
+"""Repeated samples of real language models: files in, figures out."""

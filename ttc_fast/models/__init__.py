@@ -1,0 +1,1 @@
+"""Transformers: what computes the next thought from the prompt and the thought."""

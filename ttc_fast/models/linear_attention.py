@@ -1,0 +1,203 @@
+"""The transformer: linear self-attention with the weights that make its thoughts gradient descent.
+
+A prompt is the token matrix Z_0 ``[2d+2, n+1]``; a column is a token with blocks (x, y, w, 1):
+
+    [ x_1 ... x_n   0  ]
+    [ y_1 ... y_n   0  ]      f(Z) = Z + V Z (Z^T W Z) / n
+    [  0  ...  0   w_0 ]
+    [  0  ...  0    1  ]      next token = last column of f(Z); its w-block is the next thought
+
+Sources: Chen, Lu, Wu, Zou, arXiv 2508.07571; the weights: Huang, Wang, Lee, arXiv 2502.21212, and
+arXiv 2510.03605.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..decoding.decode import DecodeOutput, decode
+from ..decoding.rules import Rule
+from ..numerics import check, sums
+from ..tasks.linear_regression import Prompts
+
+
+def default_step_size(dim: int, examples: int) -> float:
+    """n / (n + d + 1): what training finds for x ~ N(0, I), and the step with the least error after one
+    thought (2510.03605)."""
+    check.integer("dim", dim, 1, 2**24 - 1)
+    check.integer("examples", examples, 1, 2**34 - 1)
+    return examples / (examples + dim + 1)
+
+
+class LinearAttention(nn.Module):
+    """One head of linear self-attention on tokens of size 2d+2.
+
+    Args:
+        V: value (times output) weights ``[2d+2, 2d+2]``, float32 or float64.
+        W: key-query weights ``[2d+2, 2d+2]``.
+    """
+
+    def __init__(self, V: Tensor, W: Tensor) -> None:
+        super().__init__()
+        check.tensor("V", V, ("2d+2", "2d+2"))
+        check.tensor("W", W, V.shape)
+        if V.shape[0] != V.shape[1] or V.shape[0] % 2 or V.shape[0] < 4:
+            raise ValueError(f"V: expected shape [2d+2, 2d+2] with d >= 1, got {list(V.shape)}")
+        self.V = nn.Parameter(V)
+        self.W = nn.Parameter(W)
+
+    @property
+    def dim(self) -> int:
+        """d, the number of coefficients."""
+        return self.V.shape[0] // 2 - 1
+
+    @classmethod
+    def gradient_descent(
+        cls,
+        dim: int,
+        *,
+        step_size: float | None = None,
+        examples: int | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> LinearAttention:
+        """Weights with P = step_size I: every thought is one step of gradient descent (2502.21212).
+
+        Default step: :func:`default_step_size`.
+        """
+        check.integer("dim", dim, 1, 2**24 - 1)
+        if step_size is None:
+            if examples is None:
+                raise ValueError("step_size: expected a number, or examples to derive it from, got neither")
+            step_size = default_step_size(dim, examples)
+        check.number("step_size", step_size)
+        return cls._constructed(step_size * torch.eye(dim, dtype=dtype))
+
+    @classmethod
+    def preconditioned(
+        cls, covariance: Tensor | Sequence[float], examples: int, *, dtype: torch.dtype = torch.float32
+    ) -> LinearAttention:
+        """Weights with P = Gamma^-1, Gamma = (1 + 1/n) Lambda + tr(Lambda)/n I: what training on
+        x ~ N(0, Lambda) with n examples finds (2510.03605).
+
+        Args:
+            covariance: Lambda as its diagonal ``[d]`` or as a matrix ``[d, d]``.
+            examples: n.
+        """
+        check.integer("examples", examples, 1, 2**34 - 1)
+        matrix = torch.as_tensor(covariance, dtype=torch.float64)
+        matrix = torch.diag(matrix) if matrix.ndim == 1 else matrix
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
+            raise ValueError(f"covariance: expected shape [d] or [d, d], got {list(torch.as_tensor(covariance).shape)}")
+        check.finite("covariance", matrix)
+        gamma = (1 + 1 / examples) * matrix + matrix.trace() / examples * torch.eye(len(matrix), dtype=torch.float64)
+        return cls._constructed(torch.linalg.inv(gamma).to(dtype))
+
+    @classmethod
+    def _constructed(cls, P: Tensor) -> LinearAttention:
+        """The weights for a preconditioner P ``[d, d]`` (design: blocks d, 1, d, 1)."""
+        d = len(P)
+        V, W = P.new_zeros(2, 2 * d + 2, 2 * d + 2)
+        V[d + 1 : -1, :d] = -P
+        W[:d, d + 1 : -1] = torch.eye(d, dtype=P.dtype)
+        W[d, -1] = -1.0
+        return cls(V, W)
+
+    def tokens(self, x: Tensor, y: Tensor, w0: Tensor) -> Tensor:
+        """Z_0 ``[B, 2d+2, n+1]`` of features ``[B, n, d]``, labels ``[B, n]`` and a thought ``[B, d]``."""
+        batch, examples, d = x.shape
+        Z = x.new_zeros(batch, 2 * d + 2, examples + 1)
+        Z[:, :d, :-1] = x.mT
+        Z[:, d, :-1] = y
+        Z[:, d + 1 : -1, -1] = w0
+        Z[:, -1, -1] = 1.0
+        return Z
+
+    def forward(self, Z: Tensor, examples: int) -> Tensor:
+        """The token matrix ``[B, 2d+2, L]`` with the next token appended, ``[B, 2d+2, L+1]``.
+
+        Args:
+            Z: tokens; the first ``examples`` columns are the prompt, the last one is the current thought.
+            examples: n.
+        """
+        f = Z + self.V @ Z @ (Z.mT @ self.W @ Z) / examples
+        return torch.cat((Z, f[:, :, -1:]), dim=2)
+
+    def prefill(self, x: Tensor, y: Tensor) -> Tensor:
+        """The linear-attention state ``[B, d, d+1]`` of a prompt: next thought = w + state (w, -1).
+
+        With keys k_i = (x_i, y_i) it is sum_i v_i k_i^T, where v_i = -P x_i / n for the constructed
+        weights. It replaces the tokens exactly, since thoughts have zero x- and y-blocks and V reads
+        nothing else.
+
+        Args:
+            x: features ``[B, n, d]``.
+            y: labels ``[B, n]``.
+
+        Raises:
+            ValueError: x does not fit the model, or V reads the thoughts, so that no state exists.
+        """
+        d = self.dim
+        check.tensor("x", x, ("B", "n", d))
+        check.tensor("y", y, x.shape[:2])
+        rest = self.V.clone()
+        rest[d + 1 : -1, : d + 1] = 0
+        # A test of values would break the graph that torch.compile makes.
+        if not torch.compiler.is_compiling() and bool(rest.any()):
+            raise ValueError("V: expected zeros outside its rows w and columns (x, y); other weights need forward()")
+        key = torch.cat((x, y[:, :, None]), dim=2)
+        moments = sums.matmul(key.mT, key) / x.shape[1]  # sum_i k_i k_i^T / n
+        value = self.V[d + 1 : -1, : d + 1]
+        query = torch.cat((self.W[: d + 1, d + 1 : -1], -self.W[: d + 1, -1:]), dim=1)  # acts on (w, -1)
+        return sums.matmul(sums.matmul(value, moments), query)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class StochasticDecoder(nn.Module):
+    """A transformer and a decoding rule: prompts in, N stochastic chains of thought out.
+
+    Args:
+        model: the transformer.
+        rule: :class:`GaussianNoise` or :class:`BernoulliSampling`.
+    """
+
+    def __init__(self, model: LinearAttention, rule: Rule) -> None:
+        super().__init__()
+        self.model = model
+        self.rule = rule
+
+    def forward(
+        self,
+        prompts: Prompts,
+        *,
+        steps: Sequence[int],
+        samples: int,
+        seed: int = 0,
+        first_sample: int = 0,
+        backend: str = "auto",
+        precision: str = "fp32",
+        method: Literal["stepwise", "exact"] = "stepwise",
+    ) -> DecodeOutput:
+        """Thoughts of every prompt from w_0 = 0; see :func:`ttc_fast.decode`."""
+        state = self.model.prefill(prompts.x, prompts.y)
+        return decode(
+            state,
+            state.new_zeros(state.shape[:2]),
+            rule=self.rule,
+            steps=steps,
+            samples=samples,
+            seed=seed,
+            first_sample=first_sample,
+            first_prompt=prompts.first,
+            backend=backend,
+            precision=precision,
+            method=method,
+        )
+
+    def extra_repr(self) -> str:
+        return f"rule={self.rule}"

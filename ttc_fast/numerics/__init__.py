@@ -1,0 +1,1 @@
+"""Argument checks, random numbers, sums of fixed order, and the C++ extension."""

@@ -1,0 +1,166 @@
+"""Metrics: how good answers are.
+
+:func:`measure` has the C++ extension make the sums where it can; the formulas in PyTorch are for other dtypes and
+devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..decoding import native
+from ..numerics import sums
+from .linear_regression import Prompts
+
+Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
+"""From answers ``[B, A, d]`` to a figure for each, ``[B, A]``."""
+
+_TILE = 2**17
+"""Residuals, or coefficients of answers, held at a time: they stay in the cache."""
+
+
+def of(prompts: Prompts, binary: bool) -> tuple[str, ...]:
+    """Names of the metrics that can be told of answers to ``prompts``."""
+    if prompts.w_star is None:
+        return ("in_context_loss",)
+    return ("squared_error", "prediction_risk", *(READ if binary else ()))
+
+
+def measure(prompts: Prompts, w: Tensor, names: Collection[str], *, bits: bool) -> dict[str, Tensor]:
+    """Metrics of answers ``[B, N, d]``, in one pass over them as far as possible: ``[B, N]`` each.
+
+    Args:
+        prompts: their prompts.
+        w: the answers.
+        names: of the metrics; among them may be :data:`PACKED` where C++ measures.
+        bits: whether the answers are bits.
+    """
+    together = {name for name in names if _native(name, prompts, w, bits)}
+    found = _in_one_pass(prompts, w, together) if together else {}
+    return {name: found[name] if name in together else _in_tiles(METRICS[name], prompts, w) for name in names}
+
+
+def _in_tiles(metric: Metric, prompts: Prompts, w: Tensor) -> Tensor:
+    """A metric of some answers at a time, so that what lies between stays in the cache."""
+    tiles = sums.tiles(w.shape[1], _TILE // (len(prompts) * w.shape[2]))
+    return torch.cat([metric(prompts, w[:, some]) for some in tiles], 1)
+
+
+def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+    """At least what is asked of one native pass over the answers."""
+    loss, score, risk = (name in names for name in ("in_context_loss", "in_context_score", "prediction_risk"))
+    aims = not set(names) <= {"in_context_loss", "in_context_score", PACKED}
+    weight = w.new_full((1, w.shape[2]), 1 / w.shape[2])
+    residuals, distances, packed = native.measure(
+        w,
+        examples=(prompts.x, prompts.y) if loss or score else None,
+        factor=(0.5 if loss else -0.5) / prompts.x.shape[1],
+        aim=(truth(prompts)[:, 0], torch.cat((weight, prompts.covariance[None])) if risk else weight) if aims else None,
+        equality="exact_recovery" in names,
+        pack=PACKED in names,
+    )
+    found = {"in_context_loss": residuals, "in_context_score": -residuals if loss else residuals, PACKED: packed}
+    if not aims:
+        return found
+    error, *others = distances
+    found |= {"squared_error": error, "hamming": error}
+    return found | dict(zip([name for name in ("prediction_risk", "exact_recovery") if name in names], others))
+
+
+def _native(name: str, prompts: Prompts, w: Tensor, bits: bool) -> bool:
+    """Whether C++ measures a metric."""
+    possible = bits if name in READ else name != "prediction_risk" or prompts.covariance.ndim == 1
+    return possible and native.aggregates(w)
+
+
+def risk_of_error(prompts: Prompts) -> float | None:
+    """The prediction risk over the squared error, if the features' covariance is a multiple of the identity."""
+    covariance = prompts.covariance
+    if covariance.ndim != 1 or not bool((covariance == covariance[0]).all()):
+        return None
+    return float(covariance[0]) * len(covariance)
+
+
+def in_context_loss(prompts: Prompts, w: Tensor) -> Tensor:
+    """Loss of coefficients ``[B, A, d]`` on their own prompts, sum_i (y_i - <w, x_i>)^2 / (2n): ``[B, A]``."""
+    return squared_residuals(prompts, w, 0.5 / prompts.x.shape[1])
+
+
+def in_context_score(prompts: Prompts, w: Tensor) -> Tensor:
+    """Minus the in-context loss of coefficients ``[B, A, d]``: ``[B, A]``."""
+    return squared_residuals(prompts, w, -0.5 / prompts.x.shape[1])
+
+
+def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
+    """factor sum_i (y_i - <w, x_i>)^2 of coefficients ``[B, A, d]``: ``[B, A]``."""
+    if native.aggregates(w):
+        return native.measure(w, examples=(prompts.x, prompts.y), factor=factor)[0]
+    tiles = sums.tiles(w.shape[1], _TILE // (prompts.y.numel() or 1))
+    residuals = (prompts.y[:, :, None] - sums.matmul(prompts.x, w[:, a].mT.contiguous()) for a in tiles)
+    return torch.cat([sums.tree_sum(residual.square_(), 1) * factor for residual in residuals], 1)
+
+
+def squared_error(prompts: Prompts, w: Tensor) -> Tensor:
+    """|w - w*|^2 / d of coefficients ``[B, A, d]``: ``[B, A]``. Needs w*."""
+    return sums.tree_mean((w - truth(prompts)).square_(), 2)
+
+
+def prediction_risk(prompts: Prompts, w: Tensor) -> Tensor:
+    """E_x (<w, x> - <w*, x>)^2 = (w - w*)^T Lambda (w - w*) of coefficients ``[B, A, d]``: ``[B, A]``. Needs w*."""
+    difference = w - truth(prompts)
+    if prompts.covariance.ndim == 1:
+        return sums.tree_sum(difference.square_() * prompts.covariance, 2)
+    return sums.tree_sum(difference * sums.matmul(difference, prompts.covariance), 2)
+
+
+def hamming(prompts: Prompts, w: Tensor) -> Tensor:
+    """Share of wrong coefficients of ``[B, A, d]``, each read as 1 iff above 1/2 and as half wrong at 1/2:
+    ``[B, A]``. Needs a binary w*."""
+    return 1.0 - sums.tree_mean(_right(prompts, w), 2)
+
+
+def exact_recovery(prompts: Prompts, w: Tensor) -> Tensor:
+    """Probability that all coefficients of ``[B, A, d]`` are right, read as in :func:`hamming`, with
+    those at 1/2 decided by fair coins: ``[B, A]``. Needs a binary w*."""
+    return _right(prompts, w).prod(2)
+
+
+def disagreement(w: Tensor) -> Tensor:
+    """How far the A >= 2 answers ``[B, A, d]`` of a prompt are from each other: ``[B, A]``, whose mean over
+    A is the mean over pairs of |w_a - w_b|^2 / d; for binary answers, the share of coefficients on which
+    two answers differ. Needs no w*."""
+    answers = w.shape[1]
+    deviation = w - sums.tree_mean(w, 1)[:, None]
+    return sums.tree_mean(deviation.square_(), 2) * (2 * answers / (answers - 1))
+
+
+def _right(prompts: Prompts, w: Tensor) -> Tensor:
+    """1 where a coefficient is right, 0 where it is wrong, 1/2 where it is 1/2."""
+    return 1.0 - ((w - 0.5).sign_().mul_(0.5).add_(0.5) - truth(prompts)).abs_()
+
+
+def truth(prompts: Prompts) -> Tensor:
+    """w* as ``[B, 1, d]``."""
+    if prompts.w_star is None:
+        raise ValueError("w_star: expected the true coefficients, got prompts without them")
+    return prompts.w_star[:, None]
+
+
+METRICS: dict[str, Metric] = {
+    "squared_error": squared_error,
+    "prediction_risk": prediction_risk,
+    "hamming": hamming,
+    "exact_recovery": exact_recovery,
+    "in_context_loss": in_context_loss,
+    "in_context_score": in_context_score,
+}
+
+PACKED = "packed"
+"""No metric, but made in the same pass: the answers' bits as :func:`ttc_fast.native.vote_recovery` takes them."""
+
+READ = ("hamming", "exact_recovery")
+"""Metrics that read a coefficient as a bit."""

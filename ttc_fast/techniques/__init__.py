@@ -1,0 +1,1 @@
+"""Inference techniques: many candidates in, one answer out; search; verifiers."""
