@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from bench.peers import PEERS, Job, check, native
-from ttc_fast.decoding import native as native_backend
+from ttc_fast.numerics import extension
 
 DIMS = [8, 16, 32, 64, 128]
 TURN = 0.05
@@ -43,12 +43,11 @@ def turn(job: Callable[[int], Any], seed: int) -> float:
 
 def limit(job: Job) -> dict[str, float]:
     """Rates of the parts on one core, and the coefficient-steps per second that they imply together."""
-    extension, isa = native_backend._C, native_backend.isa()
-    assert extension is not None
+    module, isa = extension.loaded(), extension.isa()
     rule = "gaussian" if job.kind == "continuous" else "sigmoid"
     parts = ["draws", "steps"] + (["links"] if job.kind == "binary" else [])
     repeats = max(1, 2**22 // job.dim**2)
-    rates = {p: max(extension.part_rate(p, rule, job.dim, repeats, isa) for _ in range(7)) for p in [*parts, "words"]}
+    rates = {p: max(module.part_rate(p, rule, job.dim, repeats, isa) for _ in range(7)) for p in [*parts, "words"]}
     return {**rates, "limit": 1 / sum(1 / rates[p] for p in parts)}
 
 
@@ -76,7 +75,7 @@ def machine() -> dict[str, Any]:
     names = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor(),
-        "instructions": native_backend.isa(),
+        "instructions": extension.isa(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_tasks import bad_files, save_prompts
 
+from test_tasks import bad_files, save_prompts
 from ttc_fast import LinearRegression
 from ttc_fast.cli.main import main
 from ttc_fast.decoding.decode import resolve_backend

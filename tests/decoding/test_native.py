@@ -24,12 +24,12 @@ from torch import Tensor
 from decoding_problems import problem
 from equivalence import ALL_RULES, NORMAL_ERROR, check_free_run, check_step, check_uniforms
 from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends, decode
-from ttc_fast.decoding import native, reference
+from ttc_fast.decoding import reference
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.estimators import selection as estimators
 from ttc_fast.evaluation.bank import Bank, _twin, groups
 from ttc_fast.evaluation.evaluate import budgets
-from ttc_fast.numerics import sums
+from ttc_fast.numerics import candidates, extension, sums
 from ttc_fast.tasks.linear_regression import Prompts
 from ttc_fast.techniques.aggregate import TECHNIQUES, Technique
 from ttc_fast.techniques.verifiers import INVERSE_TEMPERATURE
@@ -40,8 +40,8 @@ ISAS: list[str] = _C.isas()
 
 @pytest.fixture(params=ISAS)
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv(native.ISA_VARIABLE, request.param)
-    assert native.isa() == request.param
+    monkeypatch.setenv(extension.ISA_VARIABLE, request.param)
+    assert extension.isa() == request.param
     return str(request.param)
 
 
@@ -123,7 +123,7 @@ def test_instruction_sets_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) ->
             state, w0 = problem(2, dim)
             results = []
             for name in [name for name in ISAS if name != "portable"]:
-                monkeypatch.setenv(native.ISA_VARIABLE, name)
+                monkeypatch.setenv(extension.ISA_VARIABLE, name)
                 arguments: dict[str, Any] = {"rule": rule, "steps": [1, 9], "samples": 70, "backend": "native"}
                 results.append(decode(state, w0, seed=1, **arguments).thoughts)
             assert all(torch.equal(result, results[0]) for result in results)
@@ -200,7 +200,7 @@ def test_native_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decode(state.double(), w0.double(), **arguments).backend == "reference"
     with pytest.raises(ValueError, match="state: expected finite numbers"):
         decode(state / 0, w0, backend="native", **arguments)
-    monkeypatch.setenv(native.ISA_VARIABLE, "sse9")
+    monkeypatch.setenv(extension.ISA_VARIABLE, "sse9")
     with pytest.raises(ValueError, match=r"TTC_FAST_ISA: expected one of .*'portable', got 'sse9'"):
         decode(state, w0, backend="native", **arguments)
 
@@ -319,20 +319,20 @@ def bank(prompts: int, samples: int, dim: int, examples: int) -> tuple[Tensor, T
 
 
 def squared_residuals(w: Tensor, x: Tensor, y: Tensor, factor: float) -> Tensor:
-    return native.measure(w, examples=(x, y), factor=factor)[0]
+    return candidates.measure(w, examples=(x, y), factor=factor)[0]
 
 
 def squared_distances(w: Tensor, target: Tensor, weight: Tensor, *, equality: bool = False) -> Tensor:
-    return native.measure(w, aim=(target, weight), equality=equality)[1]
+    return candidates.measure(w, aim=(target, weight), equality=equality)[1]
 
 
 def packed(w: Tensor) -> Tensor:
-    return native.measure(w, pack=True)[2]
+    return candidates.measure(w, pack=True)[2]
 
 
 def test_measures_of_one_pass() -> None:
     w, x, y = bank(3, 50, 7, 9)
-    loss, distances, bits = native.measure(
+    loss, distances, bits = candidates.measure(
         w, examples=(x, y), factor=0.5, aim=(x[:, 0], torch.ones(1, 7)), equality=True, pack=True
     )
     assert torch.equal(bits, packed(w))
@@ -411,7 +411,7 @@ def test_tree_sum(length: int) -> None:
     random = torch.Generator().manual_seed(length)
     for shape in ((3, length), (2, length, 1), (2, length, 5)):
         x = torch.randn(shape, generator=random)
-        assert torch.equal(native.tree_sum(x), sums.tree_sum(x, 1))
+        assert torch.equal(candidates.tree_sum(x), sums.tree_sum(x, 1))
 
 
 def test_sums_over_candidates_do_not_depend_on_the_chunk(isa: str) -> None:
@@ -433,7 +433,7 @@ def test_instruction_sets_sum_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) 
     w, x, y = bank(2, 60, 9, 21)
     results = []
     for name in [name for name in ISAS if name != "portable"]:
-        monkeypatch.setenv(native.ISA_VARIABLE, name)
+        monkeypatch.setenv(extension.ISA_VARIABLE, name)
         results.append((squared_residuals(w, x, y, 1.0), squared_distances(w, x[:, 0], torch.ones(1, 9))))
     assert all(torch.equal(a, b) for result in results for a, b in zip(result, results[0]))
 
@@ -452,7 +452,7 @@ def test_best_of_k(samples: int) -> None:
         of_ranks = estimators.selection_weights(samples, [k])[0]
         weight[: len(of_ranks), column] = torch.from_numpy(of_ranks)
     for sign, lowest in ((1, False), (-1, True)):
-        got = native.best_of_k(sign * score, list(value), weight, lowest=lowest)[..., : len(budgets)]
+        got = candidates.best_of_k(sign * score, list(value), weight, lowest=lowest)[..., : len(budgets)]
         for one, kind in zip(got, value):
             np.testing.assert_allclose(one, estimators.best_of_k(score, kind, budgets), rtol=0, atol=1e-13)
 
@@ -463,7 +463,7 @@ def test_best_of_k_ranks_whatever_the_scores(spacing: float) -> None:
     random = torch.Generator().manual_seed(7)
     score = 1 + torch.randperm(3000, generator=random)[None] * spacing
     score[0, 5] = -1e30
-    ranks = native.best_of_k(score, [torch.arange(3000.0)[None]], torch.eye(3000, dtype=torch.float64))
+    ranks = candidates.best_of_k(score, [torch.arange(3000.0)[None]], torch.eye(3000, dtype=torch.float64))
     order = torch.sort(score[0], descending=True, stable=True).indices.double()
     if spacing == 0:  # all but one share their mean
         order[:-1] = order[:-1].mean()
@@ -473,7 +473,7 @@ def test_best_of_k_ranks_whatever_the_scores(spacing: float) -> None:
 def test_best_of_k_takes_what_has_no_score_last() -> None:
     score = torch.tensor([[1.0, math.nan, -math.inf, 3.0]])
     for lowest, expected in ((False, [40.0, 10.0, 30.0, 20.0]), (True, [30.0, 10.0, 40.0, 20.0])):
-        ranks = native.best_of_k(
+        ranks = candidates.best_of_k(
             score, [torch.tensor([[10.0, 20.0, 30.0, 40.0]])], torch.eye(4, 8, dtype=torch.float64), lowest=lowest
         )
         assert ranks[0, 0, :4].tolist() == expected
@@ -492,7 +492,7 @@ def test_vote_recovery(dim: int, block: int) -> None:
     whole = sample[: 50 // block * block].unflatten(0, (-1, block))
     orders = torch.stack([sample, *(torch.cat((whole[o].flatten(), sample[whole.numel() :])) for o in shuffles)])
     groups = [(1, 1), (2, 1), (6, 1), (4 * block, 3), (3 * block, 2), (25, 1), (50, 1)]
-    got, counts = native.vote_recovery(packed(w), w_star, block, shuffles, groups)
+    got, counts = candidates.vote_recovery(packed(w), w_star, block, shuffles, groups)
     assert torch.equal(counts, (w == w_star[:, None]).sum(1))
     for (size, asked), column in zip(groups, got.T):
         votes = w[:, orders[:asked]][:, :, : 50 // size * size].unflatten(2, (-1, size)).double().mean(3)
@@ -561,24 +561,27 @@ def test_what_the_extension_says_of_wrong_candidates() -> None:
     orders, weight = torch.arange(4)[None], torch.ones(4, 8, dtype=torch.float64)
 
     def answers(technique: str, score: Tensor) -> Tensor:
-        return native.group_answers(technique, 1.0, w, score, 1, orders, [(1, 1)], seed=0, first_prompt=0, step=1)
+        return candidates.group_answers(technique, 1.0, w, score, 1, orders, [(1, 1)], seed=0, first_prompt=0, step=1)
 
     calls: list[tuple[Callable[[], object], str]] = [
         (lambda: squared_residuals(w, x[:1], y, 1.0), "x: expected shape"),
         (lambda: squared_residuals(w, x, y[:, :2], 1.0), "y: expected shape"),
         (lambda: squared_distances(w, x[:, 0, :2], torch.ones(1, 3)), "target: expected shape"),
         (lambda: squared_distances(w, x[:, 0], torch.ones(1, 2)), "weight: expected shape"),
-        (lambda: native.tree_sum(w[:, 0, 0]), "x: expected shape"),
-        (lambda: native.best_of_k(w[:, :, 0], [w[:, :3, 0]], weight), "values: expected arrays of shape"),
-        (lambda: native.best_of_k(w[:, :, 0], [w[:, :, 0]], weight[:, :7]), "weight: expected shape"),
-        (lambda: native.vote_recovery(packed(w), x[:, 0], 1, orders + 1, [(1, 1)]), "orders: expected blocks"),
-        (lambda: native.vote_recovery(packed(w), x[:, 0], 2, orders, [(1, 1)]), "orders: expected shape"),
-        (lambda: native.vote_recovery(packed(w), x[:, 0], 1, orders, [(5, 1)]), "groups: expected sizes"),
-        (lambda: native.vote_recovery(packed(w), x[:, 0], 1, orders, [(1, 3)]), "groups: expected 1 to P"),
-        (lambda: native.vote_recovery(packed(w), x[:, 0], 2, orders[:, :2], [(3, 2)]), "groups: expected whole blocks"),
-        (lambda: native.vote_recovery(packed(w), x[:, 0], 5, orders, [(1, 1)]), "block: expected a size"),
+        (lambda: candidates.tree_sum(w[:, 0, 0]), "x: expected shape"),
+        (lambda: candidates.best_of_k(w[:, :, 0], [w[:, :3, 0]], weight), "values: expected arrays of shape"),
+        (lambda: candidates.best_of_k(w[:, :, 0], [w[:, :, 0]], weight[:, :7]), "weight: expected shape"),
+        (lambda: candidates.vote_recovery(packed(w), x[:, 0], 1, orders + 1, [(1, 1)]), "orders: expected blocks"),
+        (lambda: candidates.vote_recovery(packed(w), x[:, 0], 2, orders, [(1, 1)]), "orders: expected shape"),
+        (lambda: candidates.vote_recovery(packed(w), x[:, 0], 1, orders, [(5, 1)]), "groups: expected sizes"),
+        (lambda: candidates.vote_recovery(packed(w), x[:, 0], 1, orders, [(1, 3)]), "groups: expected 1 to P"),
         (
-            lambda: native.vote_recovery(packed(w), x[:, :1, 0].repeat(1, 65), 1, orders, [(1, 1)]),
+            lambda: candidates.vote_recovery(packed(w), x[:, 0], 2, orders[:, :2], [(3, 2)]),
+            "groups: expected whole blocks",
+        ),
+        (lambda: candidates.vote_recovery(packed(w), x[:, 0], 5, orders, [(1, 1)]), "block: expected a size"),
+        (
+            lambda: candidates.vote_recovery(packed(w), x[:, :1, 0].repeat(1, 65), 1, orders, [(1, 1)]),
             "w_star: expected shape",
         ),
         (lambda: answers("mode", w[:, :, 0]), "technique: expected the name"),

@@ -15,20 +15,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from test_selection import ROUNDING, Bits, over_subsets
 
 from oracles import Array
-from ttc_fast.estimators import votes
+from test_selection import ROUNDING, Bits, over_subsets
 from ttc_fast.estimators.votes import NoAnswer, Ties, majority_at_k, majority_right, weighted_vote_at_k
+from ttc_fast.numerics import extension
 
 
 @pytest.fixture(scope="module", params=["C++", "numpy"], autouse=True)
 def path(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "C++" and votes._C is None:
+    if request.param == "C++" and extension.module is None:
         pytest.skip("the C++ extension is not built")
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "numpy":
-            patch.setattr(votes, "_C", None)
+            patch.setattr(extension, "module", None)
         yield
 
 
@@ -145,7 +145,7 @@ def test_first_of_tied_answers(counts: list[int], silent: int) -> None:
 @pytest.mark.parametrize("ties", ["random", "first"])
 def test_majority_of_a_million_samples(ties: Ties) -> None:
     """A close race, where the vote of k is that of k independent samples but for O(k/N); odd k cannot tie."""
-    if ties == "first" and votes._C is None:
+    if ties == "first" and extension.module is None:
         pytest.skip("minutes in numpy")
     n, p = 10**6, 0.501
     answers = np.random.default_rng(0).permutation(np.arange(n) >= p * n).astype(np.int64)[None]
@@ -158,7 +158,7 @@ def test_majority_of_a_million_samples(ties: Ties) -> None:
 
 def test_rounding_does_not_build_up_over_a_million_places() -> None:
     """Ties among three answers, by the first sample: one of them wins."""
-    if votes._C is None:
+    if extension.module is None:
         pytest.skip("minutes in numpy")
     answers = np.random.default_rng(5).integers(0, 3, size=(1, 10**6))
     got = majority_at_k(answers, np.ones(answers.shape), [16, 256, 4096], ties="first")
@@ -218,14 +218,14 @@ def test_one_answer_wins_where_the_first_does(counts: list[int]) -> None:
 @pytest.mark.parametrize("counts", [NEAR, SPREAD, [1500, 1499, 1000, 97], [24] * 40 + [64], [1] * 90 + [2] * 30])
 def test_first_of_tied_answers_in_both_languages(counts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """C++ takes differences from place to place, numpy the products over all rivals at each place."""
-    if votes._C is None:
+    if extension.module is None:
         pytest.skip("compares with C++")
     chance = np.random.default_rng(1)
     answers = chance.permutation(np.repeat(np.arange(-1, len(counts)), [100, *counts]))[None]
     value = chance.normal(size=len(counts) + 1)[answers]
     ks = [2, 5, 16, 64, 256, answers.size // 2]
     got = majority_at_k(answers, value, ks, ties="first", no_answer="ignore")
-    monkeypatch.setattr(votes, "_C", None)
+    monkeypatch.setattr(extension, "module", None)
     expected = majority_at_k(answers, value, ks, ties="first", no_answer="ignore")
     np.testing.assert_allclose(got, expected, atol=ROUNDING * np.abs(value).max())
 

@@ -12,11 +12,11 @@ from scipy import stats
 
 from oracles import ALPHA
 from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
-from ttc_fast.decoding import native
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.estimators.intervals import summarize
 from ttc_fast.evaluation.bank import groups
 from ttc_fast.evaluation.evaluate import Key, budgets, evaluate
+from ttc_fast.numerics import candidates
 from ttc_fast.tasks import metrics
 from ttc_fast.techniques.aggregate import TECHNIQUES, Technique
 from ttc_fast.techniques.search import (
@@ -218,7 +218,7 @@ def test_sums_in_cpp_and_in_pytorch_agree(rule: Rule, monkeypatch: pytest.Monkey
     prompts = LinearRegression(5, 12, kind, label_noise=0.2).sample(4)
     arguments: dict[str, Any] = {"steps": [2, 5], "samples": 30, "seed": 4, "techniques": TECHNIQUES}
     fast = evaluate(decoder(rule, 5, 12), prompts.part, 4, **arguments).scores
-    monkeypatch.setattr(native, "aggregates", lambda w: False)
+    monkeypatch.setattr(candidates, "supported", lambda w: False)
     slow = evaluate(decoder(rule, 5, 12), prompts.part, 4, **arguments).scores
     assert fast.keys() == slow.keys()
     for key, score in fast.items():

@@ -208,7 +208,8 @@ def test_against_is_the_same_in_every_process(tmp_path: Path) -> None:
         counted(tmp_path / name, dict(zip(chance.permutation(names).tolist(), chance.integers(0, 8, 50).tolist())))
         for name in ("one.jsonl", "other.jsonl")
     )
-    code = f"from ttc_fast.cli.main import main; main(['analyze', {one!r}, '--against', {other!r}, '--quiet', '--json', %r])"
+    arguments = ["analyze", one, "--against", other, "--quiet", "--json"]
+    code = f"from ttc_fast.cli.main import main; main([*{arguments!r}, %r])"
     texts = set()
     for seed in "123":
         out = tmp_path / f"{seed}.json"

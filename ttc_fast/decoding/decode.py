@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import MAX_DIM, interpreted
-from ..numerics import check
+from ..numerics import check, extension
 from . import native, reference
 from .rules import BernoulliSampling, GaussianNoise, Rule
 
@@ -56,7 +56,7 @@ _DECODERS: dict[str, Callable[..., Tensor]] = {
 
 _TRITON_INSTALLED = importlib.util.find_spec("triton") is not None
 _NATIVE = Backend(
-    "native", not native.MISSING, native.MISSING or f"C++, float32 on the CPU: {', '.join(native.isas())}"
+    "native", not extension.MISSING, extension.MISSING or f"C++, float32 on the CPU: {', '.join(extension.isas())}"
 )
 _REFERENCE = Backend("reference", True, "plain PyTorch, runs wherever PyTorch runs")
 

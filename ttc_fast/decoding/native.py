@@ -1,50 +1,14 @@
-"""The C++ side (``csrc/``): the fused decode, the backend for every CPU, and what is done with its candidates."""
+"""The fused decode in C++ (``csrc/``): the backend for every CPU."""
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..numerics import check
+from ..numerics import extension
 from .rules import GaussianNoise, Rule
-
-ISA_VARIABLE: Final = "TTC_FAST_ISA"
-"""Environment variable that names the instruction set to use, for tests; default: the fastest."""
-
-
-def _load() -> tuple[ModuleType | None, str]:
-    try:
-        return importlib.import_module("ttc_fast._C"), ""
-    except ImportError as error:
-        return None, f"the C++ extension is not built ({error}); install a C++17 compiler and repeat pip install"
-
-
-_C, MISSING = _load()
-"""The extension, and the reason if there is none."""
-
-
-def isas() -> list[str]:
-    """The instruction sets that this machine can run, fastest first; none without the extension."""
-    return [] if _C is None else list(_C.isas())
-
-
-def isa() -> str:
-    """The instruction set in use.
-
-    Raises:
-        ValueError: the environment names one that this machine cannot run.
-    """
-    names = isas()
-    chosen = os.environ.get(ISA_VARIABLE, names[0])
-    check.choice(ISA_VARIABLE, chosen, names)
-    return chosen
 
 
 def decode(
@@ -63,7 +27,6 @@ def decode(
 
     float32 on the CPU only. Runs on ``torch.get_num_threads()`` threads.
     """
-    extension = _extension()
     thoughts = torch.empty(len(steps), state.shape[0], samples, state.shape[1])
     scales = torch.zeros(1)
     kind, every_step, temperature = "gaussian", True, 1.0
@@ -73,7 +36,7 @@ def decode(
         every_step = rule.sample_at == "every_step"
         kind = "clip" if rule.temperature is None else "sigmoid" if rule.temperature > 0 else "greedy"
         temperature = rule.temperature or 1.0
-    extension.decode_into(
+    extension.loaded().decode_into(
         thoughts.numpy(),
         state.contiguous().numpy(),
         w0.contiguous().numpy(),
@@ -87,7 +50,7 @@ def decode(
         first_prompt=first_prompt,
         first_step=first_step,
         threads=torch.get_num_threads(),
-        isa=isa(),
+        isa=extension.isa(),
     )
     return thoughts
 
@@ -98,127 +61,3 @@ def _scales(rule: GaussianNoise, steps: int) -> Tensor:
     if scales.stride(0) == 0:
         scales = scales[:1]
     return scales.float().contiguous() if len(scales) else torch.zeros(1)
-
-
-def aggregates(w: Tensor) -> bool:
-    """Whether the functions below can work on candidates ``w``: float32 on the CPU, and no gradient is wanted."""
-    return _C is not None and w.dtype == torch.float32 and w.device.type == "cpu" and not w.requires_grad
-
-
-def measure(
-    w: Tensor,
-    *,
-    examples: tuple[Tensor, Tensor] | None = None,
-    factor: float = 1.0,
-    aim: tuple[Tensor, Tensor] | None = None,
-    equality: bool = False,
-    pack: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What is asked of candidates ``[B, N, d]``, in one pass: the loss ``[B, N]``, the distances ``[M, B, N]``, the
-    bits; empty where nothing is asked.
-
-    Args:
-        w: the candidates.
-        examples: x ``[B, n, d]`` and y ``[B, n]``, for the loss factor sum_i (<w, x_i> - y_i)^2.
-        factor: see ``examples``.
-        aim: target ``[B, d]`` and weights ``[M, d]``, for the distances sum_i weight_i (w_i - target_i)^2.
-        equality: add a row, 1 where the first distance is 0 and else 0.
-        pack: whether the bits are asked for: which coefficients are above 1/2, 64 in a number ``[B, words, N]``.
-    """
-    found = _extension().measure(
-        *_arrays(w),
-        examples=None if examples is None else _arrays(*examples),
-        factor=factor,
-        aim=None if aim is None else _arrays(*aim),
-        equality=equality,
-        pack=pack,
-        threads=torch.get_num_threads(),
-        isa=isa(),
-    )
-    loss, distances, bits = (torch.from_numpy(array) for array in found)
-    return loss, distances, bits
-
-
-def tree_sum(x: Tensor) -> Tensor:
-    """Sum of ``[B, N]`` or ``[B, N, d]`` over N, to the bit that of :func:`ttc_fast.sums.tree_sum`."""
-    return torch.from_numpy(_extension().tree_sum(*_arrays(x), threads=torch.get_num_threads()))
-
-
-def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest: bool = False) -> Tensor:
-    """sum_j weight[j, k] value_(j), where j ranks the samples by descending score ``[B, N]``, or by ascending score if
-    ``lowest``, and equal scores share the mean of their values ``[B, N]``; weight float64 ``[N, K]``, K a multiple
-    of 8: float64 ``[len(values), B, K]``."""
-    key, of_rank, *arrays = _arrays(score, weight, *values)
-    threads = torch.get_num_threads()
-    return torch.from_numpy(
-        _extension().best_of_k(key, lowest=lowest, values=arrays, weight=of_rank, threads=threads, isa=isa())
-    )
-
-
-def vote_recovery(
-    bits: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]
-) -> tuple[Tensor, Tensor]:
-    """Probability that the majority of a group of candidates with these bits, as of :func:`measure`, is w_star
-    ``[B, d]``, ties by fair coins: for each (size, P) the mean over the whole groups of that size in P partitions,
-    float64 ``[B, len(groups)]``; and how many candidates have each coefficient right, int64 ``[B, d]``.
-
-    The first partition is of the samples as they come; the others, where the size is a multiple of the block, are
-    of blocks of so many samples, in the orders ``[any, N // block]``.
-    """
-    recovery, right = _extension().vote_recovery(
-        *_arrays(bits, w_star, orders),
-        block=block,
-        groups=list(groups),
-        threads=torch.get_num_threads(),
-        isa=isa(),
-    )
-    return torch.from_numpy(recovery), torch.from_numpy(right)
-
-
-def group_answers(
-    technique: str,
-    parameter: float,
-    w: Tensor,
-    score: Tensor,
-    block: int,
-    orders: Tensor,
-    groups: Sequence[tuple[int, int]],
-    *,
-    seed: int,
-    first_prompt: int,
-    step: int,
-) -> Tensor:
-    """An answer of every group of candidates ``[B, N, d]`` with scores ``[B, N]``: ``[B, all groups, d]``, those of a
-    size together, and of them those of a partition; groups as of :func:`vote_recovery`.
-
-    Args:
-        technique: "softmax_mean", "weighted_vote", "plurality", "weighted_best_of_n" or "majority_of_best".
-        parameter: beta, or the share of the best.
-        w, score, block, orders, groups: see above.
-        seed, first_prompt, step: of the coins that decide ties.
-    """
-    return torch.from_numpy(
-        _extension().group_answers(
-            *_arrays(w, score, orders),
-            technique=technique,
-            parameter=parameter,
-            block=block,
-            groups=list(groups),
-            seed=seed,
-            first_prompt=first_prompt,
-            step=step,
-            threads=torch.get_num_threads(),
-            isa=isa(),
-        )
-    )
-
-
-def _extension() -> ModuleType:
-    if _C is None:
-        raise ValueError(MISSING)
-    return _C
-
-
-def _arrays(*tensors: Tensor) -> list[Any]:
-    # Copied by numpy where need be: a thread of PyTorch that has just worked would be in the way of ours.
-    return [np.ascontiguousarray(tensor.numpy()) for tensor in tensors]

@@ -18,19 +18,18 @@ product is below rounding are left out.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from types import ModuleType
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..numerics import extension
 from .selection import Array, bank, integers, sizes, tiles
 
 Counts: TypeAlias = NDArray[np.int64]
@@ -47,17 +46,6 @@ LEAST = 1e-17
 
 _TILE = 2**14
 """Complex numbers in a temporary array: 256 KB, which stay in the cache."""
-
-
-def _load() -> ModuleType | None:
-    try:
-        return importlib.import_module("ttc_fast._C")
-    except ImportError:
-        return None
-
-
-_C = _load()
-"""The C++ extension; without it the same law is computed by numpy, some twenty times slower."""
 
 
 def majority_right(right: ArrayLike, samples: int, budgets: Sequence[int]) -> Array:
@@ -227,7 +215,7 @@ def _one_by_one(counts: Counts) -> Iterator[Alike]:
 def _each(work: Callable[[Alike], Solved], groups: Iterator[Alike]) -> Iterator[Iterator[Solved]]:
     """``work`` of each, in order; with C++, which leaves the interpreter to others, on a thread for every core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if _C is None or cores == 1:
+    if extension.module is None or cores == 1:
         yield map(work, groups)
         return
     pool = ThreadPoolExecutor(cores)
@@ -267,8 +255,8 @@ def _wins(kinds: Counts, repeats: Counts, silent: int, k: int, fair: bool) -> Ar
     if k == total:
         return np.asarray((kinds == kinds[-1]) * (1 / repeats[-1] if fair else repeats[-1] == 1))
     at_k, roots = _sum_law(total, k)
-    if _C is not None:
-        return np.asarray(_C.win_probability(kinds, repeats, _NOBODY, silent, k, fair, at_k, roots))
+    if extension.module is not None:
+        return np.asarray(extension.module.win_probability(kinds, repeats, _NOBODY, silent, k, fair, at_k, roots))
     wins, most = np.zeros(len(kinds)), 0
     strong, races = _races(kinds, repeats, silent, k)
     for race in races:
@@ -288,8 +276,10 @@ def _first_wins(counts: Counts, silent: int, k: int, owners: Counts, wanted: Wan
         wins[voters[np.argmax(counts[voters] == counts.max())]] = 1.0
         return wins
     repeats = np.ones_like(counts)
-    if _C is not None:
-        return np.asarray(_C.win_probability(counts, repeats, owners, silent, k, False, *_sum_law(total, k)))
+    if extension.module is not None:
+        return np.asarray(
+            extension.module.win_probability(counts, repeats, owners, silent, k, False, *_sum_law(total, k))
+        )
     strong, races = _races(counts, repeats, silent, k)
     rivals = [np.flatnonzero(owners == b) for b in strong]
     for race in races:

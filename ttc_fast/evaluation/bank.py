@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..decoding import native
 from ..decoding.reference import TILE
 from ..estimators import selection as estimators
 from ..estimators import votes
-from ..numerics import rng, sums
+from ..numerics import candidates, rng, sums
 from ..tasks import metrics
 from ..tasks.linear_regression import Prompts
 from ..techniques import aggregate as techniques
@@ -60,7 +59,7 @@ class Bank:
         asked = [*self.metrics]
         if score is None:
             asked.append("in_context_score")
-        if binary and native.aggregates(w):
+        if binary and candidates.supported(w):
             asked.append(metrics.PACKED)
         found = metrics.measure(part, w, asked, bits=binary)
         self.score = found["in_context_score"] if score is None else score
@@ -117,8 +116,8 @@ class Bank:
         score, lowest = (self.score, False) if by == "score" or self.error is None else (self.error, True)
         distinct = {id(value): value for value in self.of_candidates.values()}  # of bits, hamming is squared_error
         values, weights = list(distinct.values()), _weights(self.samples, tuple(sizes))
-        if native.aggregates(score):
-            best = native.best_of_k(score, values, weights, lowest=lowest)
+        if candidates.supported(score):
+            best = candidates.best_of_k(score, values, weights, lowest=lowest)
         else:
             keys = (-score if lowest else score).double().cpu().numpy()
             ranked = [torch.from_numpy(estimators.ranked(keys, value.double().cpu().numpy())) for value in values]
@@ -150,7 +149,7 @@ class Bank:
     def _vote(self, sizes: Sequence[int]) -> dict[str, Tensor]:
         w_star = metrics.truth(self.part)[:, 0]
         if self.packed is not None:
-            found, right = native.vote_recovery(self.packed, w_star, _block(self.samples), *self._groups(sizes))
+            found, right = candidates.vote_recovery(self.packed, w_star, _block(self.samples), *self._groups(sizes))
             recovered = found.to(self.w).T
             self.total = torch.where(w_star > 0.5, right, self.samples - right).to(self.w)
         else:  # the metric reads a mean at 1/2 as a fair coin
@@ -168,7 +167,7 @@ class Bank:
         self, answer: Callable[[Candidates], Tensor], names: Sequence[str], sizes: Sequence[int], *, bits: bool
     ) -> dict[str, Tensor]:
         """The mean of metrics over random subsets, ``[K, b]`` each; ``bits``: what the answers are."""
-        twin = _twin(answer) if native.aggregates(self.w) and native.aggregates(self.score) else None
+        twin = _twin(answer) if candidates.supported(self.w) and candidates.supported(self.score) else None
         if twin is None:
             answers = torch.cat([self._answers(answer, size) for size in sizes], 1)
         else:
@@ -192,7 +191,7 @@ class Bank:
     def _native(self, name: str, parameter: float, sizes: Sequence[int]) -> Tensor:
         """Answers of all subsets of one size after the other, in C++: ``[b, subsets, d]``."""
         orders, groups = self._groups(sizes)
-        return native.group_answers(
+        return candidates.group_answers(
             name,
             parameter,
             self.w,
@@ -269,7 +268,7 @@ def _shuffle(samples: int, partition: int, seed: int) -> Tensor:
 
 def _sum(x: Tensor) -> Tensor:
     """Sum of ``[b, N, ...]`` over N."""
-    return native.tree_sum(x) if native.aggregates(x) else sums.tree_sum(x, 1)
+    return candidates.tree_sum(x) if candidates.supported(x) else sums.tree_sum(x, 1)
 
 
 @functools.lru_cache(maxsize=2)  # all budgets at the last step, one at the others

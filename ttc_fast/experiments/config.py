@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -96,9 +95,3 @@ def main(config: RunConfig) -> None:
         plot.draw(result, config.plot)
     if config.json is not None:
         output.write(config.json, report.to_json(result))
-
-
-if __name__ == "__main__":
-    from ttc_fast.cli import main as command_line
-
-    sys.exit(command_line(["run", *sys.argv[1:]]))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:
@@ -36,6 +39,8 @@ def choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 def tensor(name: str, value: object, shape: Sequence[int | str]) -> Tensor:
     """``value`` as a float32 or float64 tensor of ``shape``; a string in ``shape`` stands for any size."""
+    from torch import Tensor  # not at the top: checks of numbers need not wait for torch
+
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
     if str(value.dtype) not in ("torch.float32", "torch.float64"):

@@ -12,8 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..decoding import native
-from ..numerics import sums
+from ..numerics import candidates, sums
 from .linear_regression import Prompts
 
 Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
@@ -55,7 +54,7 @@ def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[st
     loss, score, risk = (name in names for name in ("in_context_loss", "in_context_score", "prediction_risk"))
     aims = not set(names) <= {"in_context_loss", "in_context_score", PACKED}
     weight = w.new_full((1, w.shape[2]), 1 / w.shape[2])
-    residuals, distances, packed = native.measure(
+    residuals, distances, packed = candidates.measure(
         w,
         examples=(prompts.x, prompts.y) if loss or score else None,
         factor=(0.5 if loss else -0.5) / prompts.x.shape[1],
@@ -74,7 +73,7 @@ def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[st
 def _native(name: str, prompts: Prompts, w: Tensor, bits: bool) -> bool:
     """Whether C++ measures a metric."""
     possible = bits if name in READ else name != "prediction_risk" or prompts.covariance.ndim == 1
-    return possible and native.aggregates(w)
+    return possible and candidates.supported(w)
 
 
 def risk_of_error(prompts: Prompts) -> float | None:
@@ -97,8 +96,8 @@ def in_context_score(prompts: Prompts, w: Tensor) -> Tensor:
 
 def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
     """factor sum_i (y_i - <w, x_i>)^2 of coefficients ``[B, A, d]``: ``[B, A]``."""
-    if native.aggregates(w):
-        return native.measure(w, examples=(prompts.x, prompts.y), factor=factor)[0]
+    if candidates.supported(w):
+        return candidates.measure(w, examples=(prompts.x, prompts.y), factor=factor)[0]
     tiles = sums.tiles(w.shape[1], _TILE // (prompts.y.numel() or 1))
     residuals = (prompts.y[:, :, None] - sums.matmul(prompts.x, w[:, a].mT.contiguous()) for a in tiles)
     return torch.cat([sums.tree_sum(residual.square_(), 1) * factor for residual in residuals], 1)
@@ -160,7 +159,7 @@ METRICS: dict[str, Metric] = {
 }
 
 PACKED = "packed"
-"""No metric, but made in the same pass: the answers' bits as :func:`ttc_fast.native.vote_recovery` takes them."""
+"""No metric, but made in the same pass: the answers' bits, as vote_recovery of ``numerics/candidates.py`` takes them."""
 
 READ = ("hamming", "exact_recovery")
 """Metrics that read a coefficient as a bit."""
