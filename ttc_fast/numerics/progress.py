@@ -1,0 +1,86 @@
+"""Progress of long work, reported the same way everywhere: a stage and the share of it that is done.
+
+Every function that may take long has an argument ``progress``: False (the default) is silence, True shows it on
+standard error, and a function ``(stage: str, share: float) -> None`` is called with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+Report: TypeAlias = Callable[[str, float], None]
+"""Called with a stage, such as ``"continuous"``, and the share of it that is done, from 0 to 1."""
+
+
+def ignore(stage: str, share: float) -> None:
+    """The report of nobody."""
+
+
+@contextlib.contextmanager
+def reporting(progress: bool | Report) -> Iterator[Report]:
+    """What ``progress`` stands for, for as long as the work takes.
+
+    Args:
+        progress: False, True, or a function; see above. True is a bar for each stage on a terminal, one line that
+            is rewritten in a notebook, and elsewhere a line for each quarter, such as ``binary: 25 %``.
+
+    Raises:
+        TypeError: it is none of them.
+
+    >>> with reporting(lambda stage, share: print(stage, share)) as report:
+    ...     report("reading", 0.5)
+    reading 0.5
+    """
+    if callable(progress):
+        yield progress
+    elif not isinstance(progress, bool):
+        raise TypeError(f"progress: expected True, False or a function of a stage and a share, got {progress!r}")
+    elif not progress:
+        yield ignore
+    elif sys.stderr.isatty():
+        with _bars() as report:
+            yield report
+    else:
+        yield _rewritten() if "ipykernel" in sys.modules else _lines()
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, share: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=1.0)
+            bars.update(tasks[stage], completed=share)
+
+        yield report
+
+
+def _rewritten() -> Report:
+    """A carriage return is all that every notebook understands without further packages."""
+    shown: dict[str, int] = {}
+
+    def report(stage: str, share: float) -> None:
+        if int(100 * share) > shown.get(stage, -1):
+            shown[stage] = int(100 * share)
+            print(f"\r{stage}: {shown[stage]:3d} %", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _lines() -> Report:
+    quarters: dict[str, int] = {}
+
+    def report(stage: str, share: float) -> None:
+        if int(4 * share) > quarters.get(stage, 0):
+            quarters[stage] = int(4 * share)
+            print(f"{stage}: {25 * quarters[stage]} %", file=sys.stderr)
+
+    return report
