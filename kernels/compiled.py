@@ -16,7 +16,8 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from .decode import Launch, Tile, constants, decode_kernel, options, streamed_kernel, tile
+from .chain import decode_kernel, streamed_kernel
+from .decode import Launch, Tile, constants, options, tile
 
 SHARED_MEMORY = {
     "sm_80": 163 * 1024,

@@ -81,7 +81,7 @@ def analyse(compiled: Compiled, dim: int) -> Analysis:
     bodies = sass.nest(compiled.assembly)
     trips = [1]
     if compiled.tile.streamed:
-        from .decode import SLICE  # imports triton
+        from .chain import SLICE  # imports triton
 
         trips = [1, STEPS, STEPS * width**2 // SLICE.value]
         if len(bodies) != len(trips):

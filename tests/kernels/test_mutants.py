@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
 ]
 
-SOURCE = Path(__file__).parents[2] / "kernels" / "decode.py"
+KERNELS, LAUNCH = (Path(__file__).parents[2] / "kernels" / name for name in ("chain.py", "decode.py"))
 DIM, ROUNDINGS = 20, 110
 """Padded to 32; roundings of a step as in the tests of the rungs, for the interpreter's sums."""
 
@@ -39,6 +39,7 @@ class Fault:
     """How often ``old`` occurs."""
     interpreted: bool = True
     """False where the interpreter, which has no bounds, would spoil its own memory."""
+    source: Path = KERNELS
 
 
 FAULTS = [
@@ -53,19 +54,29 @@ FAULTS = [
     Fault("padding of the matrix missing", "a", " & (k[:, None] < dim), other", ", other"),
     Fault("draw where uniform = p", "a", "one = draw * 2.0**-24 < u", "one = draw * 2.0**-24 <= u"),
     Fault("one row too many stored", "c", "(row < rows)", "(row <= rows)", interpreted=False),
-    Fault("tf32 for fp32", "c", '"PRECISION": precision,', '"PRECISION": "tf32",'),
+    Fault("tf32 for fp32", "c", '"PRECISION": precision,', '"PRECISION": "tf32",', source=LAUNCH),
     Fault("a product left out", "c", '            u = tl.dot(w2, m2, u, input_precision="ieee")\n', ""),
 ]
 
 
+def write(folder: Path, name: str, kernels: str, launch: str) -> Path:
+    """A copy of the kernels and of their launch, with a fault; returns the file of the launch."""
+    (folder / f"{name}_chain.py").write_text(kernels)
+    path = folder / f"{name}.py"
+    assert launch.count("from .chain import") == 1
+    path.write_text(launch.replace("from .chain import", f"from .{name}_chain import"))
+    return path
+
+
 def load(path: Path) -> ModuleType:
-    """A copy of the kernels' module, beside the one that is installed."""
-    spec = importlib.util.spec_from_file_location(f"ttc_fast.kernels.{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module
-    spec.loader.exec_module(module)
+    """The modules of :func:`write`, beside those that are installed; returns that of the launch."""
+    for file in (path.with_stem(f"{path.stem}_chain"), path):  # the launch imports the kernels
+        spec = importlib.util.spec_from_file_location(f"ttc_fast.kernels.{file.stem}", file)
+        if spec is None or spec.loader is None:
+            raise ImportError(file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module.__name__] = module
+        spec.loader.exec_module(module)
     return module
 
 
@@ -108,10 +119,12 @@ def error_of_a_step(gpu: Decode) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_caught(fault: Fault, interpreter: ProcessPoolExecutor, tmp_path: Path) -> None:
-    source = SOURCE.read_text()
-    assert not fault.old or source.count(fault.old) == fault.count
-    path = tmp_path / f"mutant_{FAULTS.index(fault)}.py"
-    path.write_text(source.replace(fault.old, fault.new) if fault.old else source)
+    sources = {file: file.read_text() for file in (KERNELS, LAUNCH)}
+    if fault.old:
+        source = sources[fault.source]
+        assert source.count(fault.old) == fault.count
+        sources[fault.source] = source.replace(fault.old, fault.new)
+    path = write(tmp_path, f"mutant_{FAULTS.index(fault)}", sources[KERNELS], sources[LAUNCH])
     if fault.interpreted:
         by_interpreter = interpreter.submit(caught_by_the_interpreter, path).result()
         assert bool(by_interpreter) == (fault.rung == "a"), by_interpreter
@@ -126,10 +139,10 @@ def test_fault_of_the_compiler_is_caught(interpreter: ProcessPoolExecutor, tmp_p
     loop = "    for stop in range(stops_count):\n        # A loop"
     line = "        first = tl.load(stops + 7 * stop)\n"
     end = "            w = tl.where(4 * last + r >= first_step % 4, u, w)\n"
-    source = SOURCE.read_text()
+    source = KERNELS.read_text()
     assert source.count(loop) == source.count(line) == source.count(end) == 1
     source = source.replace(loop, "    first = 0\n" + loop).replace(line, "")
-    path = tmp_path / "mutant_carried.py"
-    path.write_text(source.replace(end, end + "        first = last + 1\n"))
+    source = source.replace(end, end + "        first = last + 1\n")
+    path = write(tmp_path, "mutant_carried", source, LAUNCH.read_text())
     assert not interpreter.submit(caught_by_the_interpreter, path).result()
     assert caught_by_the_simulator(path)
