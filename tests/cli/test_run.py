@@ -333,14 +333,30 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_interrupt_leaves_no_file(tmp_path: Path) -> None:
     """Ctrl-C once the decode has begun: one line, exit code 130, nothing in the folder."""
-    command = [sys.executable, "-m", "ttc_fast.run", "--prompts", "4000", "--json", str(tmp_path / "out.json")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    time.sleep(6)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "ttc-fast: interrupted, nothing was written"
-    assert os.listdir(tmp_path) == []
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # `pytest &` in a script has it ignored
+        "from ttc_fast.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    folder, log = tmp_path / "results", tmp_path / "stderr"
+    folder.mkdir()
+    command = [sys.executable, "-c", code, "run", "--prompts", "4000", "--json", str(folder / "out.json")]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+    try:
+        deadline = time.monotonic() + 60
+        while "continuous: 25 %" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "no progress within a minute"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    assert log.read_text().splitlines()[-1] == "ttc-fast: interrupted, nothing was written"
+    assert os.listdir(folder) == []
 
 
 def test_module_and_command_are_the_same() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -287,27 +288,35 @@ def test_after_fork() -> None:
         assert process.exitcode == 0
     finally:
         process.kill()
+        process.join()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("size", ["10**8, steps=[1]", "1, steps=[2**31 - 1]"], ids=["many samples", "one long chain"])
 def test_interrupt_within_a_second(size: str) -> None:
     code = (
-        "import torch, ttc_fast as t, sys, time\n"
-        "state, w0 = torch.zeros(1, 8, 9), torch.zeros(1, 8)\n"
+        "import signal, sys, torch, ttc_fast as t\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # `pytest &` in a script has it ignored
+        "state, w0, rule = torch.zeros(1, 8, 9), torch.zeros(1, 8), t.GaussianNoise(0.0)\n"
+        "t.decode(state, w0, rule=rule, samples=1, steps=[1], backend='native')\n"
         "print('ready', flush=True)\n"
         "try:\n"
-        f"    while True: t.decode(state, w0, rule=t.GaussianNoise(0.0), samples={size}, backend='native')\n"
+        f"    while True: t.decode(state, w0, rule=rule, samples={size}, backend='native')\n"
         "except KeyboardInterrupt: sys.exit(7)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(1.5)
+        assert select.select([process.stdout], [], [], 60)[0], "not ready within a minute"
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(0.5)  # the extension says nothing once it has begun
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         assert process.wait(timeout=60) == 7
         assert time.monotonic() - began < 5  # below 1 s on a quiet machine
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def bank(prompts: int, samples: int, dim: int, examples: int) -> tuple[Tensor, Tensor, Tensor]:
