@@ -95,7 +95,7 @@ class _Problem(NamedTuple):
 def _problem(rule: Rule, dim: int, backend: str, device: str) -> _Problem:
     prompts = LinearRegression(dim, 4 * dim, label_noise=0.1).sample(2, seed=3)
     model = LinearAttention.gradient_descent(dim, examples=4 * dim)
-    return _Problem(model.prefill(prompts.x, prompts.y).detach(), rule, backend, device)
+    return _Problem(model.prefill(prompts).linear.detach(), rule, backend, device)
 
 
 def compare(name: str, dim: int, backend: str, device: str) -> Case:

@@ -45,7 +45,7 @@ class Job:
         """Features [n, d], labels [n], state [d, d+1] with n = 4d examples."""
         prompts = LinearRegression(self.dim, 4 * self.dim, label_noise=0.1).sample(1, seed=1)
         model = LinearAttention.gradient_descent(self.dim, examples=4 * self.dim)
-        x, y, state = prompts.x[0], prompts.y[0], model.prefill(prompts.x, prompts.y)[0].detach()
+        x, y, state = prompts.x[0], prompts.y[0], model.prefill(prompts).linear[0].detach()
         return x.to(self.device), y.to(self.device), state.to(self.device)
 
     @functools.cached_property

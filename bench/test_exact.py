@@ -22,7 +22,7 @@ RULE = GaussianNoise(0.1)
 @pytest.mark.parametrize(("dim", "samples"), [(16, 4096), (16, 65536), (64, 16384)])
 def test_exact(benchmark: BenchmarkFixture, dim: int, samples: int) -> None:
     prompts = LinearRegression(dim, 4 * dim, label_noise=0.1).sample(1)
-    state = LinearAttention.gradient_descent(dim, examples=4 * dim).prefill(prompts.x, prompts.y).detach()
+    state = LinearAttention.gradient_descent(dim, examples=4 * dim).prefill(prompts).linear.detach()
     w0 = torch.zeros(1, dim)
     metric = quadratic(prompts, "squared_error")
     expected = error_of_mean(gaussian_law(state, RULE, STEPS), metric, [1])[0, 0].item()

@@ -13,6 +13,10 @@ MAX_DIM = 256
 """Largest number of coefficients that the kernels decode."""
 
 
+PRECISIONS = ("fp32", "ieee", "tf32")
+"""Of the matrix product, see :func:`ttc_fast.decode`."""
+
+
 def interpreted() -> bool:
     """Whether Triton runs its kernels in Python, on the CPU (environment variable TRITON_INTERPRET)."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import triton
 from torch import Tensor
 
-from ttc_fast.decoding.rules import GaussianNoise, Rule
 
 from . import padded, target
 from .chain import decode_kernel, streamed_kernel
@@ -74,11 +73,13 @@ def constants(law: dict[str, Any], precision: str, target: str, dim: int, tile: 
     return {**law, "PRECISION": precision, "TARGET": target, "D": padded(dim), "BN": tile.samples}
 
 
-def _law(rule: Rule) -> dict[str, Any]:
-    if isinstance(rule, GaussianNoise):
-        return {"RULE": "gaussian", "EVERY_STEP": True}
-    link = "clip" if rule.temperature is None else "sigmoid" if rule.temperature else "threshold"
-    return {"RULE": link, "EVERY_STEP": rule.sample_at == "every_step"}
+class EncodedRule(Protocol):
+    """What the kernels need of a rule (``ttc_fast.decoding.rules.EncodedRule``)."""
+
+    kind: str
+    schedule: Tensor
+    temperature: float
+    every_step: bool
 
 
 class Launch(NamedTuple):
@@ -96,7 +97,7 @@ def prepare(
     w0: Tensor,
     thoughts: Tensor,
     *,
-    rule: Rule,
+    rule: EncodedRule,
     steps: Sequence[int],
     seed: int,
     first_sample: int,
@@ -125,11 +126,12 @@ def prepare(
         )
 
     noise, gain = torch.zeros(1), 1.0  # for the rules that have none
-    if isinstance(rule, GaussianNoise):
+    if rule.kind == "gaussian":
         noise = torch.zeros(4 * (last_block - first_block + 1))
-        scales = rule.scales(max(steps))[4 * first_block :]
+        schedule = rule.schedule if len(rule.schedule) > 1 else rule.schedule.expand(max(steps))
+        scales = schedule[4 * first_block :]
         noise[: len(scales)] = scales
-    elif rule.temperature:
+    elif rule.kind == "sigmoid":
         gain = min(math.log2(math.e) / rule.temperature, torch.finfo(torch.float32).max)
     device = state.device
     arguments: dict[str, Any] = {}
@@ -157,7 +159,7 @@ def prepare(
         streamed_kernel if tile.streamed else decode_kernel,
         programs,
         arguments,
-        constants(_law(rule), precision, target, dim, tile),
+        constants({"RULE": rule.kind, "EVERY_STEP": rule.every_step}, precision, target, dim, tile),
         tile,
     )
 
@@ -171,7 +173,7 @@ def decode(
     state: Tensor,
     w0: Tensor,
     *,
-    rule: Rule,
+    rule: EncodedRule,
     steps: Sequence[int],
     samples: int,
     seed: int,

@@ -21,7 +21,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ttc_fast.decoding.decode import PRECISIONS
 
 from . import MAX_DIM, interpreted, padded, roofline, sass
 

@@ -10,18 +10,18 @@ __version__ = "0.1.0"
 # Loaded on first use, so that `ttc-fast run --help` need not wait for torch.
 _HOME = {
     "decode": "decoding.decode",
-    "backends": "decoding.decode",
-    "Backend": "decoding.decode",
+    "backends": "decoding.backends",
+    "Backend": "decoding.backends",
     "DecodeOutput": "decoding.decode",
     "BernoulliSampling": "decoding.rules",
     "GaussianNoise": "decoding.rules",
     "GeometricDecay": "decoding.rules",
     "PowerLawDecay": "decoding.rules",
     "LinearRegression": "tasks.linear_regression",
-    "Prompts": "tasks.linear_regression",
-    "load_prompts": "tasks.linear_regression",
+    "Prompts": "tasks.prompts",
+    "load_prompts": "tasks.prompts",
     "LinearAttention": "models.linear_attention",
-    "StochasticDecoder": "models.linear_attention",
+    "StochasticDecoder": "models.decoder",
     "TECHNIQUES": "techniques.aggregate",
     "Technique": "techniques.aggregate",
     "InContextLoss": "techniques.verifiers",
@@ -45,9 +45,9 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from .decoding.decode import Backend as Backend
+    from .decoding.backends import Backend as Backend
     from .decoding.decode import DecodeOutput as DecodeOutput
-    from .decoding.decode import backends as backends
+    from .decoding.backends import backends as backends
     from .decoding.decode import decode as decode
     from .decoding.rules import BernoulliSampling as BernoulliSampling
     from .decoding.rules import GaussianNoise as GaussianNoise
@@ -59,10 +59,10 @@ if TYPE_CHECKING:
     from .estimators.votes import majority_at_k as majority_at_k
     from .estimators.votes import weighted_vote_at_k as weighted_vote_at_k
     from .models.linear_attention import LinearAttention as LinearAttention
-    from .models.linear_attention import StochasticDecoder as StochasticDecoder
+    from .models.decoder import StochasticDecoder as StochasticDecoder
     from .tasks.linear_regression import LinearRegression as LinearRegression
-    from .tasks.linear_regression import Prompts as Prompts
-    from .tasks.linear_regression import load_prompts as load_prompts
+    from .tasks.prompts import Prompts as Prompts
+    from .tasks.prompts import load_prompts as load_prompts
     from .techniques.aggregate import TECHNIQUES as TECHNIQUES
     from .techniques.aggregate import Technique as Technique
     from .techniques.search import adaptive_vote as adaptive_vote

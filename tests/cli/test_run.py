@@ -18,7 +18,7 @@ import torch
 from test_tasks import bad_files, save_prompts
 from ttc_fast import LinearRegression
 from ttc_fast.cli.main import main
-from ttc_fast.decoding.decode import resolve_backend
+from ttc_fast.decoding.backends import resolve_backend
 from ttc_fast.techniques.aggregate import TECHNIQUES
 
 AUTO = resolve_backend("auto")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from decoding_problems import RULES, problem
 from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, PowerLawDecay, backends, decode
-from ttc_fast.decoding import reference
+from ttc_fast.decoding import chain
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.numerics import rng
 
@@ -90,7 +90,7 @@ def test_bits_do_not_depend_on_the_chunk(rule: Rule, dtype: torch.dtype, monkeyp
     assert not whole.isnan().any()
     for threads, tile, b, n in ((1, 2**15, 1, 1), (3, 2**15, 5, 10), (2, 1000, 3, 4097), (2, 2**20, 2, 63)):
         torch.set_num_threads(threads)
-        monkeypatch.setattr(reference, "TILE", tile)
+        monkeypatch.setattr(chain, "TILE", tile)
         some = decode(state[:b], w0[:b], samples=n, **arguments).thoughts
         assert torch.equal(some, whole[:, :b, :n])
     shard = decode(state[2:], w0[2:], samples=96, first_sample=4001, first_prompt=2, **arguments).thoughts
@@ -211,7 +211,7 @@ S, W0 = problem(2, 3)
         ({"w0": W0[:, None]}, "w0: expected shape [2, 4, 3], got [2, 1, 3]"),
         ({"w0": W0.double()}, "w0: expected torch.float32 on cpu as state, got torch.float64"),
         ({"w0": W0 / 0}, "w0: expected finite numbers, got inf at [0, 0]"),
-        ({"rule": "gaussian"}, "rule: expected GaussianNoise or BernoulliSampling, got str"),
+        ({"rule": "gaussian"}, "rule: expected an object with the method thought (see ttc_fast.Rule), got str"),
         ({"rule": GaussianNoise([0.1])}, "noise_scale: expected one number for each of 2 steps, got 1"),
         ({"steps": [1, -1]}, "steps: expected an integer from 0"),
         ({"steps": [1.5]}, "steps: expected an integer, got 1.5"),
@@ -265,9 +265,7 @@ def test_backends_are_data() -> None:
 def test_operator_is_well_formed(rule: Rule) -> None:
     """torch.library.opcheck: schema, fake tensors, dispatch."""
     state, w0 = problem(2, 3)
-    if isinstance(rule, GaussianNoise):
-        packed: tuple[Any, ...] = (rule.scales(4), None, None, None)
-    else:
-        packed = (None, rule.link, rule.temperature, rule.sample_at)
-    arguments = (state, w0, *packed, [1, 4], 5, -1, 2, 3, 0, "reference", "fp32")
+    encoded = rule.encode(4)
+    assert encoded is not None
+    arguments = (state, w0, *encoded, [1, 4], 5, -1, 2, 3, 0, "reference", "fp32")
     torch.library.opcheck(torch.ops.ttc_fast.decode.default, arguments)

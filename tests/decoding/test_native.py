@@ -31,7 +31,7 @@ from ttc_fast.estimators import selection as estimators
 from ttc_fast.evaluation.bank import Bank, _twin, groups
 from ttc_fast.evaluation.evaluate import budgets
 from ttc_fast.numerics import candidates, extension, sums
-from ttc_fast.tasks.linear_regression import Prompts
+from ttc_fast.tasks.prompts import Prompts
 from ttc_fast.techniques.aggregate import TECHNIQUES, Technique
 from ttc_fast.techniques.verifiers import INVERSE_TEMPERATURE
 

@@ -47,7 +47,7 @@ def setting(
 
 
 def states(prompts: Prompts, decoder: StochasticDecoder) -> Array:
-    state: Array = decoder.model.prefill(prompts.x, prompts.y).detach().double().numpy()
+    state: Array = decoder.model.prefill(prompts).linear.detach().double().numpy()
     return state
 
 

@@ -128,7 +128,7 @@ def opcheck_and_compile() -> None:
     from ttc_fast import LinearAttention, LinearRegression, StochasticDecoder
 
     state, w0 = problem(2, 3)
-    arguments = (state, w0, None, "clip", None, "every_step", [1, 4], 5, -1, 2, 3, 0, "triton", "fp32")
+    arguments = (state, w0, *BernoulliSampling("clip").encode(4), [1, 4], 5, -1, 2, 3, 0, "triton", "fp32")
     torch.library.opcheck(torch.ops.ttc_fast.decode.default, arguments)
     decoder = StochasticDecoder(LinearAttention.gradient_descent(3, examples=9), GaussianNoise(0.1))
     prompts = LinearRegression(3, 9).sample(2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, StochasticDecoder, decode
+from ttc_fast import Prompts, BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, StochasticDecoder, decode
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.numerics import rng
 
@@ -59,7 +59,7 @@ def test_prefill_of_any_weights() -> None:
     with torch.no_grad():
         token = model(model.tokens(prompts.x, prompts.y, w), n)[:, :, -1]
         query = torch.cat((w, -torch.ones(4, 1, dtype=torch.float64)), 1)
-        thought = w + torch.einsum("bij,bj->bi", model.prefill(prompts.x, prompts.y), query)
+        thought = w + torch.einsum("bij,bj->bi", model.prefill(prompts).linear, query)
     torch.testing.assert_close(token[:, d + 1 : -1], thought, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(token[:, : d + 1], torch.zeros(4, d + 1, dtype=torch.float64))
 
@@ -99,7 +99,7 @@ def test_module() -> None:
     copy.load_state_dict(decoder.state_dict())
     prompts = LinearRegression(2, 4).sample(3, first_prompt=7)
     out = copy(prompts, steps=[3], samples=2, seed=5)
-    state = model.prefill(prompts.x, prompts.y)
+    state = model.prefill(prompts).linear
     by_hand = decode(state, torch.zeros(3, 2), rule=decoder.rule, steps=[3], samples=2, seed=5, first_prompt=7)
     assert torch.equal(out.thoughts, by_hand.thoughts)
     assert not out.thoughts.requires_grad
@@ -126,8 +126,8 @@ def test_model_refuses() -> None:
         LinearAttention.preconditioned(torch.ones(2, 3), 5)
     model = LinearAttention.gradient_descent(3, step_size=0.1)
     with pytest.raises(ValueError, match=r"x: expected shape \[B, n, 3\], got \[2, 5, 4\]"):
-        model.prefill(torch.ones(2, 5, 4), torch.ones(2, 5))
+        model.prefill(Prompts(torch.ones(2, 5, 4), torch.ones(2, 5)))
     with torch.no_grad():
         model.V[4, 4] = 1.0
     with pytest.raises(ValueError, match="V: expected zeros"):
-        model.prefill(torch.ones(2, 5, 3), torch.ones(2, 5))
+        model.prefill(Prompts(torch.ones(2, 5, 3), torch.ones(2, 5)))

@@ -59,7 +59,7 @@ class Gpu:
         if asked[-1] > first_step:
             tile = self.tile or self.module.tile(state.shape[1], compiled.SHARED_MEMORY[self.arch], self.precision)
             launch = self.module.prepare(
-                state, w0, thoughts, rule=rule, steps=asked, seed=seed, first_sample=first_sample,
+                state, w0, thoughts, rule=rule.encode(max(asked)), steps=asked, seed=seed, first_sample=first_sample,
                 first_prompt=first_prompt, first_step=first_step, precision=self.precision, target="cuda", tile=tile,
             )  # fmt: skip
             self._execute(launch, tile)

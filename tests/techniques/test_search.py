@@ -44,7 +44,7 @@ def setting(count: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Prompts
 
 def kalman(prompts: Prompts, decoder: StochasticDecoder, every: int) -> tuple[float, oracles.Array]:
     """ln Z and the mean of the last thought's law, for potentials exp(-beta L(w_t))."""
-    state = decoder.model.prefill(prompts.x, prompts.y).detach()
+    state = decoder.model.prefill(prompts).linear.detach()
     loss = quadratic(prompts, "in_context_loss")
     law, log_evidence = filter_law(state, GaussianNoise(SIGMA), STEPS, loss, BETA, every=every)
     return log_evidence[0].item(), law.mean[0].numpy()

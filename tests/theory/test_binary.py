@@ -19,7 +19,7 @@ from ttc_fast.theory import binary
 def setting(dim: int = 3, examples: int = 9, label_noise: float = 0.3) -> tuple[Prompts, torch.Tensor]:
     prompts = LinearRegression(dim, examples, "binary", label_noise=label_noise).sample(2, seed=4, dtype=torch.float64)
     model = LinearAttention.gradient_descent(dim, examples=examples, dtype=torch.float64)
-    return prompts, model.prefill(prompts.x, prompts.y).detach()
+    return prompts, model.prefill(prompts).linear.detach()
 
 
 RULES = [

@@ -168,7 +168,7 @@ def test_over_prompts_agrees_with_the_exact_mean() -> None:
 
 def test_curves_and_splits() -> None:
     prompts = LinearRegression(4, 12, label_noise=0.3).sample(3, seed=2, dtype=torch.float64)
-    state = LinearAttention.preconditioned([1.0, 0.9, 0.8, 0.7], 12, dtype=torch.float64).prefill(prompts.x, prompts.y)
+    state = LinearAttention.preconditioned([1.0, 0.9, 0.8, 0.7], 12, dtype=torch.float64).prefill(prompts).linear
     rule, metric = GaussianNoise(0.4), quadratic(prompts, "prediction_risk")
     bias, variance = curves(state, rule, metric, 9)
     for steps in (1, 4, 9):

@@ -45,7 +45,7 @@ def setting(dim: int = 4, examples: int = 12, *, preconditioned: bool = False) -
         model = LinearAttention.preconditioned([1.0 / (i + 1) for i in range(dim)], examples, dtype=torch.float64)
     else:
         model = LinearAttention.gradient_descent(dim, examples=examples, dtype=torch.float64)
-    return prompts, model.prefill(prompts.x, prompts.y).detach()
+    return prompts, model.prefill(prompts).linear.detach()
 
 
 def isotropic(dim: int, bias: float) -> tuple[Law, Quadratic]:
@@ -114,7 +114,7 @@ def test_error_of_means() -> None:
 def test_overthinking_of_modes() -> None:
     """A mode improves with T iff its squared start exceeds sigma^2 / (N (1 - a^2)): step by step, noise-free labels."""
     prompts = LinearRegression(4, 12).sample(3, seed=2, dtype=torch.float64)
-    state = LinearAttention.gradient_descent(4, examples=12, dtype=torch.float64).prefill(prompts.x, prompts.y).detach()
+    state = LinearAttention.gradient_descent(4, examples=12, dtype=torch.float64).prefill(prompts).linear.detach()
     assert prompts.w_star is not None
     improves = modes_that_improve(state, prompts.w_star, 1.0, 2)
     assert improves.any()

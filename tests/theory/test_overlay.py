@@ -159,7 +159,7 @@ def gaussian_setting(preconditioned: bool, dtype: torch.dtype) -> tuple[torch.Te
     else:
         model = LinearAttention.gradient_descent(STATE_DIM, examples=8, dtype=dtype)
     w0 = torch.tensor([[1.0, 0, -1], [0.5, 2, 0]], dtype=dtype)
-    return model.prefill(prompts.x, prompts.y).detach(), w0, GaussianNoise(GeometricDecay(0.5, 0.9))
+    return model.prefill(prompts).linear.detach(), w0, GaussianNoise(GeometricDecay(0.5, 0.9))
 
 
 @pytest.mark.parametrize("preconditioned", [False, True])

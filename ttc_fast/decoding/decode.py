@@ -1,21 +1,25 @@
-"""The decode as one operator of PyTorch, ``torch.ops.ttc_fast.decode``, and its backends as data."""
+"""The decode as one operator of PyTorch, ``torch.ops.ttc_fast.decode``."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..kernels import MAX_DIM, interpreted
-from ..numerics import check, extension
-from . import native, reference
-from .rules import BernoulliSampling, GaussianNoise, Rule
+from ..numerics import check
+from ..numerics.protocols import complete
+from . import exact
+from .backends import DECODERS, require_reference, resolve_backend
+from .reference import decode as reference_decode
+from .rules import EncodedRule, Rule
 
 
-class DecodeOutput(NamedTuple):
+@dataclass(frozen=True)
+class DecodeOutput:
     """What :func:`decode` returns."""
 
     thoughts: Tensor
@@ -24,107 +28,6 @@ class DecodeOutput(NamedTuple):
     """The asked steps t."""
     backend: str
     """Name of the backend that ran."""
-
-
-class Backend(NamedTuple):
-    """One implementation of the decode."""
-
-    name: str
-    available: bool
-    reason: str
-    """Why it is (not) available here."""
-
-
-CPU = torch.device("cpu")
-
-PRECISIONS = ("fp32", "ieee", "tf32")
-
-
-def _triton_decode(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
-    from ..kernels.decode import decode  # imports triton, which takes a second
-
-    thoughts: Tensor = decode(state, w0, **arguments)
-    return thoughts
-
-
-_DECODERS: dict[str, Callable[..., Tensor]] = {
-    "triton": _triton_decode,
-    "native": native.decode,
-    "reference": reference.decode,
-}
-
-
-_TRITON_INSTALLED = importlib.util.find_spec("triton") is not None
-_NATIVE = Backend(
-    "native", not extension.MISSING, extension.MISSING or f"C++, float32 on the CPU: {', '.join(extension.isas())}"
-)
-_REFERENCE = Backend("reference", True, "plain PyTorch, runs wherever PyTorch runs")
-
-
-def backends() -> tuple[Backend, ...]:
-    """All backends, fastest first, with the reason why each can or cannot run here."""
-    return _triton_backend(), _NATIVE, _REFERENCE
-
-
-def _triton_backend() -> Backend:
-    if not _TRITON_INSTALLED:
-        return Backend("triton", False, "Triton is not installed; `pip install triton` where it is to be had")
-    if interpreted():
-        return Backend("triton", True, "TRITON_INTERPRET is set: interpreted in Python on the CPU, to check kernels")
-    if torch.cuda.is_available():
-        return Backend("triton", True, "float32 on the GPU")
-    return Backend(
-        "triton",
-        False,
-        "PyTorch sees no GPU; run where there is one with a CUDA or ROCm build of PyTorch, or set "
-        "TRITON_INTERPRET=1 to check the kernels on the CPU, slowly",
-    )
-
-
-def _obstacle(backend: Backend, dtype: torch.dtype, device: torch.device, dim: int, precision: str) -> str:
-    """Why the backend cannot do such a decode; empty if it can."""
-    if not backend.available:
-        return backend.reason
-    if backend.name != "triton" and precision == "tf32":
-        return "it computes in float32; precision='tf32' is for the triton backend"
-    if backend.name == "reference":
-        return ""
-    wanted = "cpu" if backend.name == "native" or interpreted() else "cuda"
-    if (dtype, device.type) != (torch.float32, wanted):
-        return f"it decodes float32 on {wanted}, the state is {dtype} on {device}"
-    if backend.name == "triton" and dim > MAX_DIM:
-        return f"it decodes up to {MAX_DIM} coefficients, the state has {dim}"
-    return ""
-
-
-def resolve_backend(
-    name: str,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device = CPU,
-    dim: int = 1,
-    precision: str = "fp32",
-) -> str:
-    """The backend that ``name`` (a backend's name or ``"auto"``) stands for, here and for such a decode.
-
-    Raises:
-        ValueError: ``name`` or ``precision`` is unknown, or that backend cannot run.
-    """
-    table = backends()
-    check.choice("backend", name, ("auto", *(b.name for b in table)))
-    check.choice("precision", precision, PRECISIONS)
-    obstacles = {b.name: _obstacle(b, dtype, device, dim, precision) for b in table}
-    if name == "auto":
-        if interpreted():
-            obstacles["triton"] = "its interpreter is for checking, on request"
-        able = [backend for backend, obstacle in obstacles.items() if not obstacle]
-        if not able:
-            raise ValueError(
-                f"precision: {precision!r} needs the triton backend, which cannot run: {obstacles['triton']}"
-            )
-        return able[0]
-    if obstacles[name]:
-        raise ValueError(f"backend: {name!r} cannot run: {obstacles[name]}; or use backend='auto'")
-    return name
 
 
 def decode(
@@ -152,7 +55,8 @@ def decode(
     Args:
         state: linear-attention state ``[B, d, d+1]``, float32 or float64 (:meth:`LinearAttention.prefill`).
         w0: initial thought ``[B, d]``, or one for each sample ``[B, N, d]``; dtype and device of ``state``.
-        rule: :class:`GaussianNoise` or :class:`BernoulliSampling`.
+        rule: :class:`GaussianNoise`, :class:`BernoulliSampling`, or your own :class:`Rule`; one without a kernel runs in
+            PyTorch, with the same random numbers.
         steps: the steps t whose thoughts w_t are returned, in any order; 0 is w0 itself.
         samples: N, the decodes per prompt.
         seed: integer in [0, 2^64).
@@ -171,67 +75,128 @@ def decode(
 
     Raises:
         TypeError, ValueError: an argument is not as described, or the backend cannot run.
+
+    >>> import torch, ttc_fast as tf
+    >>> state = -0.5 * torch.cat((torch.eye(2), torch.ones(2, 1)), 1)[None]  # towards (1, 1), half of the way
+    >>> tf.decode(state, torch.zeros(1, 2), rule=tf.GaussianNoise(0.0), steps=[0, 1, 2], samples=1).thoughts[:, 0, 0]
+    tensor([[0.0000, 0.0000],
+            [0.5000, 0.5000],
+            [0.7500, 0.7500]])
+    """
+    prompts, dim = check_state(state)
+    rule = complete(rule, Rule, "rule")
+    given = Arguments.checked(w0, prompts, dim, steps, samples, seed, first_sample, first_prompt, first_step)
+    if w0.dtype != state.dtype or w0.device != state.device:
+        raise ValueError(f"w0: expected {state.dtype} on {state.device} as state, got {w0.dtype} on {w0.device}")
+    check.choice("method", method, ("stepwise", "exact"))
+    encoded = rule.encode(max(given.steps, default=0))
+    if method == "exact":
+        return _decode_exactly(state, w0, rule, encoded, given, backend, precision)
+    if encoded is None:
+        name = require_reference(backend, precision, f"the rule {rule}")
+        return DecodeOutput(reference_decode(state, w0, rule=rule, **given.named()), given.steps, name)
+    name = resolve_backend(backend, state.dtype, state.device, dim, precision)
+    thoughts: Tensor = torch.ops.ttc_fast.decode(
+        state.detach(),
+        w0.detach(),
+        *encoded,
+        list(given.steps),
+        given.samples,
+        given.seed - 2**64 if given.seed >= 2**63 else given.seed,  # the same bits as a signed integer
+        given.first_sample,
+        given.first_prompt,
+        given.first_step,
+        name,
+        precision,
+    )
+    return DecodeOutput(thoughts, given.steps, name)
+
+
+def check_state(state: Tensor) -> tuple[int, int]:
+    """B and d of a linear-attention state.
+
+    Raises:
+        TypeError, ValueError: it is no tensor ``[B, d, d+1]`` of floats.
     """
     check.tensor("state", state, ("B", "d", "d+1"))
     prompts, dim, width = state.shape
     if width != dim + 1 or dim == 0:
         raise ValueError(f"state: expected shape [B, d, d+1] with d >= 1, got {list(state.shape)}")
-    samples = check.integer("samples", samples, 0, 2**32)
-    check.tensor("w0", w0, (prompts, dim) if w0.ndim != 3 else (prompts, samples, dim))
-    if w0.dtype != state.dtype or w0.device != state.device:
-        raise ValueError(f"w0: expected {state.dtype} on {state.device} as state, got {w0.dtype} on {w0.device}")
-    if not isinstance(rule, (GaussianNoise, BernoulliSampling)):
-        raise TypeError(f"rule: expected GaussianNoise or BernoulliSampling, got {type(rule).__name__}")
-    first_step = check.integer("first_step", first_step, 0, 2**34)
-    asked = tuple(check.integer("steps", t, first_step, 2**34) for t in steps)
-    seed = check.integer("seed", seed, 0, 2**64 - 1)
-    first_sample = check.integer("first_sample", first_sample, 0, 2**32 - samples)
-    first_prompt = check.integer("first_prompt", first_prompt, 0, 2**32 - prompts)
-    check.choice("method", method, ("stepwise", "exact"))
-    if method == "exact":
-        from . import exact  # it needs this module
+    return prompts, dim
 
-        if not isinstance(rule, GaussianNoise):
-            raise ValueError(
-                "method: expected 'stepwise' for BernoulliSampling, got 'exact', which needs GaussianNoise"
-            )
-        if precision != "fp32":
-            raise ValueError(f"precision: expected 'fp32' with method='exact', got {precision!r}")
-        return exact.decode(
-            check.finite("state", state), check.finite("w0", w0), rule=rule, steps=asked, samples=samples, seed=seed,
-            first_sample=first_sample, first_prompt=first_prompt, first_step=first_step, backend=backend,
-        )  # fmt: skip
-    name = resolve_backend(backend, state.dtype, state.device, dim, precision)
-    thoughts: Tensor = torch.ops.ttc_fast.decode(
-        state.detach(),
-        w0.detach(),
-        *_flatten(rule, max(asked, default=0)),
-        list(asked),
-        samples,
-        seed - 2**64 if seed >= 2**63 else seed,  # the same bits as a signed integer
-        first_sample,
-        first_prompt,
-        first_step,
-        name,
-        precision,
+
+@dataclass(frozen=True)
+class Arguments:
+    """What every decode is asked for, checked."""
+
+    steps: tuple[int, ...]
+    samples: int
+    seed: int
+    first_sample: int
+    first_prompt: int
+    first_step: int
+
+    @classmethod
+    def checked(
+        cls,
+        w0: Tensor,
+        prompts: int,
+        dim: int,
+        steps: Sequence[int],
+        samples: int,
+        seed: int,
+        first_sample: int,
+        first_prompt: int,
+        first_step: int,
+    ) -> Arguments:
+        """The arguments of :func:`decode`, or the error of the first that is not as described there."""
+        samples = check.integer("samples", samples, 0, 2**32)
+        check.tensor("w0", w0, (prompts, dim) if getattr(w0, "ndim", 2) != 3 else (prompts, samples, dim))
+        first_step = check.integer("first_step", first_step, 0, 2**34)
+        return cls(
+            tuple(check.integer("steps", t, first_step, 2**34) for t in steps),
+            samples,
+            check.integer("seed", seed, 0, 2**64 - 1),
+            check.integer("first_sample", first_sample, 0, 2**32 - samples),
+            check.integer("first_prompt", first_prompt, 0, 2**32 - prompts),
+            first_step,
+        )
+
+    def named(self) -> dict[str, Any]:
+        """For a backend's decode."""
+        return dict(vars(self))
+
+
+def _decode_exactly(
+    state: Tensor, w0: Tensor, rule: Rule, encoded: EncodedRule | None, given: Arguments, backend: str, precision: str
+) -> DecodeOutput:
+    if encoded is None or encoded.kind != "gaussian":
+        raise ValueError(f"method: expected 'stepwise' for {rule}, got 'exact', which needs GaussianNoise")
+    if precision != "fp32":
+        raise ValueError(f"precision: expected 'fp32' with method='exact', got {precision!r}")
+    name = resolve_backend(backend, state.dtype, state.device, state.shape[1])
+    thoughts = exact.decode(
+        check.finite("state", state.detach()),
+        check.finite("w0", w0.detach()),
+        run=partial(_run, name),
+        scales=encoded.scales(max(given.steps, default=0)),
+        **given.named(),
     )
-    return DecodeOutput(thoughts, asked, name)
+    return DecodeOutput(thoughts, given.steps, name)
 
 
-def _flatten(rule: Rule, steps: int) -> tuple[Tensor | None, str | None, float | None, str | None]:
-    """A rule in the types that an operator's schema knows; :func:`_decode` undoes it."""
-    if isinstance(rule, GaussianNoise):
-        return rule.scales(steps), None, None, None
-    return None, rule.link, rule.temperature, rule.sample_at
+def _run(backend: str, state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
+    """The decode of a backend, with the encoded rule as ``rule``."""
+    return DECODERS[backend](state, w0, **arguments)
 
 
 def _decode(
     state: Tensor,
     w0: Tensor,
-    noise_scale: Tensor | None,
-    link: Any,
-    temperature: float | None,
-    sample_at: Any,
+    kind: str,
+    schedule: Tensor,
+    temperature: float,
+    every_step: bool,
     steps: list[int],
     samples: int,
     seed: int,
@@ -244,10 +209,10 @@ def _decode(
     # Checked here and not in decode(): torch.compile cannot trace a test of values.
     check.finite("state", state)
     check.finite("w0", w0)
-    return _DECODERS[backend](
+    return DECODERS[backend](
         state,
         w0,
-        rule=BernoulliSampling(link, temperature, sample_at) if noise_scale is None else GaussianNoise(noise_scale),
+        rule=EncodedRule(kind, schedule, temperature, every_step),
         steps=steps,
         samples=samples,
         seed=seed % 2**64,
@@ -267,7 +232,7 @@ def _decode_fake(state: Tensor, w0: Tensor, *rest: Any) -> Tensor:
 # triton: three seconds that a run on the CPU need not wait for.
 torch.library.define(
     "ttc_fast::decode",
-    "(Tensor state, Tensor w0, Tensor? noise_scale, str? link, float? temperature, str? sample_at, "
+    "(Tensor state, Tensor w0, str kind, Tensor schedule, float temperature, bool every_step, "
     "int[] steps, int samples, int seed, int first_sample, int first_prompt, int first_step, "
     "str backend, str precision) -> Tensor",
 )

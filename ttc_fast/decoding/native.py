@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..numerics import extension
-from .rules import GaussianNoise, Rule
+from .rules import EncodedRule
 
 
 def decode(
     state: Tensor,
     w0: Tensor,
     *,
-    rule: Rule,
+    rule: EncodedRule,
     steps: Sequence[int],
     samples: int,
     seed: int,
@@ -28,22 +30,14 @@ def decode(
     float32 on the CPU only. Runs on ``torch.get_num_threads()`` threads.
     """
     thoughts = torch.empty(len(steps), state.shape[0], samples, state.shape[1])
-    scales = torch.zeros(1)
-    kind, every_step, temperature = "gaussian", True, 1.0
-    if isinstance(rule, GaussianNoise):
-        scales = _scales(rule, max(steps, default=0))
-    else:
-        every_step = rule.sample_at == "every_step"
-        kind = "clip" if rule.temperature is None else "sigmoid" if rule.temperature > 0 else "greedy"
-        temperature = rule.temperature or 1.0
     extension.loaded().decode_into(
         thoughts.numpy(),
         state.contiguous().numpy(),
         w0.contiguous().numpy(),
-        scales.numpy(),
-        rule=kind,
-        every_step=every_step,
-        temperature=temperature,
+        _scales(rule),
+        rule="greedy" if rule.kind == "threshold" else rule.kind,
+        every_step=rule.every_step,
+        temperature=rule.temperature,
         steps=list(steps),
         seed=seed,
         first_sample=first_sample,
@@ -55,9 +49,7 @@ def decode(
     return thoughts
 
 
-def _scales(rule: GaussianNoise, steps: int) -> Tensor:
-    """The schedule in float32: one number if it is constant, whatever the number of steps."""
-    scales = rule.scales(steps)
-    if scales.stride(0) == 0:
-        scales = scales[:1]
-    return scales.float().contiguous() if len(scales) else torch.zeros(1)
+def _scales(rule: EncodedRule) -> NDArray[np.float32]:
+    """The schedule in float32, at least one number."""
+    scales = rule.schedule if len(rule.schedule) else torch.zeros(1)
+    return np.ascontiguousarray(scales.numpy(), dtype=np.float32)

@@ -1,17 +1,27 @@
-"""The decode in plain PyTorch: the definition that every other backend is checked against."""
+"""The decode of a linear state in plain PyTorch: the definition that every other backend is checked against."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..numerics import rng, sums
-from .rules import GaussianNoise, Rule
+from ..numerics import sums
+from . import chain
+from .rules import Rule
 
-TILE = 2**15
-"""Coefficients decoded at a time: the random words of larger tiles fall out of a core's cache."""
+
+def output(state: Tensor, w: Tensor) -> Tensor:
+    """u = w + state (w, -1) of thoughts ``[B, n, d]``: ``[B, n, d]``. With state = (-P S, -P b) it is w - P (S w - b).
+
+    Args:
+        state: ``[B, d, d+1]``.
+        w: the thoughts.
+    """
+    columns = w.mT
+    return (columns + (sums.matmul(state[:, :, :-1], columns) - state[:, :, -1:])).mT
 
 
 def decode(
@@ -29,56 +39,20 @@ def decode(
     """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked."""
     prompts, dim = state.shape[:2]
     thoughts = state.new_empty(len(steps), prompts, samples, dim)
-    for n in sums.tiles(samples, TILE // dim):
-        for b in sums.tiles(prompts, TILE // (dim * (n.stop - n.start))):
-            w = w0[b, n] if w0.ndim == 3 else w0[b, None]
-            chain = _chain(
-                state[b],
-                w.transpose(1, 2),
-                rule,
-                range(first_step, max(steps, default=first_step)),
-                torch.arange(first_prompt + b.start, first_prompt + b.stop, device=state.device),
-                torch.arange(first_sample + n.start, first_sample + n.stop, device=state.device),
-                seed,
-            )
-            for step, thought in enumerate(chain, first_step):
-                for i, asked in enumerate(steps):
-                    if asked == step:
-                        thoughts[i, b, n] = thought.transpose(1, 2)
+    for b in sums.tiles(prompts, chain.TILE // (dim * max(samples, 1))):
+        thoughts[:, b] = chain.decode(
+            partial(output, state[b]), w0[b], rule=rule, steps=steps, samples=samples, seed=seed,
+            first_sample=first_sample, first_prompt=first_prompt + b.start, first_step=first_step,
+        )  # fmt: skip
     return thoughts
 
 
-def _chain(
-    state: Tensor, w: Tensor, rule: Rule, steps: range, prompt: Tensor, sample: Tensor, seed: int
-) -> Iterator[Tensor]:
-    """Yields w_t for the first t of ``steps``, then w_{t+1} for every t: ``[b, d, n]``, samples last.
-
-    As long as all samples agree their axis has length 1.
-    """
-    gaussian = isinstance(rule, GaussianNoise)
-    scales = rule.scales(steps.stop).tolist() if isinstance(rule, GaussianNoise) else ()
-    stream = rng.Stream.NOISE if gaussian else rng.Stream.BERNOULLI
-    coordinate = torch.arange(state.shape[1], device=state.device)[:, None]
-    yield w
-    for t in steps:
-        if t == steps.start or t % rng.STEPS_PER_BLOCK == 0:
-            counter = rng.counter(
-                stream,
-                prompt=prompt[:, None, None],
-                sample=sample,
-                coordinate=coordinate,
-                block=t // rng.STEPS_PER_BLOCK,
-            )
-            words = rng.philox(counter, seed)
-            draws = rng.normals(words, w.dtype) if gaussian else [rng.uniform(v, w.dtype) for v in words]
-        draw = draws[t % rng.STEPS_PER_BLOCK]
-
-        # state = (-P S, -P b) and the query is (w, -1): u = w - P (S w - b)
-        u = w + (sums.matmul(state[:, :, :-1], w) - state[:, :, -1:])
-        if isinstance(rule, GaussianNoise):
-            w = u + scales[t] * draw
-            yield w
-        else:
-            bits = (draw < rule.probability(u)).to(w.dtype)
-            w = bits if rule.sample_at == "every_step" else u
-            yield bits
+def normals(
+    shape: tuple[int, int, int], *, step: int, seed: int, first_sample: int, first_prompt: int, like: Tensor
+) -> Tensor:
+    """The normals that :class:`GaussianNoise` adds in a step, of ``shape [B, N, d]``, of dtype and device of ``like``."""
+    prompts, samples, dim = shape
+    prompt = torch.arange(first_prompt, first_prompt + prompts, device=like.device)
+    sample = torch.arange(first_sample, first_sample + samples, device=like.device)
+    block = chain.Block(step // 4, prompt=prompt, sample=sample, dim=dim, dtype=like.dtype, seed=seed)
+    return chain.Draws(step, block).normal()

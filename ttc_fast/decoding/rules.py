@@ -1,21 +1,91 @@
 """Decoding rules: how the next thought is drawn, given the output u of the transformer.
 
-A rule is a frozen dataclass: it holds the parameters of the law, the backends hold the loop.
+A rule holds the parameters of a law; the backends hold the loop. :class:`Rule` is what a user's own rule must be.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ..numerics import check
+from .draws import Draws
 
 DEFAULT_TEMPERATURE: Final = 0.25
+
+
+class EncodedRule(NamedTuple):
+    """A rule as the fused kernels take it."""
+
+    kind: str
+    """``"gaussian"``, ``"clip"``, ``"sigmoid"`` or ``"threshold"``."""
+    schedule: Tensor
+    """Noise scales, float64: one for every step ``[steps]``, or a single one for all of them ``[1]``."""
+    temperature: float = 1.0
+    """Of the sigmoid."""
+    every_step: bool = True
+    """False: the thoughts stay what the transformer says, and only an answer that is asked for is drawn."""
+
+    def scales(self, steps: int) -> Tensor:
+        """The schedule with one number for each step, float64 ``[steps]``."""
+        return self.schedule.expand(steps) if len(self.schedule) == 1 else self.schedule[:steps]
+
+
+class Rule(Protocol):
+    """How the next thought is drawn. A user's own rule needs :meth:`thought` alone; the rest has defaults.
+
+    >>> import torch, ttc_fast as tf
+    >>> class UniformNoise:
+    ...     def thought(self, u, w, draws):
+    ...         return u + 0.3 * (2 * draws.uniform() - 1)
+    >>> prompts = tf.LinearRegression(4, 16).sample(2)
+    >>> decoder = tf.StochasticDecoder(tf.LinearAttention.gradient_descent(4, examples=16), UniformNoise())
+    >>> decoder(prompts, steps=[3], samples=5).thoughts.shape
+    torch.Size([1, 2, 5, 4])
+    """
+
+    binary: bool = False
+    """Whether the answers are bits."""
+
+    @abstractmethod
+    def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
+        """The next thought ``[b, n, d]``: the definition that every kernel is checked against.
+
+        Args:
+            u: what the transformer makes of ``w``, ``[b, n, d]``; n is 1 as long as all samples agree.
+            w: the thought before, of the same shape.
+            draws: the random numbers of this step, and its number ``draws.step``.
+        """
+
+    def answer(self, thought: Tensor, draws: Draws) -> Tensor:
+        """What is read off a thought that is asked for ``[b, n, d]``; the chain goes on from the thought itself.
+
+        Args:
+            thought: as :meth:`thought` returned it.
+            draws: those of the same step.
+        """
+        return thought
+
+    def encode(self, steps: int) -> EncodedRule | None:
+        """The rule as the kernels take it, for ``steps`` steps; None: it has no kernel, and runs in PyTorch."""
+        return None
+
+    def greedy(self) -> Rule:
+        """The same rule without randomness."""
+        return BernoulliSampling(temperature=0.0) if self.binary else GaussianNoise(0.0)
+
+
+class Schedule(Protocol):
+    """Noise scales that change from step to step; a user's own class will do."""
+
+    def scales(self, steps: int) -> Tensor:
+        """sigma_0, ..., sigma_{steps-1}, at least 0: ``[steps]``."""
 
 
 @dataclass(frozen=True)
@@ -50,50 +120,74 @@ class PowerLawDecay:
         return self.initial * torch.arange(1, steps + 1, dtype=torch.float64) ** -self.exponent
 
 
-NoiseSchedule: TypeAlias = float | GeometricDecay | PowerLawDecay | Sequence[float]
+NoiseSchedule: TypeAlias = float | Schedule | Sequence[float] | Tensor
+"""A number for every step, an object with ``scales(steps)``, or one number for each step."""
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(Rule):
     """Continuous coefficients: w_{t+1} = u(w_t) + sigma_t xi_t, xi_t ~ N(0, I).
 
     Args:
         noise_scale: the standard deviation sigma_t, in units of w: one number for every step, a
-            :class:`GeometricDecay`, a :class:`PowerLawDecay`, or a sequence (or 1-D tensor) with one
-            number per step. 0 is greedy decoding.
+            :class:`GeometricDecay`, a :class:`PowerLawDecay` or another object with ``scales(steps)``, or a
+            sequence (or 1-D tensor) with one number per step. 0 is greedy decoding.
     """
 
-    noise_scale: NoiseSchedule | Tensor = 0.1
+    noise_scale: NoiseSchedule = 0.1
 
     def __post_init__(self) -> None:
         scale = self.noise_scale
+        if hasattr(scale, "scales"):
+            return
         if isinstance(scale, (int, float, str)):
             check.number("noise_scale", scale, low=0.0)
-        elif not isinstance(scale, (GeometricDecay, PowerLawDecay)):
-            values = torch.as_tensor(scale, dtype=torch.float64)
-            if values.ndim == 1 and values.stride(0) == 0:  # one number for any number of steps
-                values = values[:1]
-            if values.ndim != 1 or (len(values) and not 0 <= values.min().item() <= values.max().item() < math.inf):
-                raise ValueError(f"noise_scale: expected finite numbers >= 0, one for each step, got {scale}")
+            return
+        values = torch.as_tensor(scale, dtype=torch.float64)
+        if values.ndim != 1 or not _are_scales(values):
+            raise ValueError(f"noise_scale: expected finite numbers >= 0, one for each step, got {scale}")
+        object.__setattr__(self, "noise_scale", tuple(values.tolist()))  # hashable and comparable
 
     def scales(self, steps: int) -> Tensor:
         """The schedule sigma_0, ..., sigma_{steps-1} as a float64 tensor [steps]."""
+        encoded: EncodedRule = self.encode(steps)
+        return encoded.scales(steps)
+
+    def encode(self, steps: int) -> EncodedRule:
         scale = self.noise_scale
-        if isinstance(scale, (GeometricDecay, PowerLawDecay)):
-            return scale.scales(steps)
         if isinstance(scale, (int, float)):
-            return torch.tensor(float(scale), dtype=torch.float64).expand(steps)
-        if len(scale) < steps:
-            raise ValueError(f"noise_scale: expected one number for each of {steps} steps, got {len(scale)}")
-        return torch.as_tensor(scale, dtype=torch.float64)[:steps]
+            return EncodedRule("gaussian", torch.tensor([float(scale)], dtype=torch.float64))
+        if isinstance(scale, tuple):
+            if len(scale) < steps:
+                raise ValueError(f"noise_scale: expected one number for each of {steps} steps, got {len(scale)}")
+            return EncodedRule("gaussian", torch.tensor(scale[:steps], dtype=torch.float64))
+        values = torch.as_tensor(scale.scales(steps), dtype=torch.float64)  # type: ignore[union-attr]  # a Schedule
+        if values.shape != (steps,) or not (torch.compiler.is_compiling() or _are_scales(values)):
+            raise ValueError(
+                f"noise_scale: expected {steps} finite numbers >= 0 of {scale}.scales({steps}), got {values.tolist()}"
+            )
+        return EncodedRule("gaussian", values)
+
+    def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
+        return u + self._scale(draws.step) * draws.normal()
+
+    def _scale(self, step: int) -> float:
+        scale = self.noise_scale
+        if isinstance(scale, (int, float)):
+            return scale
+        return float(self.scales(step + 1)[step])
 
     def greedy(self) -> GaussianNoise:
         """The same rule without noise."""
         return GaussianNoise(0.0)
 
 
+def _are_scales(values: Tensor) -> bool:
+    return not len(values) or 0 <= values.min().item() <= values.max().item() < math.inf
+
+
 @dataclass(frozen=True)
-class BernoulliSampling:
+class BernoulliSampling(Rule):
     """Binary coefficients: w_{t+1,i} ~ Bernoulli(p_i), drawn as 1 iff uniform < p_i.
 
     Args:
@@ -107,6 +201,8 @@ class BernoulliSampling:
     link: Literal["sigmoid", "clip"] = "sigmoid"
     temperature: float | None = None
     sample_at: Literal["every_step", "last_step"] = "every_step"
+
+    binary = True
 
     def __post_init__(self) -> None:
         check.choice("link", self.link, ("sigmoid", "clip"))
@@ -129,9 +225,34 @@ class BernoulliSampling:
         # Not torch.sigmoid: its bits depend on the position of an element within a vector.
         return 1.0 / (1.0 + torch.exp((0.5 - u) / self.temperature))
 
+    def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
+        return self._draw(u, draws) if self.sample_at == "every_step" else u
+
+    def answer(self, thought: Tensor, draws: Draws) -> Tensor:
+        return thought if self.sample_at == "every_step" else self._draw(thought, draws)
+
+    def _draw(self, u: Tensor, draws: Draws) -> Tensor:
+        return (draws.uniform() < self.probability(u)).to(u.dtype)
+
+    def encode(self, steps: int) -> EncodedRule:
+        none, every_step = torch.zeros(1, dtype=torch.float64), self.sample_at == "every_step"
+        if self.temperature is None:
+            return EncodedRule("clip", none, every_step=every_step)
+        if self.temperature == 0:
+            return EncodedRule("threshold", none, every_step=every_step)
+        return EncodedRule("sigmoid", none, self.temperature, every_step)
+
     def greedy(self) -> BernoulliSampling:
-        """The same rule without chance: every draw becomes its more probable value."""
+        """The same rule without randomness: every draw becomes its more probable value."""
         return BernoulliSampling("sigmoid", 0.0, self.sample_at)
 
 
-Rule: TypeAlias = GaussianNoise | BernoulliSampling
+def decoded(rule: EncodedRule) -> Rule:
+    """The rule that encodes to this: what the reference makes of the operator's arguments."""
+    if rule.kind == "gaussian":
+        schedule = rule.schedule.tolist()
+        return GaussianNoise(schedule[0] if len(schedule) == 1 else schedule)
+    sample_at: Literal["every_step", "last_step"] = "every_step" if rule.every_step else "last_step"
+    if rule.kind == "clip":
+        return BernoulliSampling("clip", None, sample_at)
+    return BernoulliSampling("sigmoid", 0.0 if rule.kind == "threshold" else rule.temperature, sample_at)

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..decoding.reference import TILE
+from ..decoding.chain import TILE
 from ..estimators import selection as estimators
 from ..estimators import votes
 from ..numerics import candidates, rng, sums
 from ..tasks import metrics
-from ..tasks.linear_regression import Prompts
+from ..tasks.prompts import Prompts
 from ..techniques import aggregate as techniques
 from ..techniques.aggregate import Candidates, SoftmaxMean, Technique, WeightedBestOfN, WeightedVote
 

@@ -12,11 +12,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..decoding.decode import resolve_backend
+from ..decoding.backends import resolve_backend
 from ..decoding.rules import BernoulliSampling
-from ..models.linear_attention import StochasticDecoder
+from ..models.decoder import StochasticDecoder
 from ..numerics import check, sums
-from ..tasks.linear_regression import Prompts
+from ..tasks.prompts import Prompts
 from ..techniques.aggregate import DEFAULT, TECHNIQUES, Technique
 from ..techniques.search import Chains, Search, Work
 from ..techniques.verifiers import InContextLoss, Verifier, context
@@ -150,7 +150,7 @@ def evaluate(
                     found = candidates.scores(technique, sizes)
                 for metric, values in found.items():
                     results[name, step, metric].append(values.cpu())
-        unstable.append(_diverges(decoder.model.prefill(seen.x, seen.y)).cpu())
+        unstable.append(_diverges(decoder.model.prefill(seen).linear).cpu())
     scores, work_of = {}, {}
     for (name, step, metric), of_parts in results.items():
         for k, size in enumerate(_sizes(samples, step == max(steps))):

@@ -61,7 +61,8 @@ def plan(config: PlanConfig) -> Plan:
 
     from ..decoding.rules import GaussianNoise
     from ..evaluation.evaluate import Key, evaluate
-    from ..models.linear_attention import LinearAttention, StochasticDecoder, default_step_size
+    from ..models.decoder import StochasticDecoder
+    from ..models.linear_attention import LinearAttention, default_step_size
     from ..numerics import check
     from ..tasks.linear_regression import LinearRegression
     from ..theory.allocation import Split, best_split, curves
@@ -76,7 +77,7 @@ def plan(config: PlanConfig) -> Plan:
     rule = GaussianNoise(config.noise_scale)
     decoder = StochasticDecoder(LinearAttention.gradient_descent(config.dim, step_size=step_size), rule)
     with torch.inference_mode():
-        state = decoder.model.prefill(prompts.x, prompts.y).double()
+        state = decoder.model.prefill(prompts).linear.double()
         bias, variance = curves(state, rule, quadratic(prompts, "squared_error"), longest)
         best = best_split(bias.mean(0), variance.mean(0), budget)
         errors = bias[:, best.steps - 1] + variance[:, best.steps - 1] / best.samples

@@ -11,12 +11,14 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from ..decoding.decode import resolve_backend
+from ..decoding.backends import resolve_backend
 from ..decoding.rules import BernoulliSampling, GaussianNoise, Rule
 from ..evaluation.evaluate import Evaluation, Key, evaluate
-from ..models.linear_attention import LinearAttention, StochasticDecoder, default_step_size
+from ..models.decoder import StochasticDecoder
+from ..models.linear_attention import LinearAttention, default_step_size
 from ..numerics import check
-from ..tasks.linear_regression import LinearRegression, Prompts, load_prompts
+from ..tasks.linear_regression import LinearRegression
+from ..tasks.prompts import Prompts, load_prompts
 from ..techniques.aggregate import TECHNIQUES
 from ..techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle, Verifier, WrongVerifier
 from ..theory.ensemble import exact_curve

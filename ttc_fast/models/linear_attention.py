@@ -14,20 +14,29 @@ arXiv 2510.03605.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..decoding.decode import DecodeOutput, decode
-from ..decoding.rules import Rule
 from ..numerics import check, sums
-from ..tasks.linear_regression import Prompts
+from ..tasks.prompts import Prompts
+from .base import LinearState, linear_output
 
 
 def default_step_size(dim: int, examples: int) -> float:
     """n / (n + d + 1): what training finds for x ~ N(0, I), and the step with the least error after one
-    thought (2510.03605)."""
+    thought (2510.03605).
+
+    Args:
+        dim: d.
+        examples: n.
+
+    Returns:
+        The step size eta.
+
+    >>> default_step_size(16, 64)
+    0.7901234567901234
+    """
     check.integer("dim", dim, 1, 2**24 - 1)
     check.integer("examples", examples, 1, 2**34 - 1)
     return examples / (examples + dim + 1)
@@ -126,23 +135,18 @@ class LinearAttention(nn.Module):
         f = Z + self.V @ Z @ (Z.mT @ self.W @ Z) / examples
         return torch.cat((Z, f[:, :, -1:]), dim=2)
 
-    def prefill(self, x: Tensor, y: Tensor) -> Tensor:
-        """The linear-attention state ``[B, d, d+1]`` of a prompt: next thought = w + state (w, -1).
+    def prefill(self, prompts: Prompts) -> LinearState:
+        """The linear-attention state of prompts: next thought = w + linear (w, -1).
 
         With keys k_i = (x_i, y_i) it is sum_i v_i k_i^T, where v_i = -P x_i / n for the constructed
         weights. It replaces the tokens exactly, since thoughts have zero x- and y-blocks and V reads
         nothing else.
 
-        Args:
-            x: features ``[B, n, d]``.
-            y: labels ``[B, n]``.
-
         Raises:
-            ValueError: x does not fit the model, or V reads the thoughts, so that no state exists.
+            ValueError: the prompts do not fit the model, or V reads the thoughts, so that no state exists.
         """
-        d = self.dim
+        x, y, d = prompts.x, prompts.y, self.dim
         check.tensor("x", x, ("B", "n", d))
-        check.tensor("y", y, x.shape[:2])
         rest = self.V.clone()
         rest[d + 1 : -1, : d + 1] = 0
         # A test of values would break the graph that torch.compile makes.
@@ -152,52 +156,16 @@ class LinearAttention(nn.Module):
         moments = sums.matmul(key.mT, key) / x.shape[1]  # sum_i k_i k_i^T / n
         value = self.V[d + 1 : -1, : d + 1]
         query = torch.cat((self.W[: d + 1, d + 1 : -1], -self.W[: d + 1, -1:]), dim=1)  # acts on (w, -1)
-        return sums.matmul(sums.matmul(value, moments), query)
+        return LinearState(sums.matmul(sums.matmul(value, moments), query))
+
+    def output(self, state: LinearState, w: Tensor) -> Tensor:
+        """What the transformer makes of thoughts ``[B, n, d]``: ``[B, n, d]``.
+
+        Args:
+            state: of :meth:`prefill`.
+            w: the thoughts.
+        """
+        return linear_output(state, w)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
-
-
-class StochasticDecoder(nn.Module):
-    """A transformer and a decoding rule: prompts in, N stochastic chains of thought out.
-
-    Args:
-        model: the transformer.
-        rule: :class:`GaussianNoise` or :class:`BernoulliSampling`.
-    """
-
-    def __init__(self, model: LinearAttention, rule: Rule) -> None:
-        super().__init__()
-        self.model = model
-        self.rule = rule
-
-    def forward(
-        self,
-        prompts: Prompts,
-        *,
-        steps: Sequence[int],
-        samples: int,
-        seed: int = 0,
-        first_sample: int = 0,
-        backend: str = "auto",
-        precision: str = "fp32",
-        method: Literal["stepwise", "exact"] = "stepwise",
-    ) -> DecodeOutput:
-        """Thoughts of every prompt from w_0 = 0; see :func:`ttc_fast.decode`."""
-        state = self.model.prefill(prompts.x, prompts.y)
-        return decode(
-            state,
-            state.new_zeros(state.shape[:2]),
-            rule=self.rule,
-            steps=steps,
-            samples=samples,
-            seed=seed,
-            first_sample=first_sample,
-            first_prompt=prompts.first,
-            backend=backend,
-            precision=precision,
-            method=method,
-        )
-
-    def extra_repr(self) -> str:
-        return f"rule={self.rule}"

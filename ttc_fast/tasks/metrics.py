@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..numerics import candidates, sums
-from .linear_regression import Prompts
+from .prompts import Prompts
 
 Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
 """From answers ``[B, A, d]`` to a figure for each, ``[B, A]``."""

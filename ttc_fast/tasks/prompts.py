@@ -1,18 +1,16 @@
-"""In-context linear regression: prompts drawn from the contract's streams, or the user's own."""
+"""Prompts: in-context problems with their examples and, if known, their true coefficients."""
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..numerics import check, rng, sums
+from ..numerics import check
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,12 @@ class Prompts:
         return len(self.x)
 
     def part(self, start: int, stop: int) -> Prompts:
-        """Prompts ``start`` to ``stop - 1`` with their global indices."""
+        """Prompts ``start`` to ``stop - 1`` of these, with their global indices.
+
+        Args:
+            start: from 0.
+            stop: up to ``len(self)``.
+        """
         w_star = None if self.w_star is None else self.w_star[start:stop]
         return replace(self, x=self.x[start:stop], y=self.y[start:stop], w_star=w_star, first=self.first + start)
 
@@ -73,89 +76,15 @@ class Prompts:
         )
 
 
-@dataclass(frozen=True)
-class LinearRegression:
-    """The task: x_i ~ N(0, Lambda), y_i = <w*, x_i> + N(0, label_noise^2).
-
-    Args:
-        dim: d, coefficients.
-        examples: n, examples of a prompt.
-        coefficients: ``"continuous"``: w* ~ N(0, prior^2 I); ``"binary"``: w*_i = 1 with probability prior.
-        spectrum: eigenvalues of the feature covariance Lambda (diagonal): a number alpha >= 0 for the
-            power law lambda_i = i^-alpha (0 is the identity), or a list of the d eigenvalues.
-        label_noise: standard deviation of the labels' noise.
-        prior: standard deviation of w* (continuous, default 1) or probability of a one (binary,
-            default 1/2).
-    """
-
-    dim: int
-    examples: int
-    coefficients: Literal["continuous", "binary"] = "continuous"
-    spectrum: float | Sequence[float] = 0.0
-    label_noise: float = 0.0
-    prior: float | None = None
-
-    def __post_init__(self) -> None:
-        check.integer("dim", self.dim, 1, 2**24 - 1)
-        check.integer("examples", self.examples, 1, 2**34 - 1)
-        check.choice("coefficients", self.coefficients, ("continuous", "binary"))
-        check.number("label_noise", self.label_noise, low=0.0)
-        if self.prior is not None:
-            check.number("prior", self.prior, 0.0, 1.0 if self.coefficients == "binary" else float("inf"))
-        if not isinstance(self.spectrum, Sequence):
-            check.number("spectrum", self.spectrum, low=0.0)
-        elif len(self.spectrum) != self.dim:
-            raise ValueError(f"spectrum: expected {self.dim} eigenvalues (dim), got {len(self.spectrum)}")
-        else:
-            for value in self.spectrum:
-                check.number("spectrum", value, low=0.0)
-
-    @property
-    def eigenvalues(self) -> Tensor:
-        """Diagonal of Lambda, float64 ``[d]``."""
-        if isinstance(self.spectrum, Sequence):
-            return torch.tensor(self.spectrum, dtype=torch.float64)
-        return torch.arange(1, self.dim + 1, dtype=torch.float64) ** -self.spectrum
-
-    def sample(
-        self, prompts: int, *, seed: int = 0, first_prompt: int = 0, dtype: torch.dtype = torch.float32
-    ) -> Prompts:
-        """``prompts`` prompts with the global indices from ``first_prompt`` on.
-
-        Made on the CPU in float64 and rounded once, so that every device gets the same prompts. The
-        first k examples of a prompt do not depend on how many examples it has.
-        """
-        prompts = check.integer("prompts", prompts, 1, 2**32)
-        first_prompt = check.integer("first_prompt", first_prompt, 0, 2**32 - prompts)
-        seed = check.integer("seed", seed, 0, 2**64 - 1)
-        prompt = torch.arange(first_prompt, first_prompt + prompts)[:, None, None]
-        coordinate = torch.arange(self.dim)
-
-        features = _normal_rows(rng.Stream.FEATURES, prompt, coordinate, self.examples, seed)
-        x = (features * self.eigenvalues.sqrt()).to(dtype)
-
-        words = rng.philox(rng.counter(rng.Stream.COEFFICIENTS, prompt=prompt[:, 0], coordinate=coordinate), seed)
-        if self.coefficients == "binary":
-            w_star = (rng.uniform(words[0], torch.float64) < (0.5 if self.prior is None else self.prior)).to(dtype)
-        else:
-            normal = rng.normals(words, torch.float64)[0]
-            w_star = (normal * (1.0 if self.prior is None else self.prior)).to(dtype)
-
-        noise = _normal_rows(rng.Stream.LABEL_NOISE, prompt, torch.zeros(1, dtype=torch.int64), self.examples, seed)
-        # y follows from the rounded x and w*, so that without label noise w* solves every example.
-        y = sums.matmul(x.double(), w_star.double()[:, :, None]) + self.label_noise * noise
-        return Prompts(x, y[:, :, 0].to(dtype), w_star, self.eigenvalues.to(dtype), first_prompt)
-
-
-def _normal_rows(stream: rng.Stream, prompt: Tensor, coordinate: Tensor, rows: int, seed: int) -> Tensor:
-    """Standard normals ``[B, rows, coordinates]`` in float64; example i takes the word of step i."""
-    block = torch.arange(-(-rows // rng.STEPS_PER_BLOCK))[:, None]
-    words = rng.philox(rng.counter(stream, prompt=prompt, coordinate=coordinate, block=block), seed)
-    return torch.stack(rng.normals(words, torch.float64), dim=2).flatten(1, 2)[:, :rows]
-
-
 def load_prompts(path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Prompts:
     """Prompts from an ``.npz`` file with the arrays ``x [B, n, d]``, ``y [B, n]`` and, if known, ``w_star [B, d]``.
+
+    Args:
+        path: of the file.
+        dtype: of the tensors.
+
+    Returns:
+        The prompts, with global indices from 0.
 
     Raises:
         OSError: the file cannot be read.

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ..decoding.decode import decode
 from ..decoding.rules import BernoulliSampling
-from ..models.linear_attention import StochasticDecoder
+from ..models.decoder import StochasticDecoder
 from ..numerics import check, rng, sums
-from ..tasks.linear_regression import Prompts
+from ..tasks.prompts import Prompts
 from .verifiers import INVERSE_TEMPERATURE, InContextLoss, Verifier, context
 
 Resampling: TypeAlias = Literal["multinomial", "systematic", "residual"]
@@ -384,7 +384,7 @@ class _Resumable:
         self.rule, self.prompts, self.seed, self.first_sample = decoder.rule, prompts, seed, first_sample
         self.verifier, self.backend = InContextLoss() if verifier is None else verifier, backend
         seen = context(self.verifier, prompts)
-        self.state = decoder.model.prefill(seen.x, seen.y)
+        self.state = decoder.model.prefill(seen).linear
 
     def start(self, samples: int) -> Tensor:
         """w_0 = 0 for every sample ``[B, N, d]``."""

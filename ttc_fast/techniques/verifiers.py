@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..numerics import check, rng, sums
 from ..tasks import metrics
-from ..tasks.linear_regression import Prompts
+from ..tasks.prompts import Prompts
 
 INVERSE_TEMPERATURE = 10.0
 """Default beta of weights exp(beta score): a loss that is higher by 0.1 costs a factor e."""

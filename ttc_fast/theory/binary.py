@@ -22,7 +22,7 @@ from torch import Tensor
 from ..decoding.rules import BernoulliSampling
 from ..estimators.selection import Array
 from ..numerics import check
-from ..tasks.linear_regression import Prompts
+from ..tasks.prompts import Prompts
 
 MAX_DIM = 14
 """Coefficients: 4^14 multiplications for a step."""

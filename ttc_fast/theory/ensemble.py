@@ -239,7 +239,7 @@ def over_prompts(
     batch = task.sample(prompts, seed=seed, dtype=torch.float64)
     model = LinearAttention.gradient_descent(task.dim, step_size=step_size, dtype=torch.float64)
     with torch.no_grad():
-        state = model.prefill(batch.x, batch.y)
+        state = model.prefill(batch).linear
     errors = error_of_mean(gaussian_law(state, rule, steps), quadratic(batch, metric), [samples])[:, 0].numpy()
     radius = torch.linalg.eigvalsh(torch.eye(task.dim, dtype=torch.float64) + state[:, :, :-1]).abs().amax(1)
     return OverPrompts(float(errors.mean()), float(np.median(errors)), float((radius > 1 + 1e-9).double().mean()))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..decoding.rules import GaussianNoise
 from ..numerics import check, sums
-from ..tasks.linear_regression import Prompts
+from ..tasks.prompts import Prompts
 from ..techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle, Verifier, WrongVerifier
 
 QuadraticMetric = Literal["squared_error", "prediction_risk", "in_context_loss"]

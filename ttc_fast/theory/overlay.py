@@ -16,10 +16,10 @@ from torch import Tensor
 from ..decoding.rules import BernoulliSampling, GaussianNoise
 from ..estimators.selection import Array
 from ..evaluation.evaluate import Key
-from ..models.linear_attention import StochasticDecoder
+from ..models.decoder import StochasticDecoder
 from ..numerics import sums
 from ..tasks import metrics
-from ..tasks.linear_regression import Prompts
+from ..tasks.prompts import Prompts
 from ..techniques.verifiers import InContextLoss, NoisyVerifier, Oracle, Verifier, context
 from . import binary
 from .gaussian import Quadratic, best_of_n, error_of_mean, gaussian_law, judge, quadratic
@@ -113,7 +113,7 @@ def expected(
             by_step[key.steps].append(key)
     seen = context(verifier, prompts)
     with torch.no_grad():
-        state = decoder.model.prefill(seen.x, seen.y).cpu().double()
+        state = decoder.model.prefill(seen).linear.cpu().double()
     prompts, seen = prompts.to("cpu"), seen.to("cpu")
     rule, dim = decoder.rule, state.shape[1]
     result: dict[Key, Tensor] = {}

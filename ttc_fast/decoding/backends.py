@@ -1,0 +1,148 @@
+"""The backends of the decode as data: which there are, whether they can run here, and why not."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..kernels import MAX_DIM, PRECISIONS, interpreted
+from ..numerics import check, extension
+from . import native, reference
+from .rules import EncodedRule, decoded
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of the decode."""
+
+    name: str
+    available: bool
+    reason: str
+    """Why it is (not) available here."""
+
+
+def _triton_decode(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
+    from ..kernels.decode import decode  # imports triton, which takes a second
+
+    thoughts: Tensor = decode(state, w0, **arguments)
+    return thoughts
+
+
+def _reference_decode(state: Tensor, w0: Tensor, *, rule: EncodedRule, **arguments: Any) -> Tensor:
+    return reference.decode(state, w0, rule=decoded(rule), **arguments)
+
+
+DECODERS: dict[str, Callable[..., Tensor]] = {
+    "triton": _triton_decode,
+    "native": native.decode,
+    "reference": _reference_decode,
+}
+"""From state, w0 and an encoded rule to thoughts, with the arguments of :func:`ttc_fast.decode`, already checked."""
+
+_TRITON_INSTALLED = importlib.util.find_spec("triton") is not None
+_NATIVE = Backend(
+    "native", not extension.MISSING, extension.MISSING or f"C++, float32 on the CPU: {', '.join(extension.isas())}"
+)
+_REFERENCE = Backend("reference", True, "plain PyTorch, runs wherever PyTorch runs")
+
+
+def backends() -> tuple[Backend, ...]:
+    """All backends, fastest first, with the reason why each can or cannot run here."""
+    return _triton_backend(), _NATIVE, _REFERENCE
+
+
+def _triton_backend() -> Backend:
+    if not _TRITON_INSTALLED:
+        return Backend("triton", False, "Triton is not installed; `pip install triton` where it is to be had")
+    if interpreted():
+        return Backend("triton", True, "TRITON_INTERPRET is set: interpreted in Python on the CPU, to check kernels")
+    if torch.cuda.is_available():
+        return Backend("triton", True, "float32 on the GPU")
+    return Backend(
+        "triton",
+        False,
+        "PyTorch sees no GPU; run where there is one with a CUDA or ROCm build of PyTorch, or set "
+        "TRITON_INTERPRET=1 to check the kernels on the CPU, slowly",
+    )
+
+
+def _obstacle(backend: Backend, dtype: torch.dtype, device: torch.device, dim: int, precision: str) -> str:
+    """Why the backend cannot do such a decode; empty if it can."""
+    if not backend.available:
+        return backend.reason
+    if backend.name != "triton" and precision == "tf32":
+        return "it computes in float32; precision='tf32' is for the triton backend"
+    if backend.name == "reference":
+        return ""
+    wanted = "cpu" if backend.name == "native" or interpreted() else "cuda"
+    if (dtype, device.type) != (torch.float32, wanted):
+        return f"it decodes float32 on {wanted}, the state is {dtype} on {device}"
+    if backend.name == "triton" and dim > MAX_DIM:
+        return f"it decodes up to {MAX_DIM} coefficients, the state has {dim}"
+    return ""
+
+
+def resolve_backend(
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = CPU,
+    dim: int = 1,
+    precision: str = "fp32",
+) -> str:
+    """The backend that ``name`` stands for, here and for such a decode.
+
+    Args:
+        name: a backend's name, or ``"auto"`` for the fastest that can run.
+        dtype: of the state.
+        device: of the state.
+        dim: d.
+        precision: see :func:`ttc_fast.decode`.
+
+    Returns:
+        A name of :func:`backends`.
+
+    Raises:
+        ValueError: ``name`` or ``precision`` is unknown, or that backend cannot run.
+    """
+    table = backends()
+    check.choice("backend", name, ("auto", *(b.name for b in table)))
+    check.choice("precision", precision, PRECISIONS)
+    obstacles = {b.name: _obstacle(b, dtype, device, dim, precision) for b in table}
+    if name == "auto":
+        if interpreted():
+            obstacles["triton"] = "its interpreter is for checking, on request"
+        able = [backend for backend, obstacle in obstacles.items() if not obstacle]
+        if not able:
+            raise ValueError(
+                f"precision: {precision!r} needs the triton backend, which cannot run: {obstacles['triton']}"
+            )
+        return able[0]
+    if obstacles[name]:
+        raise ValueError(f"backend: {name!r} cannot run: {obstacles[name]}; or use backend='auto'")
+    return name
+
+
+def require_reference(backend: str, precision: str, what: str) -> str:
+    """``"reference"``, the only backend of a part without a kernel.
+
+    Args:
+        backend: as asked for.
+        precision: as asked for.
+        what: the part, for the error.
+
+    Raises:
+        ValueError: another backend is asked for, or a precision that PyTorch does not have.
+    """
+    check.choice("backend", backend, ("auto", *(b.name for b in backends())))
+    if backend not in ("auto", "reference"):
+        raise ValueError(
+            f"backend: {backend!r} cannot run: {what} has no kernel, it runs in PyTorch; use backend='auto'"
+        )
+    return resolve_backend("reference", precision=precision)

@@ -1,0 +1,126 @@
+"""A transformer and a decoding rule: prompts in, stochastic chains of thought out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from ..decoding import chain
+from ..decoding.backends import require_reference
+from ..decoding.decode import Arguments, DecodeOutput, decode
+from ..decoding.rules import Rule
+from ..numerics import check
+from ..numerics.protocols import complete
+from ..tasks.prompts import Prompts
+from .base import Model
+
+
+class StochasticDecoder(nn.Module):
+    """A transformer and a decoding rule: prompts in, N stochastic chains of thought out.
+
+    Args:
+        model: the transformer: :class:`LinearAttention`, or your own :class:`Model`.
+        rule: :class:`GaussianNoise`, :class:`BernoulliSampling`, or your own :class:`Rule`.
+
+    Raises:
+        TypeError: the model or the rule lacks a method.
+    """
+
+    def __init__(self, model: Model, rule: Rule) -> None:
+        super().__init__()
+        self.model: Model = complete(model, Model, "model")
+        self.rule: Rule = complete(rule, Rule, "rule")
+
+    def forward(
+        self,
+        prompts: Prompts,
+        *,
+        steps: int | Sequence[int],
+        samples: int,
+        seed: int = 0,
+        first_sample: int = 0,
+        backend: str = "auto",
+        precision: str = "fp32",
+        method: Literal["stepwise", "exact"] = "stepwise",
+    ) -> DecodeOutput:
+        """Thoughts of every prompt from w_0 = 0.
+
+        Args:
+            prompts: the prompts.
+            steps: asked steps; an integer is one of them.
+            samples, seed, first_sample, backend, precision, method: see :func:`ttc_fast.decode`.
+
+        Returns:
+            :class:`DecodeOutput` with ``thoughts [len(steps), B, N, d]``.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described, or the backend cannot run.
+        """
+        return self.decode(
+            self.model.prefill(prompts),
+            self.start(prompts),
+            steps=(steps,) if isinstance(steps, int) else steps,
+            samples=samples,
+            seed=seed,
+            first_sample=first_sample,
+            first_prompt=prompts.first,
+            backend=backend,
+            precision=precision,
+            method=method,
+        )
+
+    def start(self, prompts: Prompts) -> Tensor:
+        """w_0 = 0 ``[B, d]``."""
+        return prompts.x.new_zeros(len(prompts), self.model.dim)
+
+    def decode(
+        self,
+        state: Any,
+        w0: Tensor,
+        *,
+        steps: Sequence[int],
+        samples: int,
+        seed: int = 0,
+        first_sample: int = 0,
+        first_prompt: int = 0,
+        first_step: int = 0,
+        backend: str = "auto",
+        precision: str = "fp32",
+        method: Literal["stepwise", "exact"] = "stepwise",
+    ) -> DecodeOutput:
+        """Chains from thoughts ``w0 [B, d]`` or ``[B, N, d]``, given a state that the model has made.
+
+        A state with an attribute ``linear`` runs in the fused kernels, any other in PyTorch.
+
+        Args:
+            state: of ``model.prefill``.
+            w0, steps, samples, seed, first_sample, first_prompt, first_step, backend, precision, method: see
+                :func:`ttc_fast.decode`.
+
+        Returns:
+            :class:`DecodeOutput` with ``thoughts [len(steps), B, N, d]``.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described, or the backend cannot run.
+        """
+        linear = getattr(state, "linear", None)
+        if linear is not None:
+            return decode(
+                linear, w0, rule=self.rule, steps=steps, samples=samples, seed=seed, first_sample=first_sample,
+                first_prompt=first_prompt, first_step=first_step, backend=backend, precision=precision, method=method,
+            )  # fmt: skip
+        check.choice("method", method, ("stepwise", "exact"))
+        if method == "exact":
+            raise ValueError("method: expected 'stepwise' for a model without a linear state, got 'exact'")
+        name = require_reference(backend, precision, f"the model {type(self.model).__name__}")
+        given = Arguments.checked(
+            w0, len(w0), w0.shape[-1], steps, samples, seed, first_sample, first_prompt, first_step
+        )
+        thoughts = chain.decode(partial(self.model.output, state), w0, rule=self.rule, **given.named())
+        return DecodeOutput(thoughts, given.steps, name)
+
+    def extra_repr(self) -> str:
+        return f"rule={self.rule}"

@@ -1,0 +1,85 @@
+"""Parts that a user brings: any object with the methods of a protocol, whatever its type.
+
+A protocol here is a :class:`typing.Protocol` whose optional methods have a body, the default, and whose required
+ones are abstract. A user's class may derive from it, and has the defaults; or it just has the required methods, and
+:func:`complete` adds the defaults.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def complete(part: Any, protocol: type[T], argument: str) -> T:
+    """``part`` with every method of ``protocol``: itself if it has them all, else with the defaults it lacks.
+
+    Args:
+        part: the user's object.
+        protocol: the protocol.
+        argument: name of the argument, for the error.
+
+    Returns:
+        An object with the protocol's methods and all that ``part`` has; equal and hashed as ``part``.
+
+    Raises:
+        TypeError: a required method is missing.
+
+    >>> from typing import Protocol
+    >>> from abc import abstractmethod
+    >>> class Greeter(Protocol):
+    ...     @abstractmethod
+    ...     def name(self) -> str: ...
+    ...     def greeting(self) -> str:
+    ...         return f"Hello, {self.name()}"
+    >>> class World:
+    ...     def name(self) -> str:
+    ...         return "world"
+    >>> complete(World(), Greeter, "greeter").greeting()
+    'Hello, world'
+    """
+    required: frozenset[str] = getattr(protocol, "__abstractmethods__", frozenset())
+    missing = sorted(name for name in required if not hasattr(part, name))
+    if missing or isinstance(part, type):
+        got = f"the class {part.__name__}; make an object of it" if isinstance(part, type) else type(part).__name__
+        raise TypeError(
+            f"{argument}: expected an object with {_listed(sorted(required))} (see ttc_fast.{protocol.__name__}), got {got}"
+        )
+    if all(hasattr(part, name) for name in _members(protocol)):
+        return part  # type: ignore[no-any-return]  # it has the protocol's methods
+    return _Completed(part, protocol)  # type: ignore[return-value]  # so has this one
+
+
+def _members(protocol: type) -> list[str]:
+    return [name for kind in protocol.__mro__[:-3] for name in vars(kind) if not name.startswith("_")]
+
+
+def _listed(names: list[str]) -> str:
+    return f"the method{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+class _Completed:
+    """A part with the defaults of a protocol behind its own attributes."""
+
+    def __init__(self, part: Any, protocol: type) -> None:
+        self._part, self._protocol = part, protocol
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_part" not in self.__dict__:
+            raise AttributeError(name)
+        if hasattr(self._part, name) or not hasattr(self._protocol, name):
+            return getattr(self._part, name)
+        default = getattr(self._protocol, name)
+        # Bound to this object, so that a default may call other defaults.
+        return MethodType(default, self) if callable(default) else default
+
+    def __repr__(self) -> str:
+        return repr(self._part)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._part == getattr(other, "_part", other))
+
+    def __hash__(self) -> int:
+        return hash(self._part)

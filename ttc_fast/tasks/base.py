@@ -1,0 +1,88 @@
+"""What a task is: where prompts come from, and what is measured of the answers to them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from torch import Tensor
+
+from ..numerics.protocols import complete
+from . import metrics
+from .prompts import Prompts
+
+Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
+"""From answers ``[B, A, d]`` to a figure for each, ``[B, A]``; lower or higher is better, as its name says."""
+
+
+class Source(Protocol):
+    """Prompts that are made when they are needed. :class:`Prompts` is one; :meth:`Task.prompts` gives another."""
+
+    @abstractmethod
+    def part(self, start: int, stop: int) -> Prompts:
+        """Prompts ``start`` to ``stop - 1``, with their global indices."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many there are."""
+
+
+class Task(Protocol):
+    """A task. A user's own needs :meth:`sample` alone; the rest has defaults.
+
+    >>> import torch, ttc_fast as tf
+    >>> class OneHot:  # every feature vector has a single 1
+    ...     def sample(self, prompts, *, seed=0, first_prompt=0):
+    ...         random = torch.Generator().manual_seed(seed + first_prompt)
+    ...         x = torch.eye(4).repeat(4, 1).expand(prompts, -1, -1)
+    ...         w_star = torch.randn(prompts, 4, generator=random)
+    ...         return tf.Prompts(x, (x @ w_star[:, :, None])[:, :, 0], w_star, first=first_prompt)
+    >>> decoder = tf.StochasticDecoder(tf.LinearAttention.gradient_descent(4, examples=16), tf.GaussianNoise(0.1))
+    >>> table = tf.evaluate(decoder, OneHot().sample(3), steps=4, samples=8)
+    >>> table.keys[0].technique
+    'greedy'
+    """
+
+    @abstractmethod
+    def sample(self, prompts: int, *, seed: int = 0, first_prompt: int = 0) -> Prompts:
+        """``prompts`` prompts with the global indices from ``first_prompt`` on; they depend on nothing else."""
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """Metrics of its own by name, measured beside those that every prompt has."""
+        return {}
+
+    def in_context_loss(self, prompts: Prompts, w: Tensor) -> Tensor:
+        """What a chain, which does not know w*, can tell of answers ``[B, A, d]``: ``[B, A]``, lower is better."""
+        return metrics.in_context_loss(prompts, w)
+
+    def prompts(self, count: int, *, seed: int = 0, first_prompt: int = 0) -> Source:
+        """``count`` prompts that are sampled part by part, when they are needed."""
+        return TaskPrompts(complete(self, Task, "task"), count, seed, first_prompt)
+
+
+@dataclass(frozen=True)
+class TaskPrompts:
+    """Prompts of a task that are sampled when they are needed.
+
+    Args:
+        task: where they come from.
+        count: how many.
+        seed: of the task's random numbers.
+        first_prompt: global index of the first.
+        device: where they go.
+    """
+
+    task: Task
+    count: int
+    seed: int = 0
+    first_prompt: int = 0
+    device: str = "cpu"
+
+    def part(self, start: int, stop: int) -> Prompts:
+        sample = self.task.sample(stop - start, seed=self.seed, first_prompt=self.first_prompt + start)
+        return sample.to(self.device)
+
+    def __len__(self) -> int:
+        return self.count
