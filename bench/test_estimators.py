@@ -17,26 +17,26 @@ TWELVE = [2**i for i in range(12)]
 
 
 def passed() -> tuple[Callable[[], Array], Array]:
-    chance = np.random.default_rng(0)
-    correct = chance.binomial(SAMPLES, chance.beta(0.5, 0.5, size=PROMPTS))
+    rng = np.random.default_rng(0)
+    correct = rng.binomial(SAMPLES, rng.beta(0.5, 0.5, size=PROMPTS))
     return lambda: pass_at_k(np.full(PROMPTS, SAMPLES), correct, EVERY), correct / SAMPLES
 
 
 def best() -> tuple[Callable[[], Array], Array]:
-    chance = np.random.default_rng(0)
-    score, label = chance.normal(size=(2, PROMPTS, SAMPLES))
+    rng = np.random.default_rng(0)
+    score, label = rng.normal(size=(2, PROMPTS, SAMPLES))
     return lambda: best_of_k(score, label, EVERY), label.mean(1)
 
 
 def vote(spread: float, ties: Ties) -> Callable[[], tuple[Callable[[], Array], Array]]:
     """10 answers whose probabilities are Dirichlet(spread), from uniform on the simplex to nearly equal; every answer
-    is right or wrong by chance."""
+    is right or wrong at random."""
 
     def job() -> tuple[Callable[[], Array], Array]:
-        chance = np.random.default_rng(0)
-        laws = chance.dirichlet(np.full(10, spread), size=PROMPTS)
-        answers = np.stack([chance.choice(10, size=SAMPLES, p=p) for p in laws])
-        right = np.take_along_axis(chance.integers(0, 2, size=(PROMPTS, 10)), answers, 1)
+        rng = np.random.default_rng(0)
+        laws = rng.dirichlet(np.full(10, spread), size=PROMPTS)
+        answers = np.stack([rng.choice(10, size=SAMPLES, p=p) for p in laws])
+        right = np.take_along_axis(rng.integers(0, 2, size=(PROMPTS, 10)), answers, 1)
         return lambda: majority_at_k(answers, right, TWELVE, ties=ties), right.mean(1)
 
     return job
@@ -59,7 +59,7 @@ def test_estimator(
     benchmark: BenchmarkFixture, job: Callable[[], tuple[Callable[[], Array], Array]], limit: float
 ) -> None:
     """With one sample, every estimate is the mean of the bank; ``limit`` in seconds on two cores, votes in C++."""
-    run, of_one = job()
+    run, mean = job()
     values = benchmark.pedantic(run, rounds=3)
-    np.testing.assert_allclose(values[:, 0], of_one, atol=1e-12)
+    np.testing.assert_allclose(values[:, 0], mean, atol=1e-12)
     assert benchmark.stats.stats.median < limit  # type: ignore[union-attr]  # there are stats once it has run

@@ -1,7 +1,7 @@
 """From one figure per prompt to figures with intervals.
 
 Prompts are the independent unit: the samples of one prompt share its difficulty, so every interval of a
-mean is over prompts. Coverage of the intervals, measured: see README.md.
+mean is over prompts. How often the intervals cover, measured: see README.md.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv, ndtri, stdtrit
+from scipy.special import ndtri, stdtrit
 
-from .selection import Array
+from .arrays import Array
 
 
 class Interval(NamedTuple):
@@ -34,83 +34,62 @@ class Summary(NamedTuple):
 
 
 def summarize(values: ArrayLike, confidence: float = 0.95) -> Summary:
-    """Mean, median and Student's t interval of the mean of independent prompts' values ``[B]``.
+    """Mean, median and Student's t interval of the mean of independent prompts' values.
 
-    With one prompt the interval is NaN. The mean over prompts is heavy-tailed where some prompts make
-    the chain diverge; the median is not.
-    """
-    array = _prompts(values)
-    with np.errstate(invalid="ignore", over="ignore"):  # chains that diverged
-        return Summary(*t_interval(array, confidence), float(np.median(array)))
-
-
-def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Student's t interval of the mean of independent values ``[B]``; NaN with a single one."""
-    array, level = _prompts(values), _level(confidence)
-    mean, half = float(array.mean()), float("nan")
-    if len(array) > 1:
-        half = float(stdtrit(len(array) - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(len(array)))
-    return Interval(mean, mean - half, mean + half)
-
-
-def bootstrap_interval(
-    values: ArrayLike, confidence: float = 0.95, *, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """Bootstrap-t interval of the mean of independent values ``[B]`` (Efron, 1981): asymmetric where they are
-    skewed. NaN with a single value.
+    The mean over prompts is heavy-tailed where some prompts make the chain diverge; the median is not.
 
     Args:
-        values: one for each prompt.
-        confidence: nominal.
-        resamples: of the prompts, with replacement.
-        seed: of the resampling.
+        values: one for each prompt ``[B]``.
+        confidence: of the interval, between 0 and 1.
+
+    Returns:
+        The summary; with one prompt its interval is NaN.
+
+    Raises:
+        ValueError: an argument is not as described.
+
+    >>> summary = summarize([1.0, 2.0, 3.0])
+    >>> print(f"{summary.mean} [{summary.ci_low:.2f}, {summary.ci_high:.2f}]")
+    2.0 [-0.48, 4.48]
     """
-    array, level = _prompts(values), _level(confidence)
-    mean = float(array.mean())
-    if len(array) < 2:
-        return Interval(mean, float("nan"), float("nan"))
-    chance, t = np.random.default_rng(seed), np.zeros(resamples)
-    for r in range(resamples):
-        drawn = array[chance.integers(len(array), size=len(array))]
-        deviation = drawn.std(ddof=1)
-        t[r] = (drawn.mean() - mean) / deviation if deviation else 0.0
-    low, high = np.quantile(t, [(1 - level) / 2, (1 + level) / 2]) * array.std(ddof=1)
-    return Interval(mean, float(mean - high), float(mean - low))
-
-
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a binomial probability (1927)."""
-    n, k, z = _binomial(successes, trials, confidence)
-    centre = (k + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * np.sqrt(k * (n - k) / n + z * z / 4)
-    return Interval(k / n, float(max(0.0, centre - half)), float(min(1.0, centre + half)))
-
-
-def beta_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
-    """Clopper and Pearson's interval of a binomial probability (1934), quantiles of Beta laws: it covers
-    with at least the confidence, whatever the probability."""
-    n, k, _ = _binomial(successes, trials, confidence)
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
-    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
-    return Interval(k / n, low, high)
+    array, level = _vector(values), _level(confidence)
+    with np.errstate(invalid="ignore", over="ignore"):  # chains that diverged
+        mean, half = float(array.mean()), float("nan")
+        if len(array) > 1:
+            half = float(stdtrit(len(array) - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(len(array)))
+        return Summary(mean, mean - half, mean + half, float(np.median(array)))
 
 
 def bounded_interval(values: ArrayLike, confidence: float = 0.95, *, low: float = 0.0, high: float = 1.0) -> Interval:
-    """Interval of the mean of independent values ``[B]`` that lie between ``low`` and ``high``; NaN with a
-    single one.
+    """Interval of the mean of independent values that lie between two bounds.
 
     What few prompts hide is a rare one at the other end. So each limit counts one prompt more, there, and is a
     quantile of the mean under weights uniform on the simplex (Gaffke, Mathematical Methods of Statistics 2005;
     Learned-Miller and Thomas, arXiv 1905.06208, conjecture that it covers for every law). Of values 0 or 1 it
     is Clopper and Pearson's interval. The quantile is that of Wilson and Hilferty (PNAS 1931), from three exact
     moments.
+
+    Args:
+        values: one for each prompt ``[B]``.
+        confidence: of the interval, between 0 and 1.
+        low: the least that a value can be.
+        high: the most that a value can be.
+
+    Returns:
+        The interval; with one prompt it is NaN.
+
+    Raises:
+        ValueError: an argument is not as described.
+
+    >>> interval = bounded_interval([1.0] * 10)  # all of 10 prompts solved
+    >>> print(f"{interval.mean} [{interval.low:.2f}, {interval.high:.2f}]")
+    1.0 [0.70, 1.00]
     """
-    return _limits(_prompts(values), _score(confidence), low, high)
+    return _limits(_vector(values), _normal_quantile(confidence), low, high)
 
 
 def _limits(values: Array, score: float, low: float, high: float) -> Interval:
-    """Of :func:`bounded_interval`, with its confidence as the quantile of a normal law."""
+    """:func:`bounded_interval`, with its confidence as a quantile of the normal law."""
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, float("nan"), float("nan"))
@@ -120,7 +99,7 @@ def _limits(values: Array, score: float, low: float, high: float) -> Interval:
 
 
 def _weighted_mean_quantile(values: Array, score: float) -> float:
-    """Of sum_i D_i values_i, D ~ Dirichlet(1, ..., 1), the quantile at ``score`` of a normal law."""
+    """Quantile of sum_i D_i values_i, D ~ Dirichlet(1, ..., 1), at the level of a normal law's quantile ``score``."""
     n, mean = len(values), values.mean()
     centred = values - mean
     spread = np.sqrt((centred * centred).mean())
@@ -135,24 +114,35 @@ def _weighted_mean_quantile(values: Array, score: float) -> float:
 def simultaneous_band(
     values: ArrayLike, confidence: float = 0.95, *, draws: int = 20_000, seed: int = 0
 ) -> list[Interval]:
-    """Intervals of the means of the columns of ``[B, K]``, in [0, 1], which hold together with the confidence.
+    """Intervals of means at several budgets, which hold together with the confidence.
 
     :func:`bounded_interval` at the quantile of the largest of K correlated normal scores (a sup-t band, Montiel
     Olea and Plagborg-Moller, Journal of Applied Econometrics 2019), simulated with the correlation of the
     columns and of the prompts that the limits count in.
+
+    Args:
+        values: a metric of every prompt at K budgets ``[B, K]``, in [0, 1].
+        confidence: of all K intervals together, between 0 and 1.
+        draws: of the K normal scores.
+        seed: of the draws.
+
+    Returns:
+        K intervals; with one prompt they are NaN.
+
+    Raises:
+        ValueError: an argument is not as described.
     """
-    array = _table(values)
+    array = _matrix(values)
     counted = np.vstack([array, np.zeros(array.shape[1]), np.ones(array.shape[1])])
     correlation = np.atleast_2d(np.corrcoef(counted, rowvar=False))
-    chance = np.random.default_rng(seed)
-    z = chance.multivariate_normal(np.zeros(len(correlation)), correlation, size=draws, method="eigh")
-    score = max(_score(confidence), float(np.quantile(np.abs(z).max(axis=1), confidence)))
+    rng = np.random.default_rng(seed)
+    z = rng.multivariate_normal(np.zeros(len(correlation)), correlation, size=draws, method="eigh")
+    score = max(_normal_quantile(confidence), float(np.quantile(np.abs(z).max(axis=1), confidence)))
     return [_limits(column, score, 0.0, 1.0) for column in array.T]
 
 
 def paired_differences(one: ArrayLike, other: ArrayLike, confidence: float = 0.95) -> list[Interval]:
-    """Means of ``one - other`` over the same prompts, for each column of ``[B, K]``: the difficulty of the
-    prompts, which both share, cancels.
+    """Means of ``one - other`` over the same prompts: the difficulty of the prompts, which both share, cancels.
 
     Differences of most prompts are far from their bounds -1 and 1. So the prompt that a limit of
     :func:`bounded_interval` counts in has the largest difference that any prompt shows in this column or one
@@ -160,9 +150,17 @@ def paired_differences(one: ArrayLike, other: ArrayLike, confidence: float = 0.9
     prompts differ.
 
     Args:
-        one, other: metrics of the same prompts at K increasing budgets, in [0, 1]; NaN where a prompt lacks one.
+        one: a metric of every prompt at K increasing budgets ``[B, K]``, in [0, 1]; NaN where a prompt has none.
+        other: likewise ``[B, K]``, of the same prompts at the same budgets.
+        confidence: of each interval, between 0 and 1.
+
+    Returns:
+        K intervals; with one prompt they are NaN.
+
+    Raises:
+        ValueError: the shapes differ, or an argument is not as described.
     """
-    first, second = _table(one), _table(other)
+    first, second = _matrix(one), _matrix(other)
     if first.shape != second.shape:
         raise ValueError(f"other: expected the same prompts and budgets {list(first.shape)}, got {list(second.shape)}")
     differences = first - second
@@ -183,20 +181,25 @@ class PowerLaw(NamedTuple):
 
 
 def fit_coverage(values: ArrayLike, budgets: Sequence[int], confidence: float = 0.95) -> PowerLaw | None:
-    """The power law of repeated sampling, ln(-ln pass@k) linear in ln k (Brown et al., arXiv 2407.21787),
-    by least squares over the budgets.
+    """The power law of repeated sampling, ln(-ln pass@k) linear in ln k, by least squares over the budgets.
 
-    The interval is over prompts, like :func:`bounded_interval` by linearisation: its lower limit counts a prompt
-    that is never solved, its upper limit one that is solved at every budget but the first.
+    Source: Brown et al., arXiv 2407.21787. The interval is over prompts, like :func:`bounded_interval` by
+    linearisation: its lower limit counts a prompt that is never solved, its upper limit one that is solved at every
+    budget but the first.
 
     Args:
         values: pass@k of every prompt ``[B, K]``.
         budgets: the K budgets.
+        confidence: of the interval of the exponent, between 0 and 1.
 
     Returns:
-        None with fewer than 3 budgets at which the mean lies strictly between 0 and 1.
+        The law, with one prompt without interval (NaN); None with fewer than 3 budgets at which the mean lies strictly
+        between 0 and 1.
+
+    Raises:
+        ValueError: an argument is not as described.
     """
-    array = _table(values)
+    array = _matrix(values)
     mean = array.mean(axis=0)
     inside = (mean > 0) & (mean < 1 - 1e-12)
     if inside.sum() < 3:
@@ -204,7 +207,7 @@ def fit_coverage(values: ArrayLike, budgets: Sequence[int], confidence: float = 
     array, x = array[:, inside], np.log(np.asarray(budgets, dtype=np.float64)[inside])
     leverage = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
     y = np.log(-np.log(array.mean(axis=0)))
-    slope, score = float(leverage @ y), _score(confidence)
+    slope, score = float(leverage @ y), _normal_quantile(confidence)
     low = high = float("nan")
     if len(array) > 1:
         low = -_slope_quantile(np.vstack([array, np.zeros(len(x))]), leverage, score)
@@ -219,14 +222,14 @@ def _slope_quantile(values: Array, leverage: Array, score: float) -> float:
     return float(leverage @ np.log(-np.log(mean))) + _weighted_mean_quantile(influence, score)
 
 
-def _prompts(values: ArrayLike) -> Array:
+def _vector(values: ArrayLike) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"values: expected one number for each prompt, shape [B], got {list(array.shape)}")
     return array
 
 
-def _table(values: ArrayLike) -> Array:
+def _matrix(values: ArrayLike) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"values: expected shape [B, K], got {list(array.shape)}")
@@ -239,12 +242,6 @@ def _level(confidence: float) -> float:
     return confidence
 
 
-def _score(confidence: float) -> float:
-    """The two-sided quantile of a normal law."""
+def _normal_quantile(confidence: float) -> float:
+    """The two-sided quantile of the normal law: 1.96 for 95 %."""
     return float(ndtri((1 + _level(confidence)) / 2))
-
-
-def _binomial(successes: int, trials: int, confidence: float) -> tuple[int, int, float]:
-    if not (0 <= successes <= trials and trials >= 1):
-        raise ValueError(f"successes: expected 0 <= successes <= trials, trials >= 1, got {successes} of {trials}")
-    return trials, successes, float(ndtri((1 + _level(confidence)) / 2))

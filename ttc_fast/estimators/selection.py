@@ -5,18 +5,20 @@ sample, has no luck of the draw, and is unbiased for k fresh samples. Arrays are
 and ``[prompt, budget]`` out, float64; a budget above a prompt's number of samples gives NaN.
 
 Sources: pass@k, Chen et al., arXiv 2107.03374, section 2.1; the others are the same average over subsets
-(Hoeffding's U-statistic, 1948) of a maximum, a vote and a mean.
+(Hoeffding's U-statistic, 1948) of a maximum, a vote (votes.py) and a mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array: TypeAlias = NDArray[np.float64]
+from ..numerics.tiles import tiles
+from .arrays import Array as Array
+from .arrays import bank, integers
+from .budgets import sizes
 
 NEGLIGIBLE = 60.0
 """Subsets of a share below e^-60 of all are left out: far below the rounding of a float64 sum."""
@@ -26,7 +28,7 @@ _TILE = 2**21
 
 
 def pass_at_k(samples: ArrayLike, correct: ArrayLike, budgets: Sequence[int]) -> Array:
-    """Probability that at least one of k samples is correct, 1 - C(n-c, k) / C(n, k): ``[P, K]``.
+    """Probability that at least one of k samples is correct, 1 - C(n-c, k) / C(n, k).
 
     The product of (n-c-i) / (n-i) is summed as logarithms, so that a small probability keeps its digits.
 
@@ -35,8 +37,14 @@ def pass_at_k(samples: ArrayLike, correct: ArrayLike, budgets: Sequence[int]) ->
         correct: c of every prompt ``[P]``, integers from 0 to n.
         budgets: the k, integers of at least 1.
 
+    Returns:
+        ``[P, K]``.
+
     Raises:
         TypeError, ValueError: an argument is not as described.
+
+    >>> pass_at_k([4, 4], [1, 2], [1, 2]).round(3).tolist()
+    [[0.25, 0.5], [0.5, 0.833]]
     """
     n, c = integers("samples", samples), integers("correct", correct)
     ks = sizes(budgets)
@@ -58,15 +66,24 @@ def pass_at_k(samples: ArrayLike, correct: ArrayLike, budgets: Sequence[int]) ->
 
 
 def best_of_k(score: ArrayLike, value: ArrayLike, budgets: Sequence[int]) -> Array:
-    """Expected value of the sample with the highest score among k: ``[P, K]``.
+    """Expected value of the sample with the highest score among k.
 
     sum_i C(i-1, k-1) / C(N, k) value_(i), samples sorted by ascending score; samples of equal score share
     their weight, which is a fair draw among them.
 
     Args:
         score: what selects ``[P, N]``, for example a verifier's score.
-        value: what judges ``[P, N]``: correctness, or an error.
-        budgets: the k.
+        value: of every sample ``[P, N]``: whether it is correct, or its error.
+        budgets: the k, integers of at least 1.
+
+    Returns:
+        ``[P, K]``.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described, or NaN.
+
+    >>> best_of_k([[0.1, 0.9, 0.5]], [[0.0, 1.0, 0.0]], [1, 2, 3]).round(3).tolist()
+    [[0.333, 0.667, 1.0]]
     """
     score, value = bank("score", score), bank("value", value)
     if score.shape != value.shape:
@@ -85,10 +102,19 @@ def best_of_k(score: ArrayLike, value: ArrayLike, budgets: Sequence[int]) -> Arr
 
 
 def selection_weights(samples: int, budgets: ArrayLike) -> Array:
-    """Probability that the best of k of N samples is the one of rank j (0 is the best): ``[K, J]``.
+    """Probability that the best of k of N samples is the one of rank j (0 is the best).
 
-    C(N-1-j, k-1) / C(N, k), as the product of 1 - (k-1)/(N-1-i) over i < j. J leaves out ranks with a
-    probability below e^-60 of the first.
+    C(N-1-j, k-1) / C(N, k), as the product of 1 - (k-1)/(N-1-i) over i < j.
+
+    Args:
+        samples: N.
+        budgets: the k ``[K]``, integers from 1 to N.
+
+    Returns:
+        ``[K, J]``, where J leaves out ranks with a probability below e^-60 of the first.
+
+    >>> selection_weights(3, [1, 2]).round(3).tolist()
+    [[0.333, 0.333, 0.333], [0.667, 0.333, 0.0]]
     """
     ks = np.asarray(budgets, dtype=np.int64)
     least = int(ks.min())
@@ -103,7 +129,15 @@ def selection_weights(samples: int, budgets: ArrayLike) -> Array:
 
 
 def ranked(score: Array, value: Array) -> Array:
-    """Values ``[P, N]`` by descending score, those of equal score replaced by their mean."""
+    """Values from the best score to the worst, those of equal score replaced by their mean.
+
+    Args:
+        score: ``[P, N]``, higher is better.
+        value: ``[P, N]``.
+
+    Returns:
+        ``[P, N]``, by rank.
+    """
     order = np.argsort(-score, axis=1, kind="stable")
     score, value = np.take_along_axis(score, order, 1), np.take_along_axis(value, order, 1)
     new = np.ones(score.shape, dtype=bool)
@@ -117,53 +151,31 @@ def ranked(score: Array, value: Array) -> Array:
     return value
 
 
-def mean_of_k(of_one: ArrayLike, of_all: ArrayLike, samples: int, budgets: Sequence[int]) -> Array:
-    """Expected quadratic error of the mean of k samples: ``[P, K]``.
+def mean_of_k(mean_of_errors: ArrayLike, error_of_mean: ArrayLike, samples: int, budgets: Sequence[int]) -> Array:
+    """Expected quadratic error of the mean of k samples.
 
     For q(w) = (w - c)^T A (w - c) + constant the average over subsets is exactly
     q(mean of all N) + (N-k) / (k (N-1)) (mean of q over the samples - q(mean of all N)).
 
     Args:
-        of_one: mean over the samples of their error q ``[P]``.
-        of_all: error q of the mean of all N samples ``[P]``.
+        mean_of_errors: mean over the N samples of their error q ``[P]``.
+        error_of_mean: error q of the mean of all N samples ``[P]``.
         samples: N.
-        budgets: the k.
+        budgets: the k, integers of at least 1.
+
+    Returns:
+        ``[P, K]``.
+
+    Raises:
+        TypeError, ValueError: the budgets are not as described.
+
+    >>> mean_of_k([1.0], [0.0], 4, [1, 2, 4]).round(3).tolist()  # samples 1, 1, -1, -1 of 0
+    [[1.0, 0.333, 0.0]]
     """
     ks = sizes(budgets)
-    one, whole = np.asarray(of_one, dtype=np.float64), np.asarray(of_all, dtype=np.float64)
+    single, whole = np.asarray(mean_of_errors, dtype=np.float64), np.asarray(error_of_mean, dtype=np.float64)
     share = (samples - ks) / (ks * max(samples - 1, 1))
     with np.errstate(invalid="ignore", over="ignore"):  # chains that diverged
-        result = whole[:, None] + share * (one - whole)[:, None]
+        result = whole[:, None] + share * (single - whole)[:, None]
     result[:, ks > samples] = np.nan
     return np.asarray(result)
-
-
-def integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
-    """``values`` as an array of integers, of any shape."""
-    array = np.asarray(values)
-    if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"{name}: expected integers, got dtype {array.dtype}")
-    return array.astype(np.int64)
-
-
-def bank(name: str, values: ArrayLike) -> Array:
-    """``values`` as an array ``[P, N]`` of numbers."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise ValueError(f"{name}: expected shape [P, N] with N >= 1, got {list(array.shape)}")
-    if np.isnan(array).any():
-        raise ValueError(f"{name}: expected numbers, got NaN")
-    return array
-
-
-def sizes(budgets: Sequence[int]) -> NDArray[np.int64]:
-    """``budgets`` as an array ``[K]`` of integers of at least 1."""
-    ks = integers("budgets", budgets)
-    if ks.ndim != 1 or len(ks) == 0 or ks.min() < 1:
-        raise ValueError(f"budgets: expected integers of at least 1, got {list(budgets)}")
-    return ks
-
-
-def tiles(length: int, size: int) -> Iterator[slice]:
-    size = max(size, 1)
-    return (slice(i, min(i + size, length)) for i in range(0, length, size))

@@ -7,10 +7,10 @@ contract (the same bits however a run is chunked) rests on the sums of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
+
+from .tiles import tiles as tiles
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -35,9 +35,3 @@ def tree_sum(x: Tensor, dim: int) -> Tensor:
 def tree_mean(x: Tensor, dim: int) -> Tensor:
     """Mean over ``dim`` in the order of :func:`tree_sum`."""
     return tree_sum(x, dim) / x.shape[dim]
-
-
-def tiles(length: int, size: int) -> Iterator[slice]:
-    """Slices of ``size`` (at least 1) that cover ``range(length)``, the last one shorter."""
-    size = max(size, 1)
-    return (slice(i, min(i + size, length)) for i in range(0, length, size))
