@@ -124,7 +124,7 @@ class Votes {
         compare(i, begin, size, wrong, equal);
         for (std::int64_t g = 0; size_ % 2 == 0 && g < size; ++g) tied[g] += ones(equal[g]);
       }
-      for (std::int64_t g = 0; g < size; ++g) right[tied[g]] += wrong[g] == 0;  // no branch that cannot be foreseen
+      for (std::int64_t g = 0; g < size; ++g) right[tied[g]] += wrong[g] == 0;  // no branch, which could not be predicted
     }
     double sum = 0.0;
     for (std::size_t t = right.size(); t-- > 0;) sum += std::ldexp(static_cast<double>(right[t]), -static_cast<int>(t));
@@ -284,8 +284,8 @@ void vote_recovery(const Candidates& c, const std::uint64_t* bits, const Kernel&
         mean[g] += tally.groups_of(groups[g].size).recovery() / static_cast<double>(groups[g].partitions);
       }
     };
-    const std::uint64_t* const of_prompt = bits + prompt * ((c.dim + 63) / 64) * c.samples;
-    Tally drawn(Votes(kernel, of_prompt, c.samples, c.dim, w_star + prompt * c.dim));
+    const std::uint64_t* const prompt_bits = bits + prompt * ((c.dim + 63) / 64) * c.samples;
+    Tally drawn(Votes(kernel, prompt_bits, c.samples, c.dim, w_star + prompt * c.dim));
     add(drawn, 0);
     drawn.groups_of(c.samples).count(c.dim, right + prompt * c.dim);
     for (std::int64_t partition = 1; partition < partitions; ++partition) {

@@ -12,9 +12,9 @@ namespace ttc_fast {
 
 namespace {
 
-constexpr std::uint32_t kStreamTies = 7;  // ttc_fast/rng.py, Stream
+constexpr std::uint32_t kStreamTies = 7;  // ttc_fast/numerics/rng.py, Stream
 
-// Twin of _mix in ttc_fast/techniques.py.
+// Counterpart of _mix in ttc_fast/techniques/aggregate.py.
 std::uint64_t mix(std::uint64_t x) {
   x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
   x = (x ^ x >> 27) * 0x94D049BB133111EBu;
@@ -31,7 +31,7 @@ class Prompt {
     std::iota(order_.begin(), order_.end(), 0);
     if (a.technique == Technique::kMajorityOfBest) sort_scores();
     else if (a.technique != Technique::kPlurality) find_weights();
-    if (a.technique == Technique::kPlurality || a.technique == Technique::kWeightedBestOfN) find_equals();
+    if (a.technique == Technique::kPlurality || a.technique == Technique::kWeightedBestOfN) find_identical();
   }
 
   // Blocks in this order, and then what they leave over.
@@ -103,30 +103,30 @@ class Prompt {
     for (std::int64_t i = 0; i < dim_; ++i) out[i] /= total;
   }
 
-  // A code of every answer, and the first sample that gives it. Codes as of _codes in ttc_fast/techniques.py.
-  void find_equals() {
+  // An id of every answer, as in ttc_fast/techniques/aggregate.py, and the first sample that gives it.
+  void find_identical() {
     const std::int64_t words = (dim_ + 63) / 64;
     std::vector<std::uint64_t> bits(words * samples_);
     kernel_.pack_bits(w_, samples_, dim_, samples_, bits.data());
-    code_.resize(samples_);
+    id_.resize(samples_);
     for (std::int64_t s = 0; s < samples_; ++s) {
       if (dim_ < 63) {
-        code_[s] = bits[s];
+        id_[s] = bits[s];
         continue;
       }
       for (std::int64_t i = 0; i < dim_; ++i) {
-        if (bits[i / 64 * samples_ + s] >> i % 64 & 1) code_[s] += mix(static_cast<std::uint64_t>(i) + 1);
+        if (bits[i / 64 * samples_ + s] >> i % 64 & 1) id_[s] += mix(static_cast<std::uint64_t>(i) + 1);
       }
     }
     std::size_t slots = 16;
-    while (slots < 2 * code_.size()) slots *= 2;
+    while (slots < 2 * id_.size()) slots *= 2;
     std::vector<std::int64_t> slot(slots, -1);
     first_.resize(samples_);
     sum_.resize(samples_);
     seen_.resize(samples_);
     for (std::int64_t s = 0; s < samples_; ++s) {
-      std::size_t at = mix(code_[s]) % slots;
-      while (slot[at] >= 0 && code_[slot[at]] != code_[s]) at = (at + 1) % slots;
+      std::size_t at = mix(id_[s]) % slots;
+      while (slot[at] >= 0 && id_[slot[at]] != id_[s]) at = (at + 1) % slots;
       if (slot[at] < 0) slot[at] = s;
       first_[s] = static_cast<std::uint32_t>(slot[at]);
     }
@@ -162,9 +162,9 @@ class Prompt {
       if (sum_[answer] != best || (winners && answer == winner)) continue;
       if (++winners == 2) {
         coin = word(group[0], 0);
-        highest = static_cast<std::int64_t>(mix(code_[winner] ^ coin));
+        highest = static_cast<std::int64_t>(mix(id_[winner] ^ coin));
       }
-      const std::int64_t key = winners == 1 ? 0 : static_cast<std::int64_t>(mix(code_[answer] ^ coin));
+      const std::int64_t key = winners == 1 ? 0 : static_cast<std::int64_t>(mix(id_[answer] ^ coin));
       if (winners > 1 && key <= highest) continue;
       winner = answer;
       highest = key;
@@ -210,8 +210,9 @@ class Prompt {
   const std::uint32_t prompt_;
   std::vector<std::uint32_t> order_;
   std::vector<float> weight_, present_;  // of every sample, and of the members of a group
-  // Of the whole answers: code, first sample alike; sum of the weights in the group that was the last to have it.
-  std::vector<std::uint64_t> code_;
+  // Of the whole answer of every sample: its id, and the first sample with the same answer. Of the answer, at that first
+  // sample: the sum of its weights, and the last group that it was seen in.
+  std::vector<std::uint64_t> id_;
   std::vector<std::uint32_t> first_;
   std::vector<std::int64_t> sum_, seen_;
   std::int64_t group_ = 0;

@@ -8,7 +8,7 @@
 
 namespace ttc_fast {
 
-// See ttc_fast/techniques.py, whose functions they are.
+// The functions of these names in ttc_fast/techniques/aggregate.py.
 enum class Technique { kSoftmaxMean, kWeightedVote, kPlurality, kWeightedBestOfN, kMajorityOfBest };
 
 struct Answering {

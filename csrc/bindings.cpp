@@ -173,14 +173,14 @@ std::vector<Groups> groups_of(const Candidates& c, const Array<std::int64_t>& or
   for (py::ssize_t i = 0; i < orders.size(); ++i) {
     expect(orders.data()[i] >= 0 && orders.data()[i] < blocks, "orders: expected blocks from 0 to N / block - 1");
   }
-  std::vector<Groups> of;
+  std::vector<Groups> checked;
   for (const auto& [size, partitions] : groups) {
     expect(size >= 1 && size <= c.samples, "groups: expected sizes from 1 to N");
     expect(partitions >= 1 && partitions <= orders.shape(0) + 1, "groups: expected 1 to P + 1 partitions");
     expect(partitions == 1 || size % block == 0, "groups: expected whole blocks where there is more than one partition");
-    of.push_back({size, partitions});
+    checked.push_back({size, partitions});
   }
-  return of;
+  return checked;
 }
 
 py::tuple vote_recovery_of(const Array<std::int64_t>& bits, const Array<float>& w_star, const Array<std::int64_t>& orders,
@@ -190,7 +190,7 @@ py::tuple vote_recovery_of(const Array<std::int64_t>& bits, const Array<float>& 
   expect(w_star.ndim() == 2 && w_star.shape(0) == bits.shape(0) && (w_star.shape(1) + 63) / 64 == bits.shape(1),
          "w_star: expected shape [B, d], 64 of d to a word");
   const Candidates c{bits.shape(0), bits.shape(2), w_star.shape(1), nullptr, threads};
-  const std::vector<Groups> of = groups_of(c, orders, block, groups);
+  const std::vector<Groups> checked = groups_of(c, orders, block, groups);
   Array<double> out({c.prompts, static_cast<std::int64_t>(groups.size())});
   Array<std::int64_t> right({c.prompts, c.dim});
   double* const result = out.mutable_data();
@@ -198,7 +198,7 @@ py::tuple vote_recovery_of(const Array<std::int64_t>& bits, const Array<float>& 
   {
     const py::gil_scoped_release release;
     const auto* const packed = reinterpret_cast<const std::uint64_t*>(bits.data());
-    vote_recovery(c, packed, find_kernel(isa), w_star.data(), block, orders.data(), of, result, counts);
+    vote_recovery(c, packed, find_kernel(isa), w_star.data(), block, orders.data(), checked, result, counts);
   }
   return py::make_tuple(out, right);
 }
@@ -219,14 +219,14 @@ Array<float> group_answers_of(const Array<float>& w, const Array<float>& score, 
   const Candidates c = candidates(w, threads);
   expect(c.samples < std::int64_t{1} << 32, "w: expected shape [B, N, d], N < 2^32");
   expect(score.ndim() == 2 && score.shape(0) == c.prompts && score.shape(1) == c.samples, "score: expected shape [B, N]");
-  const std::vector<Groups> of = groups_of(c, orders, block, groups);
+  const std::vector<Groups> checked = groups_of(c, orders, block, groups);
   std::int64_t all = 0;
-  for (const Groups& g : of) all += c.samples / g.size * g.partitions;
+  for (const Groups& g : checked) all += c.samples / g.size * g.partitions;
   const Answering answering{find_technique(technique), parameter, seed, first_prompt, step};
   Array<float> out({c.prompts, all, c.dim});
   float* const result = out.mutable_data();
   const py::gil_scoped_release release;
-  group_answers(c, find_kernel(isa), answering, score.data(), block, orders.data(), of, result);
+  group_answers(c, find_kernel(isa), answering, score.data(), block, orders.data(), checked, result);
   return out;
 }
 
@@ -326,7 +326,7 @@ PYBIND11_MODULE(_C, m) {
         "sum_i weight_i (w_i - target_i)^2 for an aim (target [B, d], weight [M, d]) and, if asked for, whether the first is "
         "0, [M (+ 1), B, N]; if asked for, which coefficients are above 1/2, [B, words, N]. Empty for what is not asked.");
   m.def("tree_sum", &tree_sum_of, py::arg("x").noconvert(), py::kw_only(), py::arg("threads"),
-        "Sum of [B, N] or [B, N, d] over N, as ttc_fast.ordered.tree_sum.");
+        "Sum of [B, N] or [B, N, d] over N, as ttc_fast.numerics.sums.tree_sum.");
   m.def("best_of_k", &best_of_k_of, py::arg("score").noconvert(), py::kw_only(), py::arg("lowest"), py::arg("values"),
         py::arg("weight").noconvert(), py::arg("threads"), py::arg("isa"),
         "sum_j weight[j, k] value_(j), j the rank by descending score [B, N], or ascending, of values [B, N]: [M, B, K].");

@@ -61,7 +61,7 @@ struct Kernel {
   void (*squared_distances)(const float* target, const float* weight, std::int64_t dim, const float* w, float* out);
   // Which coefficients of w [count][dim] are above 1/2, 64 to a word, the first one's bit the lowest: [words][stride].
   void (*pack_bits)(const float* w, std::int64_t count, std::int64_t dim, std::int64_t stride, std::uint64_t* out);
-  // sum_j weight[j] w[rows[j]] over count rows of w [any][dim] to out [dim]; returns the sum of the weights, made alike.
+  // sum_j weight[j] w[rows[j]] over count rows of w [any][dim] to out [dim]; returns the sum of the weights, added in the same order.
   float (*weighted_sum)(const float* w, std::int64_t dim, const std::uint32_t* rows, const float* weight,
                         std::int64_t count, float* out);
   // sum_j weight[j, k] value[m, j] with weight [samples, columns], columns a multiple of 8, of which the first ranks[k / 8]

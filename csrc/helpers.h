@@ -11,7 +11,7 @@
 namespace ttc_fast {
 
 // Runs work(i) for i = 1, ..., threads - 1, each on a thread of its own, and joins them at the end of its life. There are
-// fewer of them if the system has no more: so what they share out must be taken, not allotted.
+// fewer if the system refuses more threads: so each must take its work from a common counter, not by its number.
 class Helpers {
  public:
   template <class Work>

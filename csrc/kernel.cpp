@@ -11,7 +11,7 @@ namespace ttc_fast {
 namespace {
 
 constexpr std::uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
-constexpr std::uint32_t kStreamNoise = 0, kStreamBernoulli = 1;  // ttc_fast/rng.py, Stream
+constexpr std::uint32_t kStreamNoise = 0, kStreamBernoulli = 1;  // ttc_fast/numerics/rng.py, Stream
 
 std::int64_t matrix_size(std::int64_t dim, bool binary) {
   return padded(dim) * (dim + 1 + (kTables && binary ? groups(dim) * 16 : 0));
@@ -216,20 +216,20 @@ void draw_bits(const Job& job, const float* u, const float* words, float* out) {
 
 // Thoughts as the numbers of the tables' entries, four coordinates each. False if one is neither 0 nor 1.
 bool to_index(const Job& job, Tile& tile) {
-  U strange = all(0u);  // bits in which a thought differs from the 0 or 1 that it is taken for
+  U mismatch = all(0u);  // bits in which a thought differs from the 0 or 1 that it is taken for
   for (std::int64_t g = 0; g < groups(job.dim); ++g) {
     for (int v = 0; v < kVectors; ++v) {
       U index = all(0u);
       for (std::int64_t i = g * kGroup; i < (g + 1) * kGroup && i < job.dim; ++i) {
         const F w = load(tile.w + i * kSamples + v * kLanes);
-        strange = bor(strange, bxor(bits(w), bits(one_if_less(all(0.5f), w))));
+        mismatch = bor(mismatch, bxor(bits(w), bits(one_if_less(all(0.5f), w))));
         index = bor(index, value_if_less(all(0.5f), w, 1u << (i % kGroup)));
       }
       store(tile.index + g * kSamples + v * kLanes, index);
     }
   }
   std::uint32_t lanes[kLanes], any = 0;
-  store(lanes, strange);
+  store(lanes, mismatch);
   for (const std::uint32_t lane : lanes) any |= lane;
   return any == 0;
 }

@@ -1,5 +1,5 @@
 // Elementary functions of a vector, branch-free. Each is within 4 ulp of the exact value over the range
-// it names; tests/test_native.py walks through those ranges.
+// it names; tests/decoding/test_native.py walks through those ranges.
 #pragma once
 
 #include "simd.h"

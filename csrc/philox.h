@@ -1,4 +1,4 @@
-// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011). Twin of ttc_fast/rng.py, where the layout of
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011). Counterpart of ttc_fast/numerics/rng.py, where the layout of
 // the counter is defined, and of kernels/philox.py.
 #pragma once
 

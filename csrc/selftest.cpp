@@ -3,7 +3,7 @@
 // it must be.
 //
 //   g++ -std=c++17 -O2 -ffp-contract=off csrc/selftest.cpp csrc/{decode,aggregate,answers,kernel}.cpp ...
-//   (tests/test_selftest.py)
+//   (tests/numerics/test_selftest.py)
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>

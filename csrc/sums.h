@@ -8,7 +8,7 @@
 namespace ttc_fast {
 namespace {  // see simd.h
 
-// Where there are more examples than coefficients, few rows tell the same sum of squares:
+// Where there are more examples than coefficients, dim rows are enough for the same sum of squares:
 // |X w - y|^2 = |R (w, -1)|^2 with the triangular R^T R = G, the Gram matrix of [X, y]. The last row is a constant.
 std::int64_t residual_rows(std::int64_t examples, std::int64_t dim) { return examples < dim ? examples : dim; }
 
@@ -106,11 +106,11 @@ void squared_distances(const float* target, const float* weight, std::int64_t di
 }
 
 // Up to kLanes numbers, zeros after them.
-inline F load_some(const float* p, std::int64_t count) {
+inline F load_first(const float* p, std::int64_t count) {
   if (count >= kLanes) return load(p);
-  float some[kLanes] = {};
-  std::memcpy(some, p, count * sizeof(float));
-  return load(some);
+  float lanes[kLanes] = {};
+  std::memcpy(lanes, p, count * sizeof(float));
+  return load(lanes);
 }
 
 // sum_j weight[j] row(j), in blocks, so that errors do not pile up, of four parts, so that no addition waits for the one
@@ -134,14 +134,14 @@ F sum_rows(const float* weight, std::int64_t count, Row row) {
 
 float weighted_sum(const float* w, std::int64_t dim, const std::uint32_t* rows, const float* weight, std::int64_t count,
                    float* out) {
-  float some[kLanes];
+  float lanes[kLanes];
   for (std::int64_t i = 0; i < dim; i += kLanes) {
     const std::int64_t present = dim - i < kLanes ? dim - i : kLanes;
-    store(some, sum_rows(weight, count, [&](std::int64_t j) { return load_some(w + rows[j] * dim + i, present); }));
-    std::memcpy(out + i, some, present * sizeof(float));
+    store(lanes, sum_rows(weight, count, [&](std::int64_t j) { return load_first(w + rows[j] * dim + i, present); }));
+    std::memcpy(out + i, lanes, present * sizeof(float));
   }
-  store(some, sum_rows(weight, count, [](std::int64_t) { return all(1.0f); }));
-  return some[0];
+  store(lanes, sum_rows(weight, count, [](std::int64_t) { return all(1.0f); }));
+  return lanes[0];
 }
 
 void pack_bits(const float* w, std::int64_t count, std::int64_t dim, std::int64_t stride, std::uint64_t* out) {
@@ -150,7 +150,7 @@ void pack_bits(const float* w, std::int64_t count, std::int64_t dim, std::int64_
     for (std::int64_t s = 0; s < count; ++s) {
       std::uint64_t word = 0;
       for (std::int64_t i = begin; i < end; i += kLanes) {
-        word |= mask_if_less(all(0.5f), load_some(w + s * dim + i, end - i)) << (i - begin);
+        word |= mask_if_less(all(0.5f), load_first(w + s * dim + i, end - i)) << (i - begin);
       }
       out[s] = word;
     }

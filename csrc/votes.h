@@ -1,4 +1,4 @@
-// The exact law of a vote among k of N samples: twin of _wins and _first_wins in ttc_fast/votes.py; formulas are there.
+// The exact law of a vote among k of N samples: counterpart of ttc_fast/estimators/vote_law.py; the formulas are there.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +8,10 @@ namespace ttc_fast {
 
 struct Vote {
   std::vector<std::int64_t> kinds, repeats;  // repeats[b] answers have kinds[b] >= 1 samples each
-  std::vector<std::int64_t> owners;          // answer of every sample, or < 0: the first of a tie wins
-  std::int64_t silent;                       // samples that do not vote
+  std::vector<std::int64_t> answer_of;       // answer of every sample, or < 0: the first of a tie wins
+  std::int64_t abstaining;                   // samples that do not vote
   std::int64_t k;                            // 1 < k < N
-  bool fair;                                 // without owners, ties are drawn fairly; else they fail
+  bool fair;                                 // without answer_of, ties are drawn fairly; else they fail
   double at_k;                               // P(Bin(N, k/N) = k)
   std::int64_t roots;                        // roots of unity, an odd number
 };

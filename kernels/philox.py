@@ -1,4 +1,4 @@
-"""Philox4x32-10 in Triton: twin of ``ttc_fast/rng.py``, where the layout of the counter is defined."""
+"""Philox4x32-10 in Triton: counterpart of ``ttc_fast/numerics/rng.py``, where the layout of the counter is defined."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ def _funnel_shift(x: Step) -> None:
 
 def _low_mask(bits: Array) -> Array:
     """uint64 words with that many low bits set, up to 64."""
-    some = (U64(1) << np.minimum(bits, 63).astype(U64)) - U64(1)
-    mask: Array = np.where(bits >= 64, ~U64(0), some)
+    short = (U64(1) << np.minimum(bits, 63).astype(U64)) - U64(1)
+    mask: Array = np.where(bits >= 64, ~U64(0), short)
     return mask
 
 

@@ -83,11 +83,11 @@ def _issue_copy(x: Step) -> None:
         else:
             given = np.minimum(x.get(3, "u32").astype(I64), nbytes)
     data = np.zeros((len(x.lanes), nbytes), U8)
-    some = given > 0
-    if ((given != nbytes) & some).any():
+    copied = given > 0
+    if ((given != nbytes) & copied).any():
         raise SimError(f"a copy of a part of its bytes is not modelled, at {x.where}")
-    if some.any():
-        data[some] = x.sim.access_global(x.address(1)[some], nbytes, x.lanes[some], x.where).view(U8)
+    if copied.any():
+        data[copied] = x.sim.access_global(x.address(1)[copied], nbytes, x.lanes[copied], x.where).view(U8)
     x.sim.access_shared(x.address(0), nbytes, x.lanes, x.where, data, pending=True)
 
 

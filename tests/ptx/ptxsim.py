@@ -325,13 +325,13 @@ class Sim:
         limit = np.zeros(self.n, I64)
         limit[lanes] = done
         remaining = []
-        for owners, group, at in self.in_flight:
-            ready = group < limit[owners]
+        for issuers, group, at in self.in_flight:
+            ready = group < limit[issuers]
             places = at[ready]
             self.shared_log.pending[places] = False
-            self.shared_log.writer[places] = self._shared_key(owners[ready])[:, None]
+            self.shared_log.writer[places] = self._shared_key(issuers[ready])[:, None]
             if not ready.all():
-                remaining.append((owners[~ready], group[~ready], at[~ready]))
+                remaining.append((issuers[~ready], group[~ready], at[~ready]))
         self.in_flight = remaining
 
     def finish_products(self, lanes: Array, done: Array, where: str) -> None:
@@ -339,12 +339,12 @@ class Sim:
         limit = np.zeros(self.n, I64)
         limit[lanes] = done
         remaining = []
-        for owners, group, at, writer in self.reading:
-            ready = group < limit[owners]
+        for issuers, group, at, writer in self.reading:
+            ready = group < limit[issuers]
             self._report(self.shared_races, self.shared_log.writer[at[ready]] != writer[ready], self.shared_log, where)
-            self.shared_log.read(at[ready], self._shared_key(owners[ready])[:, None])
+            self.shared_log.read(at[ready], self._shared_key(issuers[ready])[:, None])
             if not ready.all():
-                remaining.append((owners[~ready], group[~ready], at[~ready], writer[~ready]))
+                remaining.append((issuers[~ready], group[~ready], at[~ready], writer[~ready]))
         self.reading = remaining
 
     # ---- warps

@@ -46,8 +46,8 @@ def _vote(x: Step) -> None:
     voters, yes = x.sim.present(x.lanes)[warp], x.sim.present(x.lanes[x.get(1, "pred")])[warp]
     if x.has("ballot"):
         return x.put(yes)
-    every, some = yes == voters, yes != 0
-    return x.put(x.choose({"all": every, "any": some, "uni": every | ~some}))
+    every, one = yes == voters, yes != 0
+    return x.put(x.choose({"all": every, "any": one, "uni": every | ~one}))
 
 
 @OPCODES.add("redux", "sync add min max and or xor NaN abs")
