@@ -14,7 +14,7 @@ import tyro
 from .. import __version__
 from ..experiments import config as run
 from ..experiments import plan
-from ..logs import analysis as analyze
+from . import analyze
 
 
 @dataclass(frozen=True)

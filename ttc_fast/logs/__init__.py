@@ -1,1 +1,1 @@
-"""Repeated samples of real language models: files in, figures out."""
+"""Repeated samples of real language models: files in, one log, figures with intervals out."""

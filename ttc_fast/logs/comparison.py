@@ -1,0 +1,120 @@
+"""Two logs of the same prompts, compared prompt by prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..estimators.arrays import Array, Integers
+from ..estimators.intervals import Interval, paired_differences
+from ..estimators.votes import NoAnswer, Ties
+from ..numerics.progress import Report
+from .analysis import Analysis, metric_curves
+from .log import SampleLog
+
+
+@dataclass(frozen=True)
+class LogDifference:
+    """A metric of two logs at one budget, over the prompts with at least k samples in both."""
+
+    metric: str
+    k: int
+    mean: float
+    other_mean: float
+    difference: Interval
+    """Of the means, ``mean - other_mean``."""
+    prompts: int
+
+
+@dataclass(frozen=True)
+class LogComparison:
+    """What :func:`compare_logs` returns."""
+
+    other: SampleLog
+    matched: int
+    """Prompts that both logs have."""
+    differences: tuple[LogDifference, ...]
+
+
+def compare_logs(
+    result: Analysis,
+    other: SampleLog,
+    *,
+    ties: Ties = "random",
+    no_answer: NoAnswer = "fail",
+    progress: bool | Report = False,
+) -> LogComparison:
+    """The metrics of an analysis against those of another log over the same prompts, at the budgets of both.
+
+    Args:
+        result: the analysis of the one log, by :func:`~ttc_fast.logs.analysis.analyze`.
+        other: the other log.
+        ties, no_answer, progress: as for :func:`~ttc_fast.logs.analysis.analyze`.
+
+    Returns:
+        Paired differences of every metric that both logs have.
+
+    Raises:
+        ValueError: the logs have no prompt in common, or no budget.
+    """
+    ours, theirs = match_prompts(result.log, other)
+    budgets = tuple(k for k in result.budgets if k <= other.samples[theirs].max())
+    if not budgets:
+        raise ValueError(
+            f"budgets: expected one up to {other.samples[theirs].max()}, the most samples of a prompt in against, "
+            f"got {result.budgets}"
+        )
+    curves = metric_curves(other, budgets, ties=ties, no_answer=no_answer, progress=progress)
+    others = {curve.metric: curve.values[theirs] for curve in curves}
+    differences: list[LogDifference] = []
+    for curve in result.curves:
+        if curve.metric in others:
+            values = curve.values[ours, : len(budgets)]
+            differences += _log_differences(curve.metric, budgets, values, others[curve.metric])
+    return LogComparison(other, len(ours), tuple(differences))
+
+
+def match_prompts(one: SampleLog, other: SampleLog) -> tuple[Integers, Integers]:
+    """Where in each log the prompts are that both have, in the order of the first log.
+
+    Args:
+        one: the one log.
+        other: the other log, read in the same process.
+
+    Returns:
+        Indices ``[M]`` into the prompts of the one and of the other.
+
+    Raises:
+        ValueError: they have none in common; or prompts are known by their row, and there are not equally many.
+    """
+    if (one.by_row or other.by_row) and len(one.prompts) != len(other.prompts):
+        raise ValueError(
+            f"against: expected {len(one.prompts)} prompts, since a matrix is matched row by row, "
+            f"got {len(other.prompts)}; give both the same rows"
+        )
+    _, ours, theirs = np.intersect1d(one.prompts, other.prompts, assume_unique=True, return_indices=True)
+    if not len(ours):
+        raise ValueError(
+            f"against: expected prompts that files has too, got none of its {len(one.prompts)} among "
+            f"{len(other.prompts)}; name the same prompts alike in both"
+        )
+    order = np.argsort(ours)  # hashes differ from process to process, and sums depend on the order
+    return ours[order], theirs[order]
+
+
+def _log_differences(metric: str, budgets: tuple[int, ...], one: Array, other: Array) -> list[LogDifference]:
+    both = ~np.isnan(one + other)
+    columns = np.flatnonzero(both.any(axis=0))
+    differences = paired_differences(one[:, columns], other[:, columns]) if len(columns) else []
+    return [
+        LogDifference(
+            metric,
+            budgets[i],
+            float(one[both[:, i], i].mean()),
+            float(other[both[:, i], i].mean()),
+            difference,
+            int(both[:, i].sum()),
+        )
+        for i, difference in zip(columns, differences)
+    ]

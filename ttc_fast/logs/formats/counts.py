@@ -1,0 +1,31 @@
+"""``counts``: a line for each prompt, ``{id, n, c}``: n samples, c of them correct."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .. import fields
+from ..log import PromptCounts, Record, Sample
+from .base import Format
+
+NAME = "counts"
+FIELDS = ("id", "n", "c")
+
+MAX_COUNT = 10**7
+"""Samples of one prompt that a file may claim."""
+
+
+def detect(record: Record) -> bool:
+    """Whether a record is of this format."""
+    return fields.has(record, FIELDS)
+
+
+def read(record: Record) -> Iterator[Sample | PromptCounts]:
+    """The one prompt of a record."""
+    n = fields.whole(record, "n", MAX_COUNT)
+    if n == 0:
+        raise ValueError("n: expected at least 1 sample, got 0")
+    yield PromptCounts(fields.text(record, "id"), n, fields.whole(record, "c", n))
+
+
+FORMAT = Format(NAME, detect, read, FIELDS)
