@@ -167,8 +167,8 @@ def within(interval: tuple[float, float, float], truth: float) -> bool:
 @pytest.mark.parametrize("prompts", [10, 30, 300])
 @pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (0.5, 2.0), (5.0, 1.0)])
 def test_intervals_cover_95_percent(prompts: int, a: float, b: float) -> None:
-    """Rows of ttc_fast/estimators/README.md, 1,000 repeats each: a coverage below 95 % is refused by an exact binomial test at ALPHA.
-    The exponent of Beta(5, 1) is left out: its fit hangs on prompts too rare to be seen."""
+    """Rows of ttc_fast/estimators/README.md, 1,000 repeats each: a coverage below 95 % is refused by an exact binomial
+    test at ALPHA. The exponent of Beta(5, 1) is left out: its fit hangs on prompts too rare to be seen."""
     for name, (share, _, repeats) in covered(prompts, a, b).items():
         if name != "t" and (name, a) != ("exponent", 5.0):
             found = stats.binomtest(round(repeats * share), repeats, 0.95, alternative="less")
