@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from logs.samples import CORRECT, rows, write, write_counts
+from ttc_fast.logs import comparison
 from ttc_fast.logs.analysis import analyze
 from ttc_fast.logs.comparison import LogComparison, compare_logs, match_prompts
 from ttc_fast.logs.reader import read
@@ -86,3 +88,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
     message = "against: expected 2 prompts, since a matrix is matched row by row, got 3"
     with pytest.raises(ValueError, match=message):
         match_prompts(read([tmp_path / "two.npz"]), read([tmp_path / "three.npz"]))
+
+
+def test_examples() -> None:
+    assert doctest.testmod(comparison).failed == 0

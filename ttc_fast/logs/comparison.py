@@ -57,6 +57,15 @@ def compare_logs(
 
     Raises:
         ValueError: the logs have no prompt in common, or no budget.
+
+    >>> import numpy as np
+    >>> from ttc_fast.logs.analysis import analyze
+    >>> def counts(c):
+    ...     n = np.array([4, 4])
+    ...     return SampleLog("counts", np.arange(2), n, np.array(c), None, None, None, None, 0, 0, ())
+    >>> compared = compare_logs(analyze(counts([1, 3]), [1, 2]), counts([1, 1]))
+    >>> [(pair.metric, pair.k, round(pair.difference.mean, 3)) for pair in compared.differences]
+    [('pass@k', 1, 0.25), ('pass@k', 2, 0.25)]
     """
     ours, theirs = match_prompts(result.log, other)
     budgets = tuple(k for k in result.budgets if k <= other.samples[theirs].max())
