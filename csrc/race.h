@@ -13,16 +13,16 @@ constexpr double kLeastTriple = 1e-15;  // and ties of three or more below this 
 struct Answer {
   std::size_t kind;
   Integer samples, repeats;
-  Reals law;             // P(X = start), P(X = start + 1), ...
+  Reals law;                // P(X = start), P(X = start + 1), ...
   Spectrum below;           // sum_{l<j} P(X = l) z^(l-j)
   Spectrum near;            // below, where it matters
   Spectrum factor, before;  // near + u P(X = j), and the product of all before this one
-  double at_most = 0;    // P(X <= j)
-  Reals later;           // P(X = j and the first c samples are not among the j) for c = 0, 1, ...
-  Integer passed;        // the least c for which that is negligible, and 0 is there
-  double ahead;          // that for the present place: the answer has j votes, and they are all still to come
+  double at_most = 0;       // P(X <= j)
+  Reals later;              // P(X = j and the first c samples are not among the j) for c = 0, 1, ...
+  Integer passed;           // the least c for which that is negligible, and 0 is there
+  double ahead;             // that for the present place: the answer has j votes, and they are all still to come
   double won = 0;
-  Reals wins;            // summands, to be added in the end
+  Reals wins;               // summands, to be added in the end
 };
 
 // Neighbouring places of one contender.
@@ -60,23 +60,23 @@ class Race {
 
   const Vote& vote_;
   double p_;
-  std::vector<Answer> strong_;  // the others cannot win
-  Integer start_, stop_;        // of the laws
-  Integer rivals_ = -1, free_;  // strong answers but one; samples of the others, any number of which may be drawn
-  Integer first_, last_;        // votes with which one may win
+  std::vector<Answer> strong_;        // the others cannot win
+  Integer start_, stop_;              // of the laws
+  Integer rivals_ = -1, free_;        // strong answers but one; samples of the others, any number of which may be drawn
+  Integer first_, last_;              // votes with which one may win
   std::vector<Integer> frequencies_;  // the roots of unity that matter; of conjugate ones, one
-  Spectrum rest_;                  // what the free samples add, times z^(answers j - k), over P(sum = k)
-  Spectrum back_, turn_;           // 1 / z, z^answers
-  std::vector<Integer> kept_;   // those that matter for the present j
+  Spectrum rest_;                     // what the free samples add, times z^(answers j - k), over P(sum = k)
+  Spectrum back_, turn_;              // 1 / z, z^answers
+  std::vector<Integer> kept_;         // those that matter for the present j
   Spectrum base_, product_, after_;
   Reals bound_, worst_;
 
   // Where the first sample wins a tie:
-  std::vector<Answer*> contenders_;  // those that may have the present j votes
+  std::vector<Answer*> contenders_;             // those that may have the present j votes
   std::vector<Run> runs_;
-  std::vector<Step> steps_;      // through the runs, as far as they were needed
-  std::vector<Spectrum> products_;  // base_, answers that cannot have j votes, and 0, 1, ... contenders
-  double tied_;                  // sum of ahead / at_most
+  std::vector<Step> steps_;                     // through the runs, as far as they were needed
+  std::vector<Spectrum> products_;              // base_, answers that cannot have j votes, and 0, 1, ... contenders
+  double tied_;                                 // sum of ahead / at_most
   std::vector<std::size_t> present_, seen_at_;  // for the plan: answers of the runs around; when one was seen last
   std::size_t time_ = 0;
 };

@@ -11,7 +11,6 @@ import torch
 import triton
 from torch import Tensor
 
-
 from . import padded, target
 from .chain import decode_kernel, streamed_kernel
 
@@ -25,7 +24,7 @@ class Tile(NamedTuple):
     streamed: bool = False
     """Whether the matrix passes by in slices at every step instead of staying on chip."""
     registers: int | None = None
-    """What a thread may use on NVIDIA's, where ptxas by itself would settle for fewer, and spill some."""
+    """What a thread may use on NVIDIA's; None leaves it to ptxas, which takes too few in places and spills."""
 
 
 TILES = {
@@ -63,14 +62,14 @@ def _tile_here(dim: int, device: torch.device, precision: str) -> Tile:
 
 
 def options(tile: Tile, target: str) -> dict[str, Any]:
-    """Of the compiler. There is nothing to prefetch, and no multiply-add is fused but those written as such."""
+    """Options of the compiler. There is nothing to prefetch, and only multiply-adds written as fused ones are fused."""
     registers = {"maxnreg": tile.registers} if tile.registers and target == "cuda" else {}
     return {"num_warps": tile.warps, "num_stages": 1, "enable_fp_fusion": False, **registers}
 
 
-def constants(law: dict[str, Any], precision: str, target: str, dim: int, tile: Tile) -> dict[str, Any]:
-    """The constants that a kernel is compiled with; ``law`` is what the rule says."""
-    return {**law, "PRECISION": precision, "TARGET": target, "D": padded(dim), "BN": tile.samples}
+def constants(rule: dict[str, Any], precision: str, target: str, dim: int, tile: Tile) -> dict[str, Any]:
+    """The constants that a kernel is compiled with; ``rule`` holds those of the rule, RULE and EVERY_STEP."""
+    return {**rule, "PRECISION": precision, "TARGET": target, "D": padded(dim), "BN": tile.samples}
 
 
 class EncodedRule(Protocol):

@@ -21,8 +21,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-
-from . import MAX_DIM, interpreted, padded, roofline, sass
+from . import MAX_DIM, PRECISIONS, interpreted, padded, roofline, sass
 
 if TYPE_CHECKING:
     from .compiled import Compiled

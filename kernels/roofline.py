@@ -125,8 +125,8 @@ def _rate(clocks: dict[str, float], gpu: Gpu) -> tuple[float, str]:
     return gpu.sms * gpu.gigahertz * 1e9 / clocks[resource], resource
 
 
-def lower_bound(law: dict[str, Any], dim: int, precision: str, arch: str) -> Mix:
-    """The least work of a coefficient-step that computes the law by these methods on ``dim`` padded coefficients.
+def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str) -> Mix:
+    """The least work of a coefficient-step that computes the rule by these methods on ``dim`` padded coefficients.
 
     Philox4x32-10, a call for four steps: 20 wide multiplications and 20 three-input xors, less those
     that are the same for all steps (round 1: both products, one word), for all coefficients or for all
@@ -143,7 +143,7 @@ def lower_bound(law: dict[str, Any], dim: int, precision: str, arch: str) -> Mix
     one half. "tf32": one product. "ieee": d multiply-adds. Exchange between lanes, loads, copies and the
     loop itself are not counted: a better tile could do without them.
     """
-    rule, every_step = law["RULE"], law["EVERY_STEP"]
+    rule, every_step = constants["RULE"], constants["EVERY_STEP"]
     random = every_step and rule != "threshold"
     convert = "xu" if arch == "sm_80" else "alu"  # where the machine code has I2F and I2FP
     pipes = dict.fromkeys(("wide", "alu", "xu", "fma", "tensor"), 0.0)

@@ -168,7 +168,7 @@ def test_thoughts_are_exchanged_behind_barriers() -> None:
     state, w0 = problem(1, 70)
     for edit, races in ((str, False), (lambda ptx: ptx.replace("bar.sync", "// bar.sync"), True)):
         gpu = Gpu("sm_86", edit=edit)
-        gpu(state, w0, rule=GAUSSIAN.encode(5), steps=[5], samples=3, seed=7)
+        gpu(state, w0, rule=GAUSSIAN, steps=[5], samples=3, seed=7)
         assert bool(gpu.global_races) == races
 
 
@@ -239,8 +239,9 @@ def test_what_is_examined_is_what_runs(dim: int, samples: int, offset: int) -> N
     value (1, multiples of 16, beyond 2^31) or alignment makes another kernel of it."""
     state, w0 = problem(2, dim)
     launch = decode.prepare(
-        state, w0, torch.zeros(1, 2, samples, dim), rule=GAUSSIAN.encode(5), steps=[5], seed=offset << 32, first_sample=offset,
-        first_prompt=offset, first_step=0, precision="fp32", target="cuda", tile=decode.tile(dim, 2**20, "fp32"),
+        state, w0, torch.zeros(1, 2, samples, dim), rule=GAUSSIAN.encode(5), steps=[5], seed=offset << 32,
+        first_sample=offset, first_prompt=offset, first_step=0, precision="fp32", target="cuda",
+        tile=decode.tile(dim, 2**20, "fp32"),
     )  # fmt: skip
     kernel = launch.kernel
     bind = create_function_from_signature(kernel.signature, kernel.params, make_backend(compiled.gpu("sm_90")))

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 from decoding_problems import problem
 from equivalence import Decode, check_free_run, check_step, check_uniforms
 from ttc_fast import BernoulliSampling, GaussianNoise, PowerLawDecay
+from ttc_fast.decoding.rules import Rule
 
 pytestmark = [
     pytest.mark.slow,
@@ -88,8 +92,13 @@ def check(decode: Decode) -> None:
 
 
 def caught_by_the_interpreter(path: Path) -> str:
+    decode = load(path).decode
+
+    def encoded(*tensors: Tensor, rule: Rule, steps: Sequence[int], **arguments: Any) -> Any:
+        return decode(*tensors, rule=rule.encode(max(steps)), steps=steps, **arguments)
+
     try:
-        check(load(path).decode)
+        check(encoded)
     except (AssertionError, RuntimeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
