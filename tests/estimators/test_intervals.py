@@ -96,7 +96,7 @@ def test_fit_finds_the_power_law() -> None:
     curve = np.exp(-0.7 * np.array(ks) ** -0.4)
     fit = fit_coverage(np.stack([curve] * 30), ks)
     assert fit is not None
-    assert fit[:2] == pytest.approx((0.7, 0.4))
+    assert (fit.scale, fit.exponent) == pytest.approx((0.7, 0.4))
     assert 0.25 < fit.exponent_low < 0.4 < fit.exponent_high < 0.6
     assert fit_coverage([[0.0, 0.5, 1.0]], [1, 2, 4]) is None
 
@@ -150,7 +150,7 @@ def covered(prompts: int, a: float, b: float, repeats: int = 1000) -> dict[str, 
         }
         fit = fit_coverage(values[:, [0, 1, 3]], [1, 4, 16])
         if fit is not None:
-            intervals["exponent"] = (Interval(*fit[1:]), exponent(truth))
+            intervals["exponent"] = (Interval(fit.exponent, fit.exponent_low, fit.exponent_high), exponent(truth))
         for name, (interval, exact) in intervals.items():
             seen.setdefault(name, []).append((within(interval, exact), interval.high - interval.low))
         band = simultaneous_band(values[:, [0, 2, 4]], draws=4000, seed=r)

@@ -7,6 +7,7 @@ mean is over prompts. How often the intervals cover, measured: see README.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -171,7 +172,8 @@ def paired_differences(one: ArrayLike, other: ArrayLike, confidence: float = 0.9
     ]
 
 
-class PowerLaw(NamedTuple):
+@dataclass(frozen=True)
+class PowerLaw:
     """Coverage as -ln pass@k = scale * k^-exponent."""
 
     scale: float
