@@ -7,78 +7,120 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Loaded on first use, so that `ttc-fast run --help` need not wait for torch.
-_HOME = {
-    "decode": "decoding.decode",
-    "backends": "decoding.backends",
-    "Backend": "decoding.backends",
-    "DecodeOutput": "decoding.decode",
-    "BernoulliSampling": "decoding.rules",
-    "GaussianNoise": "decoding.rules",
-    "GeometricDecay": "decoding.rules",
-    "PowerLawDecay": "decoding.rules",
-    "LinearRegression": "tasks.linear_regression",
-    "Prompts": "tasks.prompts",
-    "load_prompts": "tasks.prompts",
-    "LinearAttention": "models.linear_attention",
-    "StochasticDecoder": "models.decoder",
-    "TECHNIQUES": "techniques.aggregate",
-    "Technique": "techniques.aggregate",
-    "InContextLoss": "techniques.verifiers",
-    "HeldOutLoss": "techniques.verifiers",
-    "Oracle": "techniques.verifiers",
-    "NoisyVerifier": "techniques.verifiers",
-    "WrongVerifier": "techniques.verifiers",
-    "ProcessReward": "techniques.verifiers",
-    "particle_filter": "techniques.search",
-    "rejection_search": "techniques.search",
-    "beam_search": "techniques.search",
-    "self_refinement": "techniques.search",
-    "stop_early": "techniques.search",
-    "adaptive_vote": "techniques.search",
-    "pass_at_k": "estimators.selection",
-    "best_of_k": "estimators.selection",
-    "mean_of_k": "estimators.selection",
-    "majority_at_k": "estimators.votes",
-    "weighted_vote_at_k": "estimators.votes",
+_HOMES = {
+    "decoding.rules": (
+        "Rule",
+        "GaussianNoise",
+        "BernoulliSampling",
+        "Schedule",
+        "GeometricDecay",
+        "PowerLawDecay",
+        "EncodedRule",
+    ),
+    "decoding.draws": ("Draws",),
+    "decoding.decode": ("decode", "DecodeOutput"),
+    "decoding.backends": ("backends", "Backend"),
+    "tasks.base": ("Task", "TaskPrompts"),
+    "tasks.prompts": ("Prompts", "load_prompts"),
+    "tasks.linear_regression": ("LinearRegression",),
+    "models.base": ("Model", "LinearState"),
+    "models.linear_attention": ("LinearAttention",),
+    "models.decoder": ("StochasticDecoder",),
+    "techniques.base": ("Technique", "Candidates", "SearchResult"),
+    "techniques.registry": ("TECHNIQUES",),
+    "techniques.verifiers": (
+        "Verifier",
+        "InContextLoss",
+        "HeldOutLoss",
+        "Oracle",
+        "NoisyVerifier",
+        "WrongVerifier",
+        "ProcessReward",
+    ),
+    "techniques.search": ("particle_filter", "rejection_search", "beam_search", "self_refinement"),
+    "techniques.stopping": ("stop_early", "adaptive_vote"),
+    "evaluation.evaluate": ("evaluate",),
+    "estimators.table": ("Table", "Key"),
+    "estimators.selection": ("pass_at_k", "best_of_k", "mean_of_k"),
+    "estimators.votes": ("majority_at_k", "weighted_vote_at_k"),
+    "theory.overlay": ("overlay",),
+    "theory.laws": ("law", "LAWS", "Problem"),
+    "logs.reader": ("read",),
+    "logs.analysis": ("analyze",),
+    "logs.comparison": ("compare_logs",),
+    "experiments.config": ("RunConfig", "PlanConfig"),
+    "experiments.run": ("run",),
+    "experiments.results": ("RunResult",),
+    "experiments.plan": ("plan", "Plan"),
+    "experiments.plot": ("plot",),
 }
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from .decoding.backends import Backend as Backend
-    from .decoding.decode import DecodeOutput as DecodeOutput
     from .decoding.backends import backends as backends
+    from .decoding.decode import DecodeOutput as DecodeOutput
     from .decoding.decode import decode as decode
+    from .decoding.draws import Draws as Draws
     from .decoding.rules import BernoulliSampling as BernoulliSampling
+    from .decoding.rules import EncodedRule as EncodedRule
     from .decoding.rules import GaussianNoise as GaussianNoise
     from .decoding.rules import GeometricDecay as GeometricDecay
     from .decoding.rules import PowerLawDecay as PowerLawDecay
+    from .decoding.rules import Rule as Rule
+    from .decoding.rules import Schedule as Schedule
     from .estimators.selection import best_of_k as best_of_k
     from .estimators.selection import mean_of_k as mean_of_k
     from .estimators.selection import pass_at_k as pass_at_k
+    from .estimators.table import Key as Key
+    from .estimators.table import Table as Table
     from .estimators.votes import majority_at_k as majority_at_k
     from .estimators.votes import weighted_vote_at_k as weighted_vote_at_k
-    from .models.linear_attention import LinearAttention as LinearAttention
+    from .evaluation.evaluate import evaluate as evaluate
+    from .experiments.config import PlanConfig as PlanConfig
+    from .experiments.config import RunConfig as RunConfig
+    from .experiments.plan import Plan as Plan
+    from .experiments.plan import plan as plan
+    from .experiments.plot import plot as plot
+    from .experiments.results import RunResult as RunResult
+    from .experiments.run import run as run
+    from .logs.analysis import analyze as analyze
+    from .logs.comparison import compare_logs as compare_logs
+    from .logs.reader import read as read
+    from .models.base import LinearState as LinearState
+    from .models.base import Model as Model
     from .models.decoder import StochasticDecoder as StochasticDecoder
+    from .models.linear_attention import LinearAttention as LinearAttention
+    from .tasks.base import Task as Task
+    from .tasks.base import TaskPrompts as TaskPrompts
     from .tasks.linear_regression import LinearRegression as LinearRegression
     from .tasks.prompts import Prompts as Prompts
     from .tasks.prompts import load_prompts as load_prompts
-    from .techniques.aggregate import TECHNIQUES as TECHNIQUES
-    from .techniques.aggregate import Technique as Technique
-    from .techniques.search import adaptive_vote as adaptive_vote
+    from .techniques.base import Candidates as Candidates
+    from .techniques.base import SearchResult as SearchResult
+    from .techniques.base import Technique as Technique
+    from .techniques.registry import TECHNIQUES as TECHNIQUES
     from .techniques.search import beam_search as beam_search
     from .techniques.search import particle_filter as particle_filter
     from .techniques.search import rejection_search as rejection_search
     from .techniques.search import self_refinement as self_refinement
-    from .techniques.search import stop_early as stop_early
+    from .techniques.stopping import adaptive_vote as adaptive_vote
+    from .techniques.stopping import stop_early as stop_early
     from .techniques.verifiers import HeldOutLoss as HeldOutLoss
     from .techniques.verifiers import InContextLoss as InContextLoss
     from .techniques.verifiers import NoisyVerifier as NoisyVerifier
     from .techniques.verifiers import Oracle as Oracle
     from .techniques.verifiers import ProcessReward as ProcessReward
+    from .techniques.verifiers import Verifier as Verifier
     from .techniques.verifiers import WrongVerifier as WrongVerifier
+    from .theory.laws import LAWS as LAWS
+    from .theory.laws import Problem as Problem
+    from .theory.laws import law as law
+    from .theory.overlay import overlay as overlay
 
 
+# Loaded on first use, so that `ttc-fast run --help` need not wait for torch.
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

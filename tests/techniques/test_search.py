@@ -30,7 +30,8 @@ from ttc_fast.techniques.search import (
     stop_early,
 )
 from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle
-from ttc_fast.theory.gaussian import filter_law, quadratic
+from ttc_fast.theory.gaussian import filter_law
+from ttc_fast.tasks.quadratic import quadratic
 
 SCHEMES: list[Resampling] = ["multinomial", "systematic", "residual"]
 SIGMA, BETA, STEPS, RUNS = 0.4, 3.0, 4, 60

@@ -23,7 +23,8 @@ from ttc_fast.theory.ensemble import (
     over_prompts,
     trace_moments,
 )
-from ttc_fast.theory.gaussian import error_of_mean, gaussian_law, quadratic
+from ttc_fast.theory.gaussian import error_of_mean, gaussian_law
+from ttc_fast.tasks.quadratic import quadratic
 
 HALF = Fraction(1, 2)
 

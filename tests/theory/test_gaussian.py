@@ -24,19 +24,10 @@ from ttc_fast import (
     Prompts,
     WrongVerifier,
 )
-from ttc_fast.theory.gaussian import (
-    Law,
-    Quadratic,
-    best_of_n,
-    error_of_mean,
-    filter_law,
-    gaussian_law,
-    judge,
-    modes_that_improve,
-    quadratic,
-    success_probability,
-    tilt,
-)
+from ttc_fast.theory.gaussian import GaussianLaw, error_of_mean, filter_law, gaussian_law, modes_that_improve, tilt
+from ttc_fast.tasks.quadratic import Quadratic, quadratic
+from ttc_fast.theory.quadratic import best_of_n, success_probability
+from ttc_fast.JUDGE import judge
 
 
 def setting(dim: int = 4, examples: int = 12, *, preconditioned: bool = False) -> tuple[Prompts, torch.Tensor]:

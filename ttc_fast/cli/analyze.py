@@ -55,10 +55,10 @@ def main(config: AnalyzeConfig) -> None:
     Raises:
         ValueError, OSError: with a message for the user.
     """
-    from . import console
+    from ..experiments.files import check_writable
 
     if config.json is not None:
-        console.check_writable(config.json)
+        check_writable(config.json)
     result, comparison = _estimate(config)
     if not config.quiet:
         show(config, result, comparison)
@@ -70,9 +70,9 @@ def _estimate(config: AnalyzeConfig) -> tuple[Analysis, LogComparison | None]:
     from ..logs.analysis import analyze
     from ..logs.comparison import compare_logs, match_prompts
     from ..logs.reader import read
-    from . import console
+    from ..numerics.progress import reporting
 
-    with console.progress(quiet=config.quiet, verb="done") as report:
+    with reporting(not config.quiet) as report:
 
         def report_against(stage: str, share: float) -> None:
             report(f"{stage} against", share)
@@ -208,7 +208,7 @@ def records(config: AnalyzeConfig, result: Analysis, comparison: LogComparison |
     import numpy
 
     from .. import __version__
-    from .console import finite
+    from ..experiments.files import finite
 
     log, fit = result.log, result.fit
     points = [finite(asdict(point)) for point in result.points]
@@ -240,7 +240,7 @@ _FIT = ("scale", "exponent", "exponent_low", "exponent_high")
 
 
 def _against(config: AnalyzeConfig, comparison: LogComparison) -> dict[str, Any]:
-    from .console import finite
+    from ..experiments.files import finite
 
     return {
         "files": [str(path) for path in config.against or ()],
@@ -273,6 +273,6 @@ def write(path: Path, document: dict[str, Any]) -> None:
     """
     import json
 
-    from . import console
+    from ..experiments.files import write as write_file
 
-    console.write(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_file(path, json.dumps(document, indent=1, allow_nan=False) + "\n")

@@ -1,29 +1,29 @@
-"""What the commands have in common: progress, tables, files."""
+"""What the commands have in common on the terminal: progress, tables, numbers."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-import rich.box
-import rich.progress
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+WIDTH = 80
+"""Columns of a screen."""
 
 PLAIN_WIDTH = 118
-"""Columns of the tables where the output is no terminal."""
-
+"""Columns of wide tables where the output is no terminal."""
 
 Row = TypeVar("Row", int, str)
 
 
 def console() -> Console:
     """For what a command prints."""
+    from rich.console import Console
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
@@ -32,35 +32,16 @@ def notice(text: str) -> None:
     print(f"ttc-fast: note: {text}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def progress(*, quiet: bool, verb: str) -> Iterator[Callable[[str, float], None]]:
-    """Reports progress on standard error: a bar on a terminal, a line per quarter elsewhere, such as
-    ``binary: 25 % decoded`` with the verb ``decoded``."""
-    if quiet:
-        yield lambda kind, share: None
-    elif sys.stderr.isatty():
-        with rich.progress.Progress(console=Console(stderr=True), transient=True) as bars:
-            tasks: dict[str, rich.progress.TaskID] = {}
-
-            def advance(kind: str, share: float) -> None:
-                if kind not in tasks:
-                    tasks[kind] = bars.add_task(kind, total=1.0)
-                bars.update(tasks[kind], completed=share)
-
-            yield advance
-    else:
-        quarters: dict[str, int] = {}
-
-        def line(kind: str, share: float) -> None:
-            if int(4 * share) > quarters.get(kind, 0):
-                quarters[kind] = int(4 * share)
-                print(f"{kind}: {25 * quarters[kind]} % {verb}", file=sys.stderr)
-
-        yield line
-
-
 def table(rows: str, cells: Mapping[tuple[Row, str], str]) -> Table:
-    """Cells by (row, column); a missing one stays empty."""
+    """A table of cells by (row, column); a missing one stays empty.
+
+    Args:
+        rows: heading of the first column.
+        cells: their texts.
+    """
+    import rich.box
+    from rich.table import Table
+
     names: list[str] = list(dict.fromkeys(name for _, name in cells))
     result = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for name in (rows, *names):
@@ -70,51 +51,67 @@ def table(rows: str, cells: Mapping[tuple[Row, str], str]) -> Table:
     return result
 
 
+def aligned(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lines of columns: the first to the left, the others to the right, the heading underlined.
+
+    Args:
+        heading: of each column.
+        rows: their cells.
+    """
+    widths = [max(map(len, column)) for column in zip(heading, *rows)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths)]
+        return "  ".join((cells[0].ljust(widths[0]), *padded[1:])).rstrip()
+
+    return "\n".join((line(heading), "─" * (sum(widths) + 2 * len(widths) - 2), *map(line, rows)))
+
+
+def evenly(values: Sequence[int], count: int) -> list[int]:
+    """At most ``count`` of some ascending values, the first and the last among them.
+
+    >>> evenly([1, 2, 4, 8, 16], 3)
+    [1, 4, 16]
+    """
+    if len(values) <= count:
+        return list(values)
+    last = len(values) - 1
+    return [values[round(i * last / (count - 1))] for i in range(count)]
+
+
+def with_error(value: float, error: float) -> str:
+    """A figure with its standard error in the last digit, as in 0.0284(4).
+
+    Args:
+        value: the figure.
+        error: its standard error; where it is 0 or unknown, three digits of the value.
+
+    >>> with_error(0.02841, 0.00043), with_error(0.000231, 0.0000178), with_error(1234.5, 20.2), with_error(0.5, 0.0)
+    ('0.0284(4)', '2.3(2)e-4', '1230(20)', '0.5')
+    """
+    if not (math.isfinite(value) and math.isfinite(error)) or error <= 0 or value == 0:
+        return f"{value:.3g}"
+    place = math.floor(math.log10(error))
+    digit = round(error / 10.0**place)
+    if digit == 10:
+        place, digit = place + 1, 1
+    leading = max(math.floor(math.log10(abs(value))), place)
+    if leading >= -3 and place < 0:
+        return f"{value:.{-place}f}({digit})"
+    if leading < 5 and place >= 0:
+        return f"{round(value, -place):.0f}({digit * 10**place})"
+    return f"{value / 10.0**leading:.{leading - place}f}({digit})e{leading}"
+
+
 def short(count: int) -> str:
-    """A count in three digits: 999, 1.02k, 16.8M."""
+    """A count in three digits: 999, 1.02k, 16.8M.
+
+    >>> short(1023), short(16_777_216)
+    ('1.02k', '16.8M')
+    """
     size = float(count)
     for unit in ("", "k", "M", "G", "T"):
         if size < 999.5:
             return f"{size:.3g}{unit}"
         size /= 1000
     return f"{size:.3g}P"
-
-
-def finite(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """For JSON, which has no infinity and no NaN: they become None."""
-    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}
-
-
-def check_writable(path: Path, name: str = "json") -> None:
-    """Raise OSError now, before hours of work, if ``path`` cannot become a file; ``name`` is the option's."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{name}: expected a file, got the folder {path}")
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{name}: expected a file in a folder that exists, got {path}")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise PermissionError(f"{name}: no permission to write {path}")
-
-
-def write(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` whole or not at all.
-
-    Raises:
-        OSError: it cannot be written; the message names the path.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a device or a pipe: nothing that could be replaced
-            path.write_text(text, encoding="utf-8")
-            return
-        target = path.resolve()
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with open(draft, "x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, f"json: cannot write {path}: {error.strerror}") from error

@@ -1,189 +1,161 @@
-"""A run's output: tables and JSON."""
+"""The command ``ttc-fast run``, also ``python -m ttc_fast.run``: one screen of its results."""
 
 from __future__ import annotations
 
-import json
 import math
-import platform
-from collections.abc import Collection, Mapping
-from dataclasses import asdict
-from typing import Literal
+from typing import TYPE_CHECKING
 
-import numpy
-import torch
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from ..experiments.config import RunConfig
 
-from .. import __version__
-from ..estimators.intervals import Summary, summarize
-from ..evaluation.evaluate import Key
-from ..experiments.run import KindResult, RunResult
-from ..numerics import rng
-from ..techniques.aggregate import TECHNIQUES, Technique
-from ..techniques.search import Search
-from ..theory.overlay import Comparison
-from . import console as output
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..estimators.table import Key, Table
+    from ..experiments.results import RunResult
+
+COLUMNS = 7
+"""Budgets, or steps, of a table on one screen; fewer where they are too wide."""
 
 
-def show(result: RunResult) -> None:
-    """Print what ran, the tables and the throughput."""
-    console = output.console()
+def main(config: RunConfig) -> None:
+    """Run, print, write.
+
+    Args:
+        config: the settings.
+
+    Raises:
+        ValueError, TypeError, OSError: with a message for the user.
+    """
+    # torch takes seconds to import: it waits until the command line is understood.
+    from ..experiments import files, plot
+    from ..experiments.records import run_json
+    from ..experiments.run import run
+    from ..kernels import interpreted
+    from . import full
+    from .console import notice
+
+    for name, path in (("json", config.json), ("save", config.save)):
+        if path is not None:
+            files.check_writable(path, name)
+    if config.save is not None and config.save.suffix != ".parquet":
+        raise ValueError(f"save: expected a file that ends in .parquet, got {config.save}")
+    if config.backend == "triton" and interpreted() and not config.quiet:
+        notice("Triton interprets its kernels in Python (TRITON_INTERPRET is set): slow, to check them")
+    if config.plot is not None:
+        plot.check_possible(config.plot)
+    result = run(config, progress=not config.quiet)
+    if not config.quiet:
+        print(full.text(result) if config.full else text(result))
+    if config.plot is not None:
+        plot.draw_run(result, config.plot)
+    if config.save is not None:
+        result.table.save(config.save)
+    if config.json is not None:
+        files.write(config.json, run_json(result))
+
+
+def text(result: RunResult) -> str:
+    """One screen: for each kind of coefficients a table over budgets and one over steps."""
+    from .. import __version__
+
     config = result.config
-    console.print(
+    head = (
         f"ttc-fast {__version__}: linear attention, d = {config.dim}, n = {config.examples}, "
-        f"step size {config.step_size:.3g}; backend {result.backend}, device {config.device}, seed {config.seed}"
+        f"step size {config.step_size:.3g}, seed {config.seed}\n"
+        f"0.0284(4): mean over {config.prompts} prompts and its standard error; backend {result.backend}"
     )
-    for kind in result.kinds:
-        _show_kind(console, result, kind)
+    return "\n\n".join([head, *(_kind(result, kind) for kind in result.rules)])
 
 
-def _show_kind(console: Console, result: RunResult, kind: KindResult) -> None:
-    config, evaluation = result.config, kind.evaluation
-    metric = "squared_error" if _knows_truth(kind) else "in_context_loss"
-    cells = {
-        key: _cell(summarize(score), kind.theory.get(key)) + _own_work(result, kind, key)
-        for key, score in evaluation.scores.items()
-        if key.metric == metric
-    }
-    fixed = [name for name, t in TECHNIQUES.items() if isinstance(t, Technique) and not t.uses_budget]
-    last = max(config.steps)
-    console.print(f"\n[bold]{kind.coefficients} coefficients[/bold], {escape(str(kind.rule))}")
-    console.print(f"{metric}: mean over {config.prompts} prompts ± half of its 95 % interval (median)\n")
-
-    shown = [
-        f"{name}: {cells[key]}".replace("\n", ", ") for name in fixed if (key := Key(name, last, 1, metric)) in cells
-    ]
-    console.print("; ".join([f"more samples, at {last} steps", *shown]))
-    by_samples = {k: v for k, v in cells.items() if k.steps == last and k.technique not in fixed}
-    if by_samples:
-        console.print(_table(result, kind, "samples", by_samples))
-    console.print(f"more thoughts, with {config.samples} samples")
-    console.print(_table(result, kind, "steps", {k: v for k, v in cells.items() if k.samples == config.samples}))
-    console.print("work: multiplications for each prompt, of the decode + of the verifier's scores where they are used")
-    if any(_is_search(key) for key in cells):
-        console.print("what acts during the chain has its own work below its figure, the mean over prompts")
-
-    if (spread := evaluation.scores.get(Key("single", last, 1, "disagreement"))) is not None:
-        console.print(
-            f"disagreement of two samples (mean squared difference per coefficient): {_cell(summarize(spread))}"
-        )
-    unstable = int(evaluation.unstable.sum())
-    if unstable and kind.coefficients == "continuous":  # bits cannot diverge
-        console.print(
-            f"{unstable} of {config.prompts} prompts make the chain diverge, the step being too large for them: "
-            "trust the median, or take a smaller --step-size"
-        )
-    _show_theory(console, kind, cells)
-    console.print(f"decoded {kind.throughput / 1e6:,.1f} million coefficient-steps per second")
+def _kind(result: RunResult, kind: str) -> str:
+    whole = result.table.select(coefficients=kind)
+    metric = headline(whole)
+    table, last, most = whole.select(metric=metric), max(result.config.steps), result.config.samples
+    lines = [f"{kind} coefficients, {result.rules[kind]}: {metric}"]
+    by_budget = [key for key in table.keys if key.steps == last and not _is_level(table, key.technique)]
+    if by_budget:
+        lines.append(_grid(table, f"samples, {last} steps", by_budget, [key.samples for key in by_budget]))
+    at_most = [key for key in table.keys if key.samples == (1 if _is_level(table, key.technique) else most)]
+    if not by_budget or len({key.steps for key in at_most}) > 1 or len(at_most) > len(by_budget):
+        lines.append(_grid(table, f"steps, {most} samples", at_most, [key.steps for key in at_most]))
+    lines += _disagreement(whole, last)
+    lines.append(_law_line(whole))
+    lines.append(f"decoded {result.throughput[kind] / 1e6:,.0f} million coefficient-steps per second")
+    return "\n".join([*(line for line in lines if line), *warnings(result, kind)])
 
 
-def _is_search(key: Key) -> bool:
-    return isinstance(TECHNIQUES[key.technique], Search)
+def headline(table: Table) -> str:
+    """The metric that is shown: the squared error where it is known."""
+    return "squared_error" if any(key.metric == "squared_error" for key in table.keys) else "in_context_loss"
 
 
-def _own_work(result: RunResult, kind: KindResult, key: Key) -> str:
-    """A line for a technique that acts during the chain: its work is its own."""
-    return f"\nwork {_work(*result.multiplications(kind, key))}" if _is_search(key) else ""
-
-
-def _work(decode: int, scores: int) -> str:
-    return output.short(decode) + (f" + {output.short(scores)}" if scores else "")
-
-
-def _table(result: RunResult, kind: KindResult, rows: Literal["samples", "steps"], cells: Mapping[Key, str]) -> Table:
-    """One row for each number of samples or of steps, with the most work that a technique on the samples spends."""
-    shown: dict[tuple[int, str], str] = {}
-    ready = [key for key in cells if not _is_search(key)]
-    for row in dict.fromkeys(getattr(key, rows) for key in ready):
-        spent = [result.multiplications(kind, key) for key in ready if getattr(key, rows) == row]
-        shown[row, "work"] = _work(*(max(part) for part in zip(*spent)))
-    return output.table(rows, shown | {(getattr(k, rows), k.technique): v for k, v in cells.items()})
-
-
-def _show_theory(console: Console, kind: KindResult, shown: Collection[Key]) -> None:
-    scores = [abs(c.z) for key, c in kind.theory.items() if key in shown and math.isfinite(c.z)]
-    if scores:
-        console.print(
-            f"theory: exact means over these prompts; z: the difference in standard errors, {len(scores)} of them, "
-            f"the largest {max(scores):.1f}"
-        )
-    key = max((k for k in shown if k.technique == "mean"), key=lambda k: (k.steps, k.samples), default=None)
-    if key is None or kind.all_prompts is None or key not in kind.theory:
-        return
-    here = kind.theory[key].theory
-    if kind.all_prompts > 2 * here:
-        console.print(
-            f"over all possible prompts the mean error of {key.samples} samples is {kind.all_prompts:.3g}, against "
-            f"{here:.3g} of these: rare prompts whose chain diverges dominate it, so trust the median"
-        )
-
-
-def _cell(summary: Summary, comparison: Comparison | None = None) -> str:
-    half = summary.ci_high - summary.mean
-    interval = f" ±{half:.1g}" if math.isfinite(half) else ""
-    cell = f"{summary.mean:.3g}{interval} ({summary.median:.3g})"
-    if comparison is None:
-        return cell
-    score = f" z{round(comparison.z, 1) + 0.0:+.1f}" if math.isfinite(comparison.z) else ""  # no -0.0
-    return f"{cell}\ntheory {comparison.theory:.3g}{score}"
-
-
-def _knows_truth(kind: KindResult) -> bool:
-    return any(key.metric == "squared_error" for key in kind.evaluation.scores)
-
-
-def show_techniques() -> None:
-    """Print every technique with its line and its source."""
-    cells: dict[tuple[str, str], str] = {}
-    for name, technique in TECHNIQUES.items():
-        for_ = "binary" if technique.binary_only else "both"
-        cells |= {(name, "about"): technique.about, (name, "coefficients"): for_, (name, "source"): technique.source}
-    console = output.console()
-    console.print(output.table("technique", cells))
-    console.print(
-        "from Python only, as they need a threshold: ttc_fast.rejection_search (von Neumann, 1951) and "
-        "ttc_fast.techniques.Rejection"
+def _is_level(table: Table, technique: str) -> bool:
+    """Whether a technique does not depend on the budget."""
+    return {key.samples for key in table.keys if key.technique == technique} == {1} and any(
+        key.samples > 1 for key in table.keys
     )
 
 
-def _theory(kind: KindResult, key: Key) -> dict[str, float | None]:
-    comparison = kind.theory.get(key)
-    if comparison is None:
-        return {"theory": None, "z": None}
-    return output.finite(comparison._asdict())
+def _grid(table: Table, corner: str, keys: Sequence[Key], columns: Sequence[int]) -> str:
+    """Techniques by columns, as many as fit."""
+    from .console import WIDTH, aligned, evenly, with_error
+
+    summaries = table.summary()
+    cells = {}
+    for key, column in zip(keys, columns):
+        values = table[key]
+        error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+        cells[key.technique, column] = with_error(summaries[key].mean, error)
+    names = list(dict.fromkeys(key.technique for key in keys))
+    for count in range(COLUMNS, 2, -1):
+        shown = evenly(sorted(set(columns)), count)
+        rows = [[name, *(cells.get((name, column), "") for column in shown)] for name in names]
+        grid = aligned([corner, *map(str, shown)], rows)
+        if max(map(len, grid.splitlines())) <= WIDTH:
+            break
+    return grid
 
 
-def to_json(result: RunResult) -> str:
-    """The result as JSON; numbers that are not finite become null."""
-    config = asdict(result.config)
-    for name in ("json", "quiet", "theory", "plot"):
-        del config[name]
-    config["prompts_file"] = None if result.config.prompts_file is None else str(result.config.prompts_file)
-    records = [
-        {
-            "coefficients": kind.coefficients,
-            **key._asdict(),
-            **output.finite(summarize(score)._asdict()),
-            "multiplications": sum(result.multiplications(kind, key)),
-            **_theory(kind, key),
-        }
-        for kind in result.kinds
-        for key, score in kind.evaluation.scores.items()
+def _disagreement(table: Table, last: int) -> list[str]:
+    from .console import with_error
+
+    rows = [key for key in table.keys if key.metric == "disagreement" and key.steps == last]
+    return [
+        f"disagreement of two samples (mean squared difference per coefficient): {with_error(table[key].mean(), 0.0)}"
+        for key in rows
     ]
-    document = {
-        "config": config,
-        "versions": {
-            "ttc_fast": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-        },
-        "rng_layout": rng.LAYOUT,
-        "backend": result.backend,
-        "wall_time": result.wall_time,
-        "throughput": {kind.coefficients: kind.throughput for kind in result.kinds},
-        "unstable_prompts": {kind.coefficients: int(kind.evaluation.unstable.sum()) for kind in result.kinds},
-        "records": records,
-    }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def _law_line(table: Table) -> str:
+    """How many figures have a law, and how they compare."""
+    checks = table.theory_checks()
+    scores = [abs(check.z) for check in checks.values() if math.isfinite(check.z)]
+    if not scores:
+        return "" if table.theory is None else f"theory: none of {len(table.keys)} figures has an exact law"
+    return (
+        f"theory: {len(checks)} of {len(table.keys)} figures have an exact law; the largest difference is "
+        f"{max(scores):.1f} standard errors"
+    )
+
+
+def warnings(result: RunResult, kind: str) -> list[str]:
+    """What a reader must know of the results of a kind of coefficients; mostly nothing."""
+    lines = []
+    if result.unstable[kind] and kind == "continuous":  # bits cannot diverge
+        lines.append(
+            f"{result.unstable[kind]} of {result.config.prompts} prompts make the chain diverge, the step being too "
+            "large for them:\ntrust the median (--full), or take a smaller --step-size"
+        )
+    everywhere = result.all_prompts[kind]
+    means = [
+        k for k in result.table.select(coefficients=kind).keys if k.technique == "mean" and k.metric == "squared_error"
+    ]
+    checks = result.table.theory_checks()
+    key = max(means, key=lambda k: (k.steps, k.samples), default=None)
+    if key in checks and everywhere is not None and everywhere > 2 * checks[key].theory:
+        lines.append(
+            f"over all possible prompts the mean error of {key.samples} samples is {everywhere:.3g}, against "
+            f"{checks[key].theory:.3g} of these:\nrare prompts whose chain diverges dominate it, so trust the median "
+            "(--full)"
+        )
+    return lines

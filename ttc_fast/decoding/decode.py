@@ -55,8 +55,8 @@ def decode(
     Args:
         state: linear-attention state ``[B, d, d+1]``, float32 or float64 (:meth:`LinearAttention.prefill`).
         w0: initial thought ``[B, d]``, or one for each sample ``[B, N, d]``; dtype and device of ``state``.
-        rule: :class:`GaussianNoise`, :class:`BernoulliSampling`, or your own :class:`Rule`; one without a kernel runs in
-            PyTorch, with the same random numbers.
+        rule: :class:`GaussianNoise`, :class:`BernoulliSampling`, or your own :class:`Rule`; one without a kernel
+            runs in PyTorch, with the same random numbers.
         steps: the steps t whose thoughts w_t are returned, in any order; 0 is w0 itself.
         samples: N, the decodes per prompt.
         seed: integer in [0, 2^64).

@@ -22,11 +22,11 @@ class Draws:
         """Number of the step, from 0."""
         self._block = block
 
-    def normal(self, stream: int = rng.Stream.NOISE) -> Tensor:
+    def normal(self, stream: rng.Stream = rng.Stream.NOISE) -> Tensor:
         """Standard normals."""
         return self._block.normals(stream)[self.step % rng.STEPS_PER_BLOCK]
 
-    def uniform(self, stream: int = rng.Stream.BERNOULLI) -> Tensor:
+    def uniform(self, stream: rng.Stream = rng.Stream.BERNOULLI) -> Tensor:
         """Uniform in [0, 1)."""
         return rng.uniform(self._block.words(stream)[self.step % rng.STEPS_PER_BLOCK], self._block.dtype)
 
@@ -43,21 +43,21 @@ class Block:
         seed: integer in [0, 2^64).
     """
 
-    def __init__(
-        self, number: int, *, prompt: Tensor, sample: Tensor, dim: int, dtype: torch.dtype, seed: int
-    ) -> None:
+    def __init__(self, number: int, *, prompt: Tensor, sample: Tensor, dim: int, dtype: torch.dtype, seed: int) -> None:
         self.number, self.dtype = number, dtype
         coordinate = torch.arange(dim, device=prompt.device)[:, None]
 
         # In memory the samples are last, as vector instructions like it; seen as [b, n, d].
         @cache
-        def words(stream: int) -> rng.Words:
-            counter = rng.counter(stream, prompt=prompt[:, None, None], sample=sample, coordinate=coordinate, block=number)
+        def words(stream: rng.Stream) -> rng.Words:
+            counter = rng.counter(
+                stream, prompt=prompt[:, None, None], sample=sample, coordinate=coordinate, block=number
+            )
             a, b, c, d = (word.mT for word in rng.philox(counter, seed))
             return a, b, c, d
 
         @cache
-        def normals(stream: int) -> rng.Words:
+        def normals(stream: rng.Stream) -> rng.Words:
             return rng.normals(words(stream), dtype)
 
         self.words, self.normals = words, normals

@@ -63,7 +63,14 @@ def decode(
 
 
 def _normals(
-    run: Callable[..., Tensor], zeros: Tensor, *, samples: int, seed: int, first_sample: int, first_prompt: int, step: int
+    run: Callable[..., Tensor],
+    zeros: Tensor,
+    *,
+    samples: int,
+    seed: int,
+    first_sample: int,
+    first_prompt: int,
+    step: int,
 ) -> Tensor:
     """The normals of a step ``[B, N, d]``: a decode by one step from w = 0 that adds noise and nothing else."""
     return run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from ..numerics import sums
@@ -45,14 +44,3 @@ def decode(
             first_sample=first_sample, first_prompt=first_prompt + b.start, first_step=first_step,
         )  # fmt: skip
     return thoughts
-
-
-def normals(
-    shape: tuple[int, int, int], *, step: int, seed: int, first_sample: int, first_prompt: int, like: Tensor
-) -> Tensor:
-    """The normals that :class:`GaussianNoise` adds in a step, of ``shape [B, N, d]``, of dtype and device of ``like``."""
-    prompts, samples, dim = shape
-    prompt = torch.arange(first_prompt, first_prompt + prompts, device=like.device)
-    sample = torch.arange(first_sample, first_sample + samples, device=like.device)
-    block = chain.Block(step // 4, prompt=prompt, sample=sample, dim=dim, dtype=like.dtype, seed=seed)
-    return chain.Draws(step, block).normal()

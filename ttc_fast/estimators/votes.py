@@ -60,9 +60,6 @@ def majority_correct_at_k(correct: ArrayLike, samples: int, budgets: Sequence[in
     return result
 
 
-majority_right = majority_correct_at_k
-
-
 def majority_at_k(
     answers: ArrayLike,
     value: ArrayLike,

@@ -1,223 +1,149 @@
-"""Decode chunk by chunk, apply the techniques, and measure: results per prompt."""
+"""How good the techniques are, at every asked step and budget: the stages of ``stages.py`` over all prompts."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from ..decoding.backends import resolve_backend
-from ..decoding.rules import BernoulliSampling
+from ..estimators.table import Table
 from ..models.decoder import StochasticDecoder
-from ..numerics import check, sums
-from ..tasks.prompts import Prompts
-from ..techniques.aggregate import DEFAULT, TECHNIQUES, Technique
-from ..techniques.search import Chains, Search, Work
-from ..techniques.verifiers import InContextLoss, Verifier, context
-from .bank import SUBSETS, Bank
-
-CHUNK = 2**20
-"""Coefficients decoded between two reports of progress."""
-
-BANK = 2**25
-"""Coefficients of candidates held at a time, as far as one prompt's candidates allow: 128 MB in float32."""
-
-
-class Key(NamedTuple):
-    """What a result is about."""
-
-    technique: str
-    steps: int
-    samples: int
-    metric: str
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Results of :func:`evaluate`."""
-
-    scores: dict[Key, Tensor]
-    """The metric of every prompt ``[B]``, averaged over the answers of the prompt."""
-    work: dict[Key, Work]
-    """What the technique spent on a prompt, the mean over prompts where they differ."""
-    backend: str
-    decode_seconds: float
-    unstable: Tensor
-    """``[B]`` bool: prompts whose noise-free chain diverges, spectral radius of I - P S above 1."""
-
-
-def budgets(samples: int) -> list[int]:
-    """1, 2, 4, ... up to ``samples``, and ``samples`` itself."""
-    return [*(2**i for i in range((samples - 1).bit_length())), samples]
-
-
-def _sizes(samples: int, last_step: bool) -> list[int]:
-    """The budgets at a step."""
-    return budgets(samples) if last_step else [samples]
+from ..numerics import sums
+from ..numerics.progress import Report, reporting
+from ..tasks.base import Source, Task
+from ..techniques.registry import Part, chosen
+from ..techniques.verifiers import ScoreFunction, Verifier, as_verifier
+from .stages import BANK, CHUNK, Evaluation, Plan, Share, evaluate_part
 
 
 def evaluate(
     decoder: StochasticDecoder,
-    prompts: Callable[[int, int], Prompts],
-    count: int,
+    prompts: Source,
     *,
-    steps: Sequence[int],
+    steps: int | Sequence[int],
     samples: int,
-    seed: int,
+    budgets: Sequence[int] | None = None,
+    seed: int = 0,
+    techniques: Mapping[str, Part] | Iterable[Part] | Part | None = None,
+    verifier: Verifier | ScoreFunction | None = None,
     backend: str = "auto",
     method: Literal["stepwise", "exact"] = "stepwise",
-    techniques: Mapping[str, Technique | Search] | None = None,
-    verifier: Verifier | None = None,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: bool | Report = False,
     chunk: int = CHUNK,
     bank: int = BANK,
-) -> Evaluation:
-    """Scores of every technique: at the last step for all budgets, at the other steps for all samples.
+) -> Table:
+    """How good the techniques are, at every asked step and budget.
 
-    A technique's score at budget k is its mean over all subsets of k of the N samples, see
-    ``subsets.py``. One that acts during the chain has k chains of its own, samples r k to (r + 1) k - 1 for up to
-    :data:`ttc_fast.subsets.SUBSETS` repeats r, whose mean it is. The result does not depend, to the bit, on
-    ``chunk`` and ``bank``.
+    A technique's figure at budget k is its mean over all subsets of k of the N samples (``bank.py``). A search has k
+    chains of its own, samples r k to (r + 1) k - 1 for up to 8 repeats r, whose mean it is. What does not depend on
+    the budget is there once, with samples = 1. The table does not depend, to the bit, on ``chunk`` and ``bank``, nor
+    on how the prompts are divided into parts.
 
     Args:
         decoder: transformer and rule.
-        prompts: the prompts ``start`` to ``stop - 1``.
-        count: number of prompts.
-        steps: asked steps, at least one.
+        prompts: :class:`Prompts`, or prompts that a task makes when they are needed, ``task.prompts(10**6)``.
+        steps: asked steps; an integer is one of them.
         samples: N, at least 1.
+        budgets: the k, from 1 to N; default 1, 2, 4, ... and N.
         seed: of the decode and of the coins that decide ties.
+        techniques: names, functions of :class:`Candidates`, or :class:`Technique` objects, as a list, or as a mapping
+            from names of your own; those that the rule or the prompts do not allow are left out. Default:
+            ``ttc_fast.techniques.registry.DEFAULT``.
+        verifier: what best-of-N and its kin trust: a :class:`Verifier`, or a function from prompts and candidates to
+            scores; default :class:`InContextLoss`. Chains do not see the examples that it holds out.
         backend: see :func:`ttc_fast.decode`.
         method: see :func:`ttc_fast.decode`; searches that resume chains do so step by step.
-        techniques: by name; those that the rule or the prompts do not allow are left out. Default: the
-            ones named in :data:`ttc_fast.techniques.DEFAULT`.
-        verifier: what best-of-N and its kin trust; default :class:`ttc_fast.verifiers.InContextLoss`. Chains do not
-            see the examples that it holds out.
-        progress: called with the share of the work that is done, from 0 to 1.
+        progress: True, or a function of a stage and the share of it that is done.
         chunk: coefficients decoded at a time.
         bank: coefficients of candidates held at a time; one prompt's candidates are the least.
+
+    Returns:
+        A :class:`Table` with a figure for each prompt.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described; the message names it.
+
+    >>> import ttc_fast as tf
+    >>> prompts = tf.LinearRegression(4, 16, label_noise=0.1).sample(3)
+    >>> decoder = tf.StochasticDecoder(tf.LinearAttention.gradient_descent(4, examples=16), tf.GaussianNoise(0.2))
+    >>> table = tf.evaluate(decoder, prompts, steps=[2, 8], samples=64, budgets=[1, 8, 64], techniques=["mean"])
+    >>> [(key.steps, key.samples) for key in table.select(metric="squared_error").keys]
+    [(2, 1), (2, 8), (2, 64), (8, 1), (8, 8), (8, 64)]
     """
-    samples = check.integer("samples", samples, 1, 2**32)
-    steps = sorted(set(steps))
-    if not steps:
-        raise ValueError("steps: expected at least one step, got none")
-    weights = decoder.model.V
-    backend = resolve_backend(backend, weights.dtype, weights.device, decoder.model.dim)
-    dim = decoder.model.dim
-    per_prompt = len(steps) * samples * dim
-    _check_memory(per_prompt * weights.element_size())
-    binary = isinstance(decoder.rule, BernoulliSampling)
-    asked = {name: TECHNIQUES[name] for name in DEFAULT} if techniques is None else techniques
-    chosen = {name: technique for name, technique in asked.items() if binary or not technique.binary_only}
-    searches = {name: technique for name, technique in chosen.items() if isinstance(technique, Search)}
-    if method == "exact":
-        _check_stepwise(searches)
-    verifier = InContextLoss() if verifier is None else verifier
-    noise_free = StochasticDecoder(decoder.model, decoder.rule.greedy())
-    results: defaultdict[tuple[str, int, str], list[Tensor]] = defaultdict(list)
-    spent: defaultdict[tuple[str, int], list[Tensor]] = defaultdict(list)
-    unstable, seconds = [], 0.0
-    stages = 1 + len(searches) * len(steps)  # of the progress: the decode, and each search at each step
-    for b in sums.tiles(count, bank // per_prompt):
-        part = prompts(b.start, b.stop)
-        seen = context(verifier, part)
-        _check_applicable(asked, chosen, binary, part.w_star is not None)
-        thoughts = part.x.new_empty(len(steps), len(part), samples, dim)
-        for n in sums.tiles(samples, chunk // (len(part) * dim)):
-            began = time.perf_counter()
-            few = {"samples": n.stop - n.start, "first_sample": n.start, "seed": seed}
-            thoughts[:, :, n] = decoder(seen, steps=steps, backend=backend, method=method, **few).thoughts
-            seconds += time.perf_counter() - began
-            progress((b.start + len(part) * n.stop / samples / stages) / count)
-        greedy, done = noise_free(seen, steps=steps, samples=1, backend=backend).thoughts[:, :, 0], 1
-        for i, step in enumerate(steps):
-            sizes = _sizes(samples, step == max(steps))
-            score = None if type(verifier) is InContextLoss else verifier(part, thoughts[i], step=step)
-            candidates = Bank(seen, thoughts[i], score, greedy[i], binary=binary, step=step, seed=seed)
-            chains = Chains(decoder, part, tuple(steps[: i + 1]), thoughts[: i + 1], 0, seed, verifier, backend)
-            for name, technique in chosen.items():
-                if isinstance(technique, Search):
-                    found, work = _search(technique, chains, sizes, candidates)
-                    spent[name, step].append(work)
-                    done += 1
-                    progress((b.start + len(part) * done / stages) / count)
-                else:
-                    found = candidates.scores(technique, sizes)
-                for metric, values in found.items():
-                    results[name, step, metric].append(values.cpu())
-        unstable.append(_diverges(decoder.model.prefill(seen).linear).cpu())
-    scores, work_of = {}, {}
-    for (name, step, metric), of_parts in results.items():
-        for k, size in enumerate(_sizes(samples, step == max(steps))):
-            key = Key(name, step, size, metric)
-            scores[key] = torch.cat([values[k] for values in of_parts])
-            work_of[key] = _work(chosen[name], key, [work[k] for work in spent[name, step]])
-    return Evaluation(scores, work_of, backend, seconds, torch.cat(unstable))
+    return evaluation(
+        decoder, prompts, steps=steps, samples=samples, budgets=budgets, seed=seed, techniques=techniques,
+        verifier=verifier, backend=backend, method=method, progress=progress, chunk=chunk, bank=bank,
+    ).table  # fmt: skip
 
 
-def _search(search: Search, chains: Chains, sizes: Sequence[int], bank: Bank) -> tuple[dict[str, Tensor], Tensor]:
-    """Metrics with their values at every budget ``[K, b]``, means over repeats, and what these cost on average,
-    (thoughts, scores) ``[K, b, 2]``."""
-    values: defaultdict[str, list[Tensor]] = defaultdict(list)
-    costs = []
-    for size in sizes:
-        firsts = range(0, chains.samples - size + 1, size)[:SUBSETS]
-        found = [
-            search.find(chains._replace(thoughts=chains.thoughts[:, :, n : n + size], first_sample=n)) for n in firsts
-        ]
-        answers = torch.stack([f.answer for f in found], 1)
-        for metric, value in bank.measure(answers, bits=search.binary_only).items():
-            values[metric].append(value)
-        scores = torch.tensor([f.scores for f in found], dtype=torch.float64).expand(len(answers), -1)
-        costs.append(torch.stack((torch.stack([f.thoughts.cpu().double() for f in found], 1), scores), 2).mean(1))
-    return {metric: torch.stack(value) for metric, value in values.items()}, torch.stack(costs)
+def evaluation(
+    decoder: StochasticDecoder,
+    prompts: Source,
+    *,
+    steps: int | Sequence[int],
+    samples: int,
+    budgets: Sequence[int] | None = None,
+    seed: int = 0,
+    techniques: Mapping[str, Part] | Iterable[Part] | Part | None = None,
+    verifier: Verifier | ScoreFunction | None = None,
+    backend: str = "auto",
+    method: Literal["stepwise", "exact"] = "stepwise",
+    progress: bool | Report = False,
+    chunk: int = CHUNK,
+    bank: int = BANK,
+) -> Evaluation:
+    """:func:`evaluate` with its time, backend and unstable prompts.
+
+    Args:
+        decoder, prompts, steps, samples, budgets, seed, techniques, verifier, backend, method, progress, chunk, bank:
+            see :func:`evaluate`.
+
+    Returns:
+        The table and facts of how it was made.
+
+    Raises:
+        TypeError, ValueError: see :func:`evaluate`.
+    """
+    source = as_source(prompts)
+    task: Task | None = getattr(source, "task", None)
+    plan = Plan.checked(
+        decoder, steps, samples, budgets, seed, chosen(techniques), _verifier(verifier, task), backend, method,
+        {} if task is None else dict(task.metrics()),
+    )  # fmt: skip
+    parts = []
+    with reporting(progress) as report:
+        for b in sums.tiles(len(source), bank // plan.coefficients):
+            part = source.part(b.start, b.stop)
+            share = Share(report, plan.kind, b.start / len(source), (b.stop - b.start) / len(source))
+            parts.append(evaluate_part(plan, part, chunk, share))
+    return Evaluation(
+        Table.concat([part.table for part in parts]),
+        parts[0].backend,
+        sum(part.decode_seconds for part in parts),
+        torch.cat([part.unstable for part in parts]),
+    )
 
 
-def _work(technique: Technique | Search, key: Key, spent: Sequence[Tensor]) -> Work:
-    if isinstance(technique, Search):
-        return Work(*sums.tree_mean(torch.cat(list(spent)), 0).tolist())
-    samples = key.samples if technique.uses_budget else 1
-    return Work(key.steps * samples, samples if technique.uses_score else 0)
+def as_source(prompts: Any) -> Source:
+    """``prompts`` if they can be divided into parts.
+
+    Raises:
+        TypeError: they cannot, such as a task.
+        ValueError: there is none.
+    """
+    if not (hasattr(prompts, "part") and hasattr(prompts, "__len__")):
+        hint = "; sample the task: task.sample(64), or task.prompts(64) part by part" * hasattr(prompts, "sample")
+        raise TypeError(f"prompts: expected Prompts, got {type(prompts).__name__}{hint}")
+    if len(prompts) == 0:
+        raise ValueError("prompts: expected at least one, got none")
+    source: Source = prompts
+    return source
 
 
-def _check_stepwise(searches: Mapping[str, Search]) -> None:
-    resuming = [name for name, search in searches.items() if search.resumes]
-    if resuming:
-        raise ValueError(
-            f"method: expected 'stepwise' for techniques that resume chains ({', '.join(resuming)}), got 'exact'; "
-            "leave them out, or the method"
-        )
-
-
-def _diverges(state: Tensor) -> Tensor:
-    """Whether the spectral radius of I - P S is above 1, up to the rounding of float32: ``[b]``."""
-    eye = torch.eye(state.shape[1], dtype=state.dtype, device=state.device)
-    radius: Tensor = torch.linalg.eigvals(state[:, :, :-1] + eye).abs().amax(1)
-    return radius > 1 + 1e-4
-
-
-def _check_applicable(
-    asked: Mapping[str, Technique | Search], chosen: Mapping[str, Technique | Search], binary: bool, known: bool
-) -> None:
-    """At least one technique must apply; better an error now than empty tables later."""
-    if all(isinstance(technique, Technique) and technique.needs_truth and not known for technique in chosen.values()):
-        kind = f"{'binary' if binary else 'continuous'} coefficients{'' if known else ' without w_star'}"
-        raise ValueError(f"technique: expected one for {kind}, got {', '.join(asked) or 'none'}")
-
-
-def _check_memory(needed: int) -> None:
-    """One prompt's candidates must fit; better an error now than a killed process later."""
-    try:
-        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not known on this system
-        return
-    if needed > physical / 4:
-        raise ValueError(
-            f"samples: the candidates of one prompt need {needed / 1e6:.1f} MB, more than a quarter of this "
-            f"machine's {physical / 1e6:.1f} MB; ask for fewer samples or steps"
-        )
+def _verifier(verifier: Verifier | ScoreFunction | None, task: Task | None) -> Verifier:
+    """The verifier; by default minus the task's own in-context loss."""
+    loss = None if task is None else task.in_context_loss
+    if verifier is None and loss is not None:
+        return as_verifier(lambda prompts, w: -loss(prompts, w))
+    return as_verifier(verifier)

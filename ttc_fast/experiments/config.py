@@ -1,4 +1,4 @@
-"""The command ``ttc-fast run``, also ``python -m ttc_fast.run``: its settings and its output."""
+"""The settings of ``ttc-fast run`` and ``ttc-fast plan``: each field is an option of the command line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ class RunConfig:
     """In-context examples of a prompt (default 64, or the file's)."""
     prompts: int | None = None
     """Independent prompts (default 64, or all of the file's)."""
+    first_prompt: int = 0
+    """Global index of the first prompt: parts of a run, saved and put together, equal the whole to the bit."""
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    """Chain lengths to report; the table over samples is made at the longest."""
+    """Chain lengths to report."""
     samples: int = 4096
     """Parallel decodes of a prompt."""
+    budgets: tuple[int, ...] | None = None
+    """Samples that a technique may spend (default 1, 2, 4, ... up to all)."""
     label_noise: float | None = None
     """Standard deviation of the labels' noise (default 0.1; a file brings its own labels)."""
     noise_scale: float = 0.2
@@ -33,7 +37,8 @@ class RunConfig:
     temperature: float | None = None
     """Temperature of the sigmoid link (default 0.25; 0 is greedy)."""
     step_size: float | None = None
-    """Step of gradient descent in the attention's weights (default n / (n + d + 1))."""
+    """Step of gradient descent in the attention's weights (default 1 / (1 + sqrt(d/n))^2, half of where chains begin
+    to diverge)."""
     technique: tuple[str, ...] = ("greedy", "single", "mean", "majority_vote", "best_of_n", "oracle_best_of_n")
     """Inference techniques by name: ``ttc-fast techniques`` lists them."""
     verifier: Literal["in_context_loss", "held_out_loss", "oracle", "wrong"] = "in_context_loss"
@@ -46,7 +51,7 @@ class RunConfig:
     verifier_noise: float = 0.0
     """Standard deviation of Gaussian noise added to the verifier's scores."""
     false_positive_rate: float = 0.0
-    """Probability that the verifier gives an answer its highest score, whatever it is worth."""
+    """Probability that the verifier gives an answer its highest score, whatever its value."""
     seed: int = 0
     """Seed of all random numbers, an integer below 2^64."""
     backend: Literal["auto", "reference", "native", "triton"] = "auto"
@@ -58,40 +63,45 @@ class RunConfig:
     prompts_file: Path | None = None
     """Take the prompts from an .npz file: x [B, n, d], y [B, n] and, if known, w_star [B, d]."""
     theory: bool = True
-    """Show what theory says beside each technique that has a law, and how far the run is from it."""
+    """Compute what theory says of each technique that has a law, and how far the run is from it."""
+    full: bool = False
+    """Print every budget, with intervals, medians, theory and work."""
     plot: Path | None = None
     """Draw error against samples and against steps to this file: png, pdf or svg (needs matplotlib)."""
+    save: Path | None = None
+    """Write the table, with a figure for each prompt, to this .parquet file."""
     json: Path | None = None
     """Write config, versions and all results to this file."""
     quiet: bool = False
     """Print nothing but errors."""
 
 
-def main(config: RunConfig) -> None:
-    """Run, print, write.
+OUTPUT = ("full", "plot", "save", "json", "quiet", "theory")
+"""Settings that do not change what the results are."""
 
-    Raises:
-        ValueError, TypeError, OSError: with a message for the user.
-    """
-    # torch takes seconds to import: it waits until the command line is understood.
-    from ..cli import console as output
-    from ..cli import run as report
-    from ..kernels import interpreted
-    from .run import run
 
-    if config.json is not None:
-        output.check_writable(config.json)
-    if config.backend == "triton" and interpreted() and not config.quiet:
-        output.notice("Triton interprets its kernels in Python (TRITON_INTERPRET is set): slow, to check them")
-    if config.plot is not None:
-        from . import plot
+@dataclass(frozen=True)
+class PlanConfig:
+    """Split a budget C = N T of chain steps into T thoughts and N samples, so that the mean of the samples has
+    the least squared error: exact given each of many simulated prompts, averaged over them."""
 
-        plot.check_possible(config.plot)
-    with output.progress(quiet=config.quiet, verb="decoded") as progress:
-        result = run(config, progress)
-    if not config.quiet:
-        report.show(result)
-    if config.plot is not None:
-        plot.draw(result, config.plot)
-    if config.json is not None:
-        output.write(config.json, report.to_json(result))
+    budget: int
+    """C, chain steps for a prompt: samples times steps."""
+    dim: int = 16
+    """Coefficients of a prompt."""
+    examples: int = 64
+    """In-context examples of a prompt."""
+    label_noise: float = 0.1
+    """Standard deviation of the labels' noise."""
+    noise_scale: float = 0.2
+    """Standard deviation of the noise injected into every thought."""
+    step_size: float | None = None
+    """Step of gradient descent in the attention's weights (default n / (n + d + 1))."""
+    longest: int = 256
+    """The longest chain to consider."""
+    prompts: int = 256
+    """Simulated prompts."""
+    seed: int = 0
+    """Seed of all random numbers."""
+    simulate: bool = False
+    """Check the best split by simulation, on the same prompts."""

@@ -1,4 +1,4 @@
-"""The picture of a run: error against samples and against steps, theory dashed. Needs matplotlib."""
+"""Pictures of tables: error against samples or steps, theory dashed. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..cli import console as output
-from ..estimators.intervals import summarize
-from ..evaluation.evaluate import Key
-from ..techniques.aggregate import TECHNIQUES
-from .run import KindResult, RunResult
+from ..estimators.table import Key, Table
+from ..numerics import check
+from .files import check_writable
+from .results import RunResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,64 +29,130 @@ COLUMN = 3.4
 """Inches: one column of a paper."""
 
 
-def check_possible(path: Path) -> None:
-    """Raise now, before hours of work, if no picture can be drawn to ``path``."""
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"plot: expected a file that ends in {', '.join(FORMATS)}, got {path}")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("plot: expected matplotlib to be installed, got none; pip install 'ttc-fast[plot]'")
-    output.check_writable(path, "plot")
+def plot(
+    table: Table, x: Literal["samples", "steps"] = "samples", *, ax: Axes | None = None, metric: str | None = None
+) -> Axes:
+    """Draw a curve with its 95 % interval for each technique, and theory dashed where the table has it.
+
+    Against samples the curves are those of the largest number of steps, against steps those of all samples; what
+    does not depend on the budget is a level line.
+
+    Args:
+        table: figures to draw; ``table.select(...)`` picks some.
+        x: what the horizontal axis shows.
+        ax: where to draw; by default new axes.
+        metric: default the squared error or, without it, the first of the table.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: x or metric is unknown, or matplotlib is not installed.
+
+    >>> import ttc_fast as tf
+    >>> result = tf.run(tf.RunConfig(samples=16, prompts=4, steps=(2, 4), theory=False))
+    >>> tf.plot(result.table, x="steps").get_xlabel()
+    'steps'
+    """
+    _check_matplotlib()
+    check.choice("x", x, ("samples", "steps"))
+    metrics = list(dict.fromkeys(key.metric for key in table.keys))
+    chosen = metric or ("squared_error" if "squared_error" in metrics else metrics[0])
+    check.choice("metric", chosen, metrics)
+    if ax is None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(COLUMN, 2.2), layout="constrained")
+        FigureCanvasAgg(figure)  # no window, whatever the user's settings
+        ax = figure.subplots()
+    _draw(ax, table.select(metric=chosen), x)
+    ax.set_xlabel(x)
+    ax.set_ylabel(chosen.replace("_", " "))
+    return ax
 
 
-def draw(result: RunResult, path: Path) -> None:
-    """Two panels for each kind of coefficients: mean error with its 95 % interval, log axes."""
+def _draw(ax: Axes, table: Table, x: Literal["samples", "steps"]) -> None:
+    last, most = max(key.steps for key in table.keys), max(key.samples for key in table.keys)
+    curves: dict[tuple[str, str], list[Key]] = {}
+    for key in table.keys:
+        curves.setdefault((key.coefficients, key.technique), []).append(key)
+    kinds = {kind for kind, _ in curves}
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    for i, ((kind, technique), keys) in enumerate(curves.items()):
+        level = {key.samples for key in keys} == {1}
+        label = technique if len(kinds) == 1 else f"{technique}, {kind}"
+        if x == "samples":
+            points = [(k.samples, k) for k in keys if k.steps == last]
+            if level and most > 1:  # a level line from end to end
+                points = [(1, points[0][1]), (most, points[0][1])]
+        else:
+            points = [(k.steps, k) for k in keys if k.steps > 0 and (level or k.samples == most)]
+        _draw_curve(ax, table, sorted(points), label, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom=max(bottom, top * SPAN))
+    ax.grid(alpha=0.3, linewidth=0.4)
+
+
+def _draw_curve(
+    ax: Axes, table: Table, points: Sequence[tuple[int, Key]], label: str, colour: str, marker: str
+) -> None:
+    if not points:
+        return
+    x, part = [value for value, _ in points], table
+    summaries, checks = part.summary(), part.theory_checks()
+    look: dict[str, Any] = {"color": colour, "linewidth": 0.9}
+    # A log axis has no place for 0: such points are left out.
+    means = [summaries[key].mean or math.nan for _, key in points]
+    ax.plot(x, means, marker=marker, markersize=2.5, label=label, **look)
+    # Where an interval reaches below 0 the band ends a decade below the mean.
+    low = [max(summaries[key].ci_low, summaries[key].mean / 10) for _, key in points]
+    ax.fill_between(x, low, [summaries[key].ci_high for _, key in points], color=colour, alpha=0.2, linewidth=0)
+    known = [(value, checks[key].theory) for value, key in points if key in checks]
+    ax.plot([v for v, _ in known], [t for _, t in known], linestyle=(0, (4, 2)), color="black", linewidth=0.9)
+
+
+def draw_run(result: RunResult, path: Path) -> None:
+    """Two panels for each kind of coefficients: the error against samples and against steps.
+
+    Args:
+        result: of a run.
+        path: of the picture; its ending says the format.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(COLUMN, 2.2 * len(result.kinds) + 2.2 * len(result.kinds)), layout="constrained")
-    FigureCanvasAgg(figure)  # no window, whatever the user's settings
-    axes = figure.subplots(2 * len(result.kinds), 1, squeeze=False)[:, 0]
-    for kind, (over_samples, over_steps) in zip(result.kinds, zip(axes[::2], axes[1::2])):
-        scores = kind.evaluation.scores
-        metric = "squared_error" if any(key.metric == "squared_error" for key in scores) else "in_context_loss"
-        last, most = max(result.config.steps), result.config.samples
-        keys = [key for key in scores if key.metric == metric]
-        _panel(over_samples, kind, "samples", [key for key in keys if key.steps == last])
-        _panel(over_steps, kind, "steps", [key for key in keys if key.samples == most and key.steps > 0])
-        over_samples.set_title(f"{kind.coefficients} coefficients", fontsize=8)
+    kinds = list(result.rules)
+    figure = Figure(figsize=(COLUMN, 4.4 * len(kinds)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2 * len(kinds), 1, squeeze=False)[:, 0]
+    last, most = max(result.config.steps), result.config.samples
+    for kind, over_samples, over_steps in zip(kinds, panels[::2], panels[1::2]):
+        table = result.table.select(coefficients=kind)
+        plot(table, "samples", ax=over_samples)
+        plot(table, "steps", ax=over_steps)
+        over_samples.set_title(f"{kind} coefficients", fontsize=8)
         over_samples.set_xlabel(f"samples, at {last} steps", fontsize=7)
         over_steps.set_xlabel(f"steps, with {most} samples", fontsize=7)
-        for axis in (over_samples, over_steps):
-            axis.set_ylabel(metric.replace("_", " "), fontsize=7)
-            axis.tick_params(labelsize=6)
+        for axes in (over_samples, over_steps):
+            axes.yaxis.label.set_fontsize(7)
+            axes.tick_params(labelsize=6)
         over_samples.legend(fontsize=5.5, frameon=False, ncols=2)
     figure.savefig(path, dpi=300)
 
 
-def _panel(axis: Axes, kind: KindResult, field: str, keys: Sequence[Key]) -> None:
-    """A curve with its band for each technique; dashed, without markers: theory."""
-    axis.set_xscale("log", base=2)
-    axis.set_yscale("log")
-    order = [name for name in TECHNIQUES if any(key.technique == name for key in keys)]
-    for i, name in enumerate(order):
-        points = sorted((getattr(key, field), key) for key in keys if key.technique == name)
-        x = [value for value, _ in points]
-        summaries = [summarize(kind.evaluation.scores[key]) for _, key in points]
-        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "linewidth": 0.9}
-        # A log axis has no place for 0: such points are left out.
-        axis.plot(
-            x,
-            [s.mean or math.nan for s in summaries],
-            marker=MARKERS[i % len(MARKERS)],
-            markersize=2.5,
-            label=name,
-            **look,
-        )
-        # Where an interval reaches below 0 the band ends a decade below the mean.
-        low = [max(s.ci_low, s.mean / 10) for s in summaries]
-        axis.fill_between(x, low, [s.ci_high for s in summaries], color=look["color"], alpha=0.2, linewidth=0)
-        known = [(value, kind.theory[key].theory) for value, key in points if key in kind.theory]
-        axis.plot([v for v, _ in known], [t for _, t in known], linestyle=(0, (4, 2)), **{**look, "color": "black"})
-    bottom, top = axis.get_ylim()
-    axis.set_ylim(bottom=max(bottom, top * SPAN))
-    axis.grid(alpha=0.3, linewidth=0.4)
+def check_possible(path: Path) -> None:
+    """Raise now, before hours of work, if no picture can be drawn to ``path``."""
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"plot: expected a file that ends in {', '.join(FORMATS)}, got {path}")
+    _check_matplotlib()
+    check_writable(path, "plot")
+
+
+def _check_matplotlib() -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("plot: expected matplotlib to be installed, got none; pip install 'ttc-fast[plot]'")

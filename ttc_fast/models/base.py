@@ -40,8 +40,10 @@ class Model(Protocol):
     torch.Size([1, 2, 5, 4])
     """
 
-    dim: int
-    """d, the number of coefficients."""
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """d, the number of coefficients."""
 
     @abstractmethod
     def prefill(self, prompts: Prompts) -> Any:

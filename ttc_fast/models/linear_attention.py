@@ -13,6 +13,7 @@ arXiv 2510.03605.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,6 +41,25 @@ def default_step_size(dim: int, examples: int) -> float:
     check.integer("dim", dim, 1, 2**24 - 1)
     check.integer("examples", examples, 1, 2**34 - 1)
     return examples / (examples + dim + 1)
+
+
+def stable_step_size(dim: int, examples: int) -> float:
+    """1 / (1 + sqrt(d/n))^2, for x ~ N(0, I): one over the largest eigenvalue of S, for large n and d (Marchenko and
+    Pastur, 1967). Chains diverge from twice that step on, so that a long chain does so for very rare prompts only.
+
+    Args:
+        dim: d.
+        examples: n.
+
+    Returns:
+        The step size eta.
+
+    >>> stable_step_size(16, 64)
+    0.4444444444444444
+    """
+    check.integer("dim", dim, 1, 2**24 - 1)
+    check.integer("examples", examples, 1, 2**34 - 1)
+    return 1 / (1 + math.sqrt(dim / examples)) ** 2
 
 
 class LinearAttention(nn.Module):

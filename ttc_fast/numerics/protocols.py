@@ -7,7 +7,7 @@ ones are abstract. A user's class may derive from it, and has the defaults; or i
 
 from __future__ import annotations
 
-from types import MethodType
+import inspect
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -44,12 +44,22 @@ def complete(part: Any, protocol: type[T], argument: str) -> T:
     missing = sorted(name for name in required if not hasattr(part, name))
     if missing or isinstance(part, type):
         got = f"the class {part.__name__}; make an object of it" if isinstance(part, type) else type(part).__name__
-        raise TypeError(
-            f"{argument}: expected an object with {_listed(sorted(required))} (see ttc_fast.{protocol.__name__}), got {got}"
-        )
+        wanted = f"an object with {_listed(sorted(required))} (see ttc_fast.{protocol.__name__})"
+        raise TypeError(f"{argument}: expected {wanted}, got {got}")
     if all(hasattr(part, name) for name in _members(protocol)):
         return part  # type: ignore[no-any-return]  # it has the protocol's methods
     return _Completed(part, protocol)  # type: ignore[return-value]  # so has this one
+
+
+def original(part: Any) -> Any:
+    """The object that :func:`complete` was given."""
+    return part.__dict__.get("_part", part) if isinstance(part, _Completed) else part
+
+
+def described(part: Any) -> str:
+    """The object in words that are the same in every process: its repr, without an address."""
+    text = repr(part)
+    return type(original(part)).__name__ if " at 0x" in text else text
 
 
 def _members(protocol: type) -> list[str]:
@@ -71,9 +81,9 @@ class _Completed:
             raise AttributeError(name)
         if hasattr(self._part, name) or not hasattr(self._protocol, name):
             return getattr(self._part, name)
-        default = getattr(self._protocol, name)
+        default = inspect.getattr_static(self._protocol, name)
         # Bound to this object, so that a default may call other defaults.
-        return MethodType(default, self) if callable(default) else default
+        return default.__get__(self) if hasattr(default, "__get__") else default
 
     def __repr__(self) -> str:
         return repr(self._part)

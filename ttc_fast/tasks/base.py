@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
-
-from torch import Tensor
+from typing import Protocol
 
 from ..numerics.protocols import complete
-from . import metrics
+from .metrics import Metric
 from .prompts import Prompts
-
-Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
-"""From answers ``[B, A, d]`` to a figure for each, ``[B, A]``; lower or higher is better, as its name says."""
 
 
 class Source(Protocol):
@@ -45,6 +40,10 @@ class Task(Protocol):
     'greedy'
     """
 
+    in_context_loss: Metric | None = None
+    """What a chain, which does not know w*, can tell of answers ``[B, A, d]``: ``[B, A]``, lower is better; a method of
+    yours. None: the squared residuals of the examples. Verifiers take it by default."""
+
     @abstractmethod
     def sample(self, prompts: int, *, seed: int = 0, first_prompt: int = 0) -> Prompts:
         """``prompts`` prompts with the global indices from ``first_prompt`` on; they depend on nothing else."""
@@ -52,10 +51,6 @@ class Task(Protocol):
     def metrics(self) -> Mapping[str, Metric]:
         """Metrics of its own by name, measured beside those that every prompt has."""
         return {}
-
-    def in_context_loss(self, prompts: Prompts, w: Tensor) -> Tensor:
-        """What a chain, which does not know w*, can tell of answers ``[B, A, d]``: ``[B, A]``, lower is better."""
-        return metrics.in_context_loss(prompts, w)
 
     def prompts(self, count: int, *, seed: int = 0, first_prompt: int = 0) -> Source:
         """``count`` prompts that are sampled part by part, when they are needed."""

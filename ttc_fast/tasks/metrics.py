@@ -6,7 +6,7 @@ devices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias
 
 import torch
@@ -22,14 +22,26 @@ _TILE = 2**17
 """Residuals, or coefficients of answers, held at a time: they stay in the cache."""
 
 
-def of(prompts: Prompts, binary: bool) -> tuple[str, ...]:
-    """Names of the metrics that can be told of answers to ``prompts``."""
+def applicable(prompts: Prompts, binary: bool) -> tuple[str, ...]:
+    """Names of the metrics that can be told of answers to ``prompts``.
+
+    Args:
+        prompts: with w* or without.
+        binary: whether the answers are bits.
+    """
     if prompts.w_star is None:
         return ("in_context_loss",)
     return ("squared_error", "prediction_risk", *(READ if binary else ()))
 
 
-def measure(prompts: Prompts, w: Tensor, names: Collection[str], *, bits: bool) -> dict[str, Tensor]:
+def measure(
+    prompts: Prompts,
+    w: Tensor,
+    names: Collection[str],
+    *,
+    bits: bool,
+    extra: Mapping[str, Metric] | None = None,
+) -> dict[str, Tensor]:
     """Metrics of answers ``[B, N, d]``, in one pass over them as far as possible: ``[B, N]`` each.
 
     Args:
@@ -37,16 +49,18 @@ def measure(prompts: Prompts, w: Tensor, names: Collection[str], *, bits: bool) 
         w: the answers.
         names: of the metrics; among them may be :data:`PACKED` where C++ measures.
         bits: whether the answers are bits.
+        extra: metrics that are not in :data:`METRICS`, by name.
     """
+    table = METRICS | dict(extra or {})
     together = {name for name in names if _native(name, prompts, w, bits)}
     found = _in_one_pass(prompts, w, together) if together else {}
-    return {name: found[name] if name in together else _in_tiles(METRICS[name], prompts, w) for name in names}
+    return {name: found[name] if name in together else _in_tiles(table[name], prompts, w) for name in names}
 
 
 def _in_tiles(metric: Metric, prompts: Prompts, w: Tensor) -> Tensor:
-    """A metric of some answers at a time, so that what lies between stays in the cache."""
+    """A metric of one tile of answers after the other, so that what lies between stays in the cache."""
     tiles = sums.tiles(w.shape[1], _TILE // (len(prompts) * w.shape[2]))
-    return torch.cat([metric(prompts, w[:, some]) for some in tiles], 1)
+    return torch.cat([metric(prompts, w[:, tile]) for tile in tiles], 1)
 
 
 def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[str, Tensor]:
@@ -72,6 +86,8 @@ def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[st
 
 def _native(name: str, prompts: Prompts, w: Tensor, bits: bool) -> bool:
     """Whether C++ measures a metric."""
+    if name not in METRICS and name != PACKED:
+        return False
     possible = bits if name in READ else name != "prediction_risk" or prompts.covariance.ndim == 1
     return possible and candidates.supported(w)
 
@@ -159,7 +175,7 @@ METRICS: dict[str, Metric] = {
 }
 
 PACKED = "packed"
-"""No metric, but made in the same pass: the answers' bits, as vote_recovery of ``numerics/candidates.py`` takes them."""
+"""No metric, but made in the same pass: the answers' bits, for vote_recovery of ``numerics/candidates.py``."""
 
 READ = ("hamming", "exact_recovery")
 """Metrics that read a coefficient as a bit."""

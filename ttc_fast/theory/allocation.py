@@ -18,7 +18,7 @@ from torch import Tensor
 from ..decoding.rules import GaussianNoise
 from ..estimators.selection import Array
 from ..numerics import check
-from .gaussian import Quadratic
+from ..tasks.quadratic import Quadratic
 
 
 class Split(NamedTuple):

@@ -26,7 +26,8 @@ from ..estimators.selection import Array
 from ..models.linear_attention import LinearAttention
 from ..numerics import check
 from ..tasks.linear_regression import LinearRegression
-from .gaussian import QuadraticMetric, error_of_mean, gaussian_law, quadratic
+from ..tasks.quadratic import QuadraticMetric, quadratic
+from ..theory.gaussian import error_of_mean, gaussian_law
 
 Number: TypeAlias = int | float | Fraction
 

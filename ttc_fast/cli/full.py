@@ -1,0 +1,77 @@
+"""The long output of ``ttc-fast run --full``: every budget, with intervals, medians, theory and work."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from rich.console import Console
+
+from ..estimators.table import Key, Table
+from ..experiments.results import RunResult
+from ..techniques.registry import TECHNIQUES
+from . import console
+from .run import headline, warnings
+
+
+def text(result: RunResult) -> str:
+    """Every figure of the shown metric, step by step."""
+    buffer = io.StringIO()
+    screen = Console(file=buffer, highlight=False, markup=False, width=console.PLAIN_WIDTH)
+    config = result.config
+    screen.print(
+        f"linear attention, d = {config.dim}, n = {config.examples}, step size {config.step_size:.3g}; "
+        f"backend {result.backend}, device {config.device}, seed {config.seed}"
+    )
+    for kind in result.rules:
+        table = result.table.select(coefficients=kind)
+        metric = headline(table)
+        screen.print(f"\n{kind} coefficients, {result.rules[kind]}")
+        screen.print(f"{metric}: mean over {config.prompts} prompts ± half of its 95 % interval (median)")
+        cells = _cells(result, table.select(metric=metric))
+        for step in sorted(set(config.steps)):
+            at_step = {key: cell for key, cell in cells.items() if key.steps == step}
+            screen.print(f"\nat {step} steps")
+            screen.print(_table(result, "samples", at_step))
+        screen.print("work: multiplications for each prompt, of the decode + of the verifier's scores")
+        for line in warnings(result, kind):
+            screen.print(line)
+    return buffer.getvalue().rstrip()
+
+
+def _cells(result: RunResult, table: Table) -> dict[Key, str]:
+    checks, cells = table.theory_checks(), {}
+    for key, summary in table.summary().items():
+        half = summary.ci_high - summary.mean
+        interval = f" ±{half:.1g}" if math.isfinite(half) else ""
+        cells[key] = f"{summary.mean:.3g}{interval} ({summary.median:.3g})"
+        if key in checks:
+            z = checks[key].z
+            score = f" z{round(z, 1) + 0.0:+.1f}" if math.isfinite(z) else ""  # no -0.0
+            cells[key] += f"\ntheory {checks[key].theory:.3g}{score}"
+        if _is_search(key):
+            cells[key] += f"\nwork {_work([result.multiplications(key)])}"
+    return cells
+
+
+def _is_search(key: Key) -> bool:
+    """Whether a technique acts during the chain, so that its work is its own."""
+    technique = TECHNIQUES.get(key.technique)
+    return technique is not None and technique.search is not None
+
+
+def _work(spent: Sequence[tuple[int, int]]) -> str:
+    decode, scores = (max(part) for part in zip(*spent))
+    return console.short(decode) + (f" + {console.short(scores)}" if scores else "")
+
+
+def _table(result: RunResult, rows: Literal["samples", "steps"], cells: Mapping[Key, str]) -> object:
+    """One row for each number of samples, with the most work that a technique on the samples spends."""
+    shown: dict[tuple[int, str], str] = {}
+    for row in dict.fromkeys(getattr(key, rows) for key in cells):
+        spent = [result.multiplications(key) for key in cells if getattr(key, rows) == row and not _is_search(key)]
+        if spent:
+            shown[row, "work"] = _work(spent)
+    return console.table(rows, shown | {(getattr(key, rows), key.technique): cell for key, cell in cells.items()})

@@ -1,0 +1,361 @@
+"""The result of everything: metrics of techniques at budgets, one figure for each prompt.
+
+A table is what :func:`ttc_fast.evaluate` returns, what shards are made of, and what pictures are drawn from. It is
+saved as Parquet: a column store with types, checksums and compression that pandas, R, DuckDB, Spark and spreadsheets
+read, where a file of NumPy's arrays would need our code to be understood.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .intervals import Summary, summarize
+from .selection import Array
+from .theory_check import TheoryCheck, check_against_theory
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+VERSION = "ttc_fast.Table/1"
+"""Of the columns in a file."""
+
+_OPTIONAL = ("theory", "thoughts", "scores")
+
+
+class Key(NamedTuple):
+    """What a figure is about."""
+
+    coefficients: str
+    """``"continuous"`` or ``"binary"``."""
+    technique: str
+    steps: int
+    """Thoughts of the chain."""
+    samples: int
+    """Budget; 1 for what does not depend on it."""
+    metric: str
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Figures by key and prompt.
+
+    Args:
+        keys: what the rows are about; no two are equal.
+        prompts: global indices of the prompts ``[P]``, ascending.
+        values: ``[K, P]`` float64.
+        theory: exact expectation of each figure given its prompt, NaN where there is no law; None without theory.
+        thoughts: thoughts decoded for each figure.
+        scores: scores asked of the verifier for each figure.
+        about: facts that belong to the figures, such as the layout of the random numbers; text by name.
+
+    Raises:
+        ValueError: a shape is not as described, or a key or prompt is there twice.
+
+    >>> table = Table((Key("binary", "mean", 2, 4, "hamming"),), np.array([0, 1]), np.array([[0.25, 0.5]]))
+    >>> table[table.keys[0]].mean()
+    0.375
+    """
+
+    keys: tuple[Key, ...]
+    prompts: NDArray[np.int64]
+    values: Array
+    theory: Array | None = None
+    thoughts: Array | None = None
+    scores: Array | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", tuple(Key(*key) for key in self.keys))
+        object.__setattr__(self, "prompts", np.asarray(self.prompts, dtype=np.int64))
+        shape = (len(self.keys), len(self.prompts))
+        for name in ("values", *_OPTIONAL):
+            array = getattr(self, name)
+            if array is None:
+                continue
+            array = np.asarray(array, dtype=np.float64)
+            if array.shape != shape:
+                raise ValueError(f"{name}: expected shape [keys, prompts] {list(shape)}, got {list(array.shape)}")
+            object.__setattr__(self, name, array)
+        if len(set(self.keys)) < len(self.keys):
+            raise ValueError(
+                f"keys: expected each once, got {next(k for k in self.keys if self.keys.count(k) > 1)} twice"
+            )
+        if (np.diff(self.prompts) <= 0).any():
+            raise ValueError("prompts: expected ascending indices, each once")
+
+    def __getitem__(self, key: Key | tuple[str, str, int, int, str]) -> Array:
+        """The figures of a key, one for each prompt ``[P]``."""
+        figures: Array = self.values[self._row(key)]
+        return figures
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys
+
+    def _row(self, key: tuple[Any, ...]) -> int:
+        if key not in self.keys:
+            raise KeyError(f"no figures of {key}; table.keys lists those there are")
+        return self.keys.index(Key(*key))
+
+    def __repr__(self) -> str:
+        names = {name: sorted({getattr(key, name) for key in self.keys}) for name in Key._fields}
+        listed = "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in names.items())
+        return f"Table({len(self.keys)} figures of {len(self.prompts)} prompts; {listed})"
+
+    def select(self, **wanted: Any) -> Table:
+        """The part whose keys match.
+
+        Args:
+            **wanted: ``coefficients``, ``technique``, ``steps``, ``samples`` or ``metric``, each with a value or a
+                collection of values.
+
+        Returns:
+            The part, in the same order.
+
+        Raises:
+            TypeError, ValueError: a name is none of these, or no figure has such a value.
+
+        >>> table = Table((Key("binary", "mean", 2, 4, "hamming"),), np.array([0]), np.array([[0.25]]))
+        >>> len(table.select(technique="mean", samples=[1, 4]).keys)
+        1
+        """
+        rows = list(range(len(self.keys)))
+        for name, value in wanted.items():
+            if name not in Key._fields:
+                raise TypeError(f"select: expected {', '.join(Key._fields)}, got {name!r}")
+            values = [value] if isinstance(value, (str, int)) else list(value)
+            found = [i for i in rows if getattr(self.keys[i], name) in values]
+            if not found:
+                there = sorted({getattr(self.keys[i], name) for i in rows})
+                raise ValueError(f"{name}: expected one of {', '.join(map(repr, there))}, got {value!r}")
+            rows = found
+        return self._rows(rows)
+
+    def _rows(self, rows: Sequence[int]) -> Table:
+        arrays = {name: getattr(self, name) for name in ("values", *_OPTIONAL)}
+        parts: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        return replace(self, keys=tuple(self.keys[i] for i in rows), **parts)
+
+    @staticmethod
+    def concat(tables: Iterable[Table]) -> Table:
+        """One table of the prompts of all; the order in which they are given does not matter.
+
+        Args:
+            tables: parts with the same keys and different prompts.
+
+        Returns:
+            To the bit the table that the whole would have been made as.
+
+        Raises:
+            ValueError: the keys or facts differ, a prompt is there twice, or there is no part.
+        """
+        parts = sorted(tables, key=lambda table: int(table.prompts[0]) if len(table.prompts) else -1)
+        if not parts:
+            raise ValueError("tables: expected at least one, got none")
+        first = parts[0]
+        for part in parts[1:]:
+            if set(part.keys) != set(first.keys):
+                key = min(set(part.keys) ^ set(first.keys))
+                raise ValueError(f"tables: expected the same keys in all parts, got {key} in one of them only")
+            if dict(part.about) != dict(first.about):
+                raise ValueError(f"tables: expected the same facts, got {dict(first.about)} and {dict(part.about)}")
+        parts = [part._rows([part.keys.index(key) for key in first.keys]) for part in parts]
+        prompts = np.concatenate([part.prompts for part in parts])
+        order = np.argsort(prompts, kind="stable")
+        if len(set(prompts.tolist())) < len(prompts):
+            raise ValueError("tables: expected each prompt in one part, got one in two of them")
+        arrays: dict[str, Any] = {}
+        for name in ("values", *_OPTIONAL):
+            have = [getattr(part, name) for part in parts]
+            if any(array is None for array in have):
+                arrays[name] = None
+            else:
+                arrays[name] = np.concatenate(have, axis=1)[:, order]
+        return replace(first, prompts=prompts[order], **arrays)
+
+    def join(self, other: Table) -> Table:
+        """One table with the keys of both, of the same prompts.
+
+        Args:
+            other: figures of the same prompts.
+
+        Returns:
+            The keys of this table, then those of the other.
+
+        Raises:
+            ValueError: the prompts or facts differ, or a key is in both.
+        """
+        if not np.array_equal(self.prompts, other.prompts):
+            raise ValueError("other: expected figures of the same prompts, got others")
+        if dict(self.about) != dict(other.about):
+            raise ValueError(f"other: expected the same facts, got {dict(self.about)} and {dict(other.about)}")
+        arrays: dict[str, Any] = {"values": np.concatenate((self.values, other.values))}
+        for name in _OPTIONAL:
+            one, two = getattr(self, name), getattr(other, name)
+            if one is not None or two is not None:
+                none = (np.full_like(table.values, math.nan) for table in (self, other))
+                arrays[name] = np.concatenate([empty if a is None else a for a, empty in zip((one, two), none)])
+        return replace(self, keys=self.keys + other.keys, **arrays)
+
+    def summary(self, confidence: float = 0.95) -> dict[Key, Summary]:
+        """Mean, interval of the mean over prompts, and median of every figure.
+
+        Args:
+            confidence: of the interval, Student's t.
+        """
+        return {key: summarize(values, confidence) for key, values in zip(self.keys, self.values)}
+
+    def theory_checks(self) -> dict[Key, TheoryCheck]:
+        """How far every figure that has a law is from it; chains that diverged have none."""
+        if self.theory is None:
+            return {}
+        found = {
+            key: check_against_theory(values, expected)
+            for key, values, expected in zip(self.keys, self.values, self.theory)
+            if not np.isnan(expected).any()
+        }
+        return {key: check for key, check in found.items() if math.isfinite(check.theory)}
+
+    def work(self, key: Key) -> tuple[float, float]:
+        """Thoughts decoded and scores asked for a figure, the mean over prompts."""
+        if self.thoughts is None or self.scores is None:
+            raise ValueError("work: expected a table that has it, got one without")
+        row = self._row(key)
+        return float(self.thoughts[row].mean()), float(self.scores[row].mean())
+
+    def records(self, confidence: float = 0.95) -> list[dict[str, Any]]:
+        """A dictionary for each key: its fields, mean, ci_low, ci_high, median, and theory and z, None without law.
+
+        Args:
+            confidence: of the interval.
+        """
+        checks = self.theory_checks()
+        return [
+            {
+                **key._asdict(),
+                **summary._asdict(),
+                "theory": checks[key].theory if key in checks else None,
+                "z": checks[key].z if key in checks else None,
+            }
+            for key, summary in self.summary(confidence).items()
+        ]
+
+    def _columns(self, names: Sequence[str]) -> dict[str, Any]:
+        """Long form: a row for each key and prompt."""
+        keys, prompts = len(self.keys), len(self.prompts)
+        columns: dict[str, Any] = {
+            name: np.repeat(np.array([getattr(key, name) for key in self.keys]), prompts) for name in Key._fields
+        }
+        columns["prompt"] = np.tile(self.prompts, keys)
+        columns["value"] = self.values.ravel()
+        return columns | {name: getattr(self, name).ravel() for name in names if getattr(self, name) is not None}
+
+    def to_pandas(self, *, work: bool = False) -> pandas.DataFrame:
+        """A frame with a row for each key and prompt: the fields of :class:`Key`, ``prompt``, ``value``, and
+        ``theory`` where there is some.
+
+        Args:
+            work: add the columns ``thoughts`` and ``scores``.
+
+        Raises:
+            ImportError: pandas is not installed; the message says how to get it.
+        """
+        pandas = _imported("pandas")
+        return pandas.DataFrame(self._columns(_OPTIONAL if work else ("theory",)))
+
+    def to_xarray(self) -> xarray.Dataset:
+        """A dataset with the fields of :class:`Key` and ``prompt`` as dimensions; NaN where there is no figure.
+
+        Raises:
+            ImportError: xarray or pandas is not installed; the message says how to get it.
+        """
+        _imported("xarray")
+        dataset: xarray.Dataset = self.to_pandas(work=True).set_index([*Key._fields, "prompt"]).to_xarray()
+        return dataset
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table to a Parquet file, whole or not at all.
+
+        Args:
+            path: ends in ``.parquet``.
+
+        Raises:
+            ValueError: another ending.
+            OSError: the file cannot be written.
+        """
+        pyarrow, parquet = _imported("pyarrow"), _imported("pyarrow.parquet")
+        target = _parquet(path)
+        columns = self._columns(_OPTIONAL)
+        for name in ("coefficients", "technique", "metric"):
+            columns[name] = pyarrow.array(columns[name].astype(object), pyarrow.string()).dictionary_encode()
+        table = pyarrow.table(columns).replace_schema_metadata(
+            {"format": VERSION, "about": json.dumps(dict(self.about), sort_keys=True)}
+        )
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            parquet.write_table(table, draft)
+            with open(draft, "rb") as file:
+                os.fsync(file.fileno())
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Table:
+        """Read what :meth:`save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            A table equal to the bit.
+
+        Raises:
+            ValueError: it is no such file.
+            OSError: it cannot be read.
+        """
+        pyarrow, parquet = _imported("pyarrow"), _imported("pyarrow.parquet")
+        source = _parquet(path)
+        try:
+            read = parquet.read_table(source)
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(f"{source}: expected a Parquet file: {error}") from error
+        about = {name.decode(): text.decode() for name, text in (read.schema.metadata or {}).items()}
+        if about.get("format") != VERSION:
+            raise ValueError(f"{source}: expected the format {VERSION}, got {about.get('format', 'none')}")
+        columns = {name: read.column(name).to_pylist() for name in Key._fields}
+        arrays = {
+            name: read.column(name).to_numpy() for name in ("prompt", "value", *_OPTIONAL) if name in read.column_names
+        }
+        keys = tuple(dict.fromkeys(map(Key, *columns.values())))
+        count = len(arrays["prompt"]) // max(len(keys), 1)
+        shaped = {name: array.reshape(len(keys), count) for name, array in arrays.items()}
+        prompts = shaped.pop("prompt")[0] if keys else np.zeros(0, dtype=np.int64)
+        return Table(keys, prompts, shaped.pop("value"), about=json.loads(about["about"]), **shaped)
+
+
+def _parquet(path: str | os.PathLike[str]) -> Path:
+    result = Path(path)
+    if result.suffix != ".parquet":
+        raise ValueError(f"path: expected a file that ends in .parquet, got {result}")
+    return result
+
+
+def _imported(name: str) -> Any:
+    """A package that is needed here only."""
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ImportError(f"{package} is needed for this: pip install {package}", name=package) from error

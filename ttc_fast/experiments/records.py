@@ -1,0 +1,48 @@
+"""A run as JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from typing import Any
+
+import numpy
+import torch
+
+from .. import __version__
+from ..numerics import rng
+from .config import OUTPUT
+from .files import finite
+from .results import RunResult
+
+
+def run_records(result: RunResult) -> list[dict[str, Any]]:
+    """The records of a run's table, with the multiplications that each figure cost."""
+    records = []
+    for key, record in zip(result.table.keys, result.table.records()):
+        theory = {name: record.pop(name) for name in ("theory", "z")}
+        records.append(finite({**record, "multiplications": sum(result.multiplications(key)), **theory}))
+    return records
+
+
+def run_json(result: RunResult) -> str:
+    """The result as JSON; numbers that are not finite become null."""
+    config = {name: value for name, value in asdict(result.config).items() if name not in OUTPUT}
+    config["prompts_file"] = None if result.config.prompts_file is None else str(result.config.prompts_file)
+    document = {
+        "config": config,
+        "versions": {
+            "ttc_fast": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+        },
+        "rng_layout": rng.LAYOUT,
+        "backend": result.backend,
+        "wall_time": result.wall_time,
+        "throughput": dict(result.throughput),
+        "unstable_prompts": dict(result.unstable),
+        "records": run_records(result),
+    }
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"

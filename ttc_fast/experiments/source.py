@@ -1,0 +1,110 @@
+"""From the settings of a run to its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..numerics import check
+from ..tasks.base import Source, TaskPrompts
+from ..tasks.linear_regression import LinearRegression
+from ..tasks.prompts import load_prompts
+from .config import RunConfig
+
+DIM, EXAMPLES, PROMPTS, LABEL_NOISE = 16, 64, 64, 0.1
+"""Defaults where no file brings the prompts."""
+
+Kind = Literal["continuous", "binary"]
+
+
+@dataclass(frozen=True)
+class RunPrompts:
+    """The prompts of a run."""
+
+    dim: int
+    examples: int
+    label_noise: float | None
+    by_kind: Mapping[Kind, Source]
+    """For each kind of coefficients."""
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return tuple(self.by_kind)
+
+    @property
+    def count(self) -> int:
+        return len(self.by_kind[self.kinds[0]])
+
+
+def run_prompts(config: RunConfig, device: torch.device) -> RunPrompts:
+    """The prompts that the settings ask for.
+
+    Args:
+        config: the settings.
+        device: where the prompts go.
+
+    Raises:
+        TypeError, ValueError: a setting is not as it must be; the message names it.
+        OSError: the prompts file cannot be read.
+    """
+    return _from_task(config, device) if config.prompts_file is None else _from_file(config, device)
+
+
+def _from_task(config: RunConfig, device: torch.device) -> RunPrompts:
+    count = check.integer("prompts", PROMPTS if config.prompts is None else config.prompts, 1, 2**32)
+    kinds: tuple[Kind, ...] = ("continuous", "binary") if config.coefficients == "both" else (config.coefficients,)
+    tasks = {
+        kind: LinearRegression(
+            DIM if config.dim is None else config.dim,
+            EXAMPLES if config.examples is None else config.examples,
+            kind,
+            label_noise=LABEL_NOISE if config.label_noise is None else config.label_noise,
+        )
+        for kind in kinds
+    }
+    first = check.integer("first_prompt", config.first_prompt, 0, 2**32 - count)
+    made = {kind: TaskPrompts(task, count, config.seed, first, str(device)) for kind, task in tasks.items()}
+    task = tasks[kinds[0]]
+    return RunPrompts(task.dim, task.examples, task.label_noise, made)
+
+
+def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
+    file = load_prompts(config.prompts_file or "")
+    _, examples, dim = file.x.shape
+    for name, given, present in (("dim", config.dim, dim), ("examples", config.examples, examples)):
+        if given not in (None, present):
+            raise ValueError(f"{name}: expected {present} as in {config.prompts_file}, got {given}; leave it out")
+    if config.label_noise is not None:
+        raise ValueError(f"label_noise: expected none with a prompts file, got {config.label_noise}; leave it out")
+    first = check.integer("first_prompt", config.first_prompt, 0, len(file) - 1)
+    rest = len(file) - first
+    count = check.integer("prompts", rest if config.prompts is None else config.prompts, 1, rest)
+    kinds: tuple[Kind, ...] = ("continuous", "binary") if config.coefficients == "both" else (config.coefficients,)
+    if file.w_star is not None and not bool(((file.w_star == 0) | (file.w_star == 1)).all()):
+        if config.coefficients == "binary":
+            raise ValueError(
+                f"w_star: expected zeros and ones for binary coefficients, got others in {config.prompts_file}"
+            )
+        kinds = ("continuous",)
+    part = file.part(first, first + count).to(device)
+    return RunPrompts(dim, examples, None, dict.fromkeys(kinds, part))
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of PyTorch.
+
+    Raises:
+        ValueError: PyTorch cannot use it here.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"device: expected one that PyTorch can use here, got {name!r}: {reason}; leave it out for the CPU"
+        ) from error
+    return device

@@ -1,0 +1,122 @@
+"""When to stop: techniques that read chains as they are and spend no more of them than they need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import betainc, betaln
+from torch import Tensor
+
+from ..numerics import check, sums
+from .base import Chains, SearchResult, Work
+
+
+def stop_early(thoughts: Tensor, steps: Sequence[int], tolerance: float, *, least_steps: int = 0) -> SearchResult:
+    """Stop a prompt's chains when successive thoughts agree: at the first asked step, not before ``least_steps``,
+    at which the mean thought has moved by at most ``tolerance`` in |.|^2 / d since the asked step before.
+
+    Budget forcing (Muennighoff et al., arXiv 2501.19393): ``least_steps`` forces chains to go on, the last asked
+    step truncates them.
+
+    Args:
+        thoughts: ``[len(steps), B, N, d]`` as :func:`ttc_fast.decode` returns them.
+        steps: the asked steps, ascending.
+        tolerance: in units of w squared.
+        least_steps: steps that every chain makes.
+
+    Returns:
+        The mean of the thoughts at which each prompt stopped as the answer, those thoughts as its candidates, and
+        the steps.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described.
+    """
+    check.tensor("thoughts", thoughts, (len(steps), "B", "N", "d"))
+    check.number("tolerance", tolerance, low=0.0)
+    at = torch.tensor(steps, device=thoughts.device)
+    centre = sums.tree_mean(thoughts, 2)
+    moved = torch.full(centre.shape[:2], math.inf, dtype=thoughts.dtype, device=thoughts.device)
+    moved[1:] = sums.tree_mean((centre[1:] - centre[:-1]).square(), 2)
+    agree = (moved <= tolerance) & (at >= least_steps)[:, None]
+    agree[-1] = True
+    stop = agree.to(torch.uint8).argmax(0)
+    chosen = thoughts[stop, torch.arange(thoughts.shape[1], device=thoughts.device)]
+    spent = at[stop] * thoughts.shape[2]
+    answer = sums.tree_mean(chosen, 1)
+    return SearchResult(answer, Work(spent, torch.zeros_like(spent)), candidates=chosen, steps=at[stop])
+
+
+def adaptive_vote(bits: Tensor, error: float = 0.05) -> SearchResult:
+    """Vote per coefficient on as many samples as needed: stop once every coefficient is decided.
+
+    A coefficient is decided for its leader when the likelihood ratio of a probability uniform in [1/2, 1]
+    against 1/2 exceeds d / error; by Ville's inequality any coefficient of a prompt is ever decided against
+    the majority of infinitely many samples with probability at most ``error``, whenever one looks. Source:
+    the test of a mixture, Robbins, Annals of Mathematical Statistics 41, 1970; adaptive voting, Aggarwal et
+    al., arXiv 2305.11860.
+
+    Args:
+        bits: candidates ``[B, N, d]`` of zeros and ones, in the order of sampling.
+        error: the stated probability, in (0, 1). Undecided coefficients go by majority, a tie by the first vote.
+
+    Returns:
+        The answer, the samples spent on each prompt, and whether the vote was decided before they ran out; the work
+        is that of samples of one thought each.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described.
+    """
+    check.tensor("bits", bits, ("B", "N", "d"))
+    if not 0 < error < 1:
+        raise ValueError(f"error: expected a probability between 0 and 1, got {error}")
+    samples, dim = bits.shape[1:]
+    ones = bits.to(torch.int64).cumsum(1).cpu().numpy()
+    seen = np.arange(1, samples + 1)[:, None]
+    sure = np.maximum(ones, seen - ones) >= _deciding_lead(samples, math.log(dim / error))[:, None]
+    when = np.where(sure.any(axis=1), sure.argmax(axis=1), samples - 1)  # [B, d]
+    doubled = 2 * np.take_along_axis(ones, when[:, None], 1)[:, 0] - (when + 1)
+    answer = np.where(doubled == 0, ones[:, 0], doubled > 0)
+    decided = torch.from_numpy(sure.any(axis=1).all(axis=1))
+    spent = torch.from_numpy(when.max(axis=1) + 1)
+    work = Work(spent, torch.zeros_like(spent))
+    return SearchResult(torch.from_numpy(answer).to(bits), work, samples=spent, decided=decided)
+
+
+def _deciding_lead(samples: int, limit: float) -> NDArray[np.int64]:
+    """The least votes for a leader among 1, ..., ``samples`` votes with a log likelihood ratio of at least ``limit``
+    ``[samples]``; more than there are where none suffice. By bisection: the ratio grows with the lead."""
+    seen = np.arange(1, samples + 1)
+    low, high = seen // 2, seen + 1  # up to half of the votes the ratio is at most 1
+    while (high - low > 1).any():
+        lead = (low + high) // 2
+        with np.errstate(divide="ignore"):
+            share = np.log(betainc(seen - lead + 1, lead + 1, 0.5))
+        decides = betaln(lead + 1, seen - lead + 1) + share + (seen + 1) * math.log(2) >= limit
+        low, high = np.where(decides, low, lead), np.where(decides, lead, high)
+    return high
+
+
+@dataclass(frozen=True)
+class StopEarly:
+    """The mean of k thoughts at the step where :func:`stop_early` stops them, one of the asked ones."""
+
+    tolerance: float = 1e-3
+
+    def __call__(self, chains: Chains) -> SearchResult:
+        return stop_early(chains.thoughts, chains.steps, self.tolerance)
+
+
+@dataclass(frozen=True)
+class VoteUntilDecided:
+    """:func:`adaptive_vote` on at most k chains."""
+
+    error: float = 0.05
+
+    def __call__(self, chains: Chains) -> SearchResult:
+        vote = adaptive_vote(chains.thoughts[-1], self.error)
+        return replace(vote, work=Work(vote.work.thoughts * chains.steps[-1], vote.work.scores))

@@ -1,0 +1,140 @@
+"""The registry of laws: which technique, under which rule, has an exact expectation.
+
+A law is a function of a :class:`Problem`, registered with :func:`law`; a user's own is entered the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..decoding.rules import Rule
+from ..models.base import Model
+from ..numerics.protocols import original
+from ..tasks.prompts import Prompts
+from ..techniques.verifiers import Verifier
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a law starts from: some prompts, and who decodes and judges them. All on the CPU."""
+
+    model: Model
+    rule: Rule
+    prompts: Prompts
+    """With all examples."""
+    seen: Prompts
+    """As the chains saw them."""
+    verifier: Verifier
+
+    @cached_property
+    def state(self) -> Tensor | None:
+        """The linear-attention state ``[B, d, d+1]`` in float64; None if the model has no linear state."""
+        with torch.no_grad():
+            linear: Tensor | None = getattr(self.model.prefill(self.seen), "linear", None)
+        return None if linear is None else linear.detach().cpu().double()
+
+    @cached_property
+    def cache(self) -> dict[Any, Any]:
+        """For what several laws need, such as the law of a thought, by a key of their choice."""
+        return {}
+
+
+class Law(Protocol):
+    """An exact expectation."""
+
+    def __call__(
+        self, problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        """Expected metrics by name ``[B, K]``, given each prompt; NaN at a budget, or a metric left out: no law.
+
+        Args:
+            problem: the prompts, the rule and the verifier.
+            step: T, at least 1.
+            budgets: the k, ascending; ``[1]`` for a technique that does not use them.
+            metrics: asked for.
+        """
+
+
+@dataclass(frozen=True)
+class LawEntry:
+    """A law with what the list says of it."""
+
+    law: Law
+    about: str
+    """One line: the formula, or where it is."""
+    metrics: str
+    """Of which metrics."""
+    max_dim: int | None = None
+    """Above it the law is left out, as it would take too long."""
+    max_prompts: int | None = None
+
+
+LAWS: dict[tuple[str, type], LawEntry] = {}
+"""By name of the technique and class of the rule."""
+
+
+def law(
+    technique: str,
+    rule: type,
+    *,
+    about: str,
+    metrics: str,
+    max_dim: int | None = None,
+    max_prompts: int | None = None,
+) -> Callable[[Law], Law]:
+    """Decorator: register a law.
+
+    Args:
+        technique: its name, as in tables.
+        rule: class of the rule; a law does not hold for its subclasses.
+        about: one line for ``ttc-fast theory``.
+        metrics: which metrics it knows, in words.
+        max_dim, max_prompts: above them it would take too long.
+
+    Returns:
+        The decorator, which returns the law as it is.
+
+    Raises:
+        ValueError: there is a law already.
+
+    >>> import torch, ttc_fast as tf
+    >>> class Half:  # a rule: every thought is half of what the transformer says
+    ...     def thought(self, u, w, draws):
+    ...         return u / 2
+    >>> @tf.law("single", Half, about="M = (I - P S) / 2", metrics="squared error")
+    ... def single_of_half(problem, step, budgets, metrics):
+    ...     w = torch.zeros(len(problem.prompts), 1, problem.model.dim).double()
+    ...     for _ in range(step):
+    ...         w = (w + (problem.state[:, None, :, :-1] @ w[..., None])[..., 0] - problem.state[:, None, :, -1]) / 2
+    ...     return {"squared_error": (w - problem.prompts.w_star[:, None]).square().mean(2)}
+    >>> prompts = tf.LinearRegression(4, 16).sample(3)
+    >>> decoder = tf.StochasticDecoder(tf.LinearAttention.gradient_descent(4, examples=16), Half())
+    >>> table = tf.evaluate(decoder, prompts, steps=4, samples=2, techniques=["single"])
+    >>> checks = tf.overlay(decoder, prompts, table).theory_checks()
+    >>> [abs(check.z) < 3 for check in checks.values()]
+    [True]
+    """
+
+    def register(function: Law) -> Law:
+        if (technique, rule) in LAWS:
+            raise ValueError(f"law: there is one of {technique!r} under {rule.__name__} already")
+        LAWS[technique, rule] = LawEntry(function, about, metrics, max_dim, max_prompts)
+        return function
+
+    return register
+
+
+def find_law(technique: str, rule: Rule) -> LawEntry | None:
+    """The law of a technique under a rule, or None.
+
+    Args:
+        technique: its name.
+        rule: a rule of exactly the class that the law is registered for.
+    """
+    return LAWS.get((technique, type(original(rule))))
