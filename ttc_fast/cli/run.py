@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def _kind(result: RunResult, kind: str) -> str:
     whole = result.table.select(coefficients=kind)
     metric = headline(whole)
     table, last, most = whole.select(metric=metric), max(result.config.steps), result.config.samples
-    lines = [f"{kind} coefficients, {result.rules[kind]}: {metric}"]
+    lines = [f"{kind} coefficients, {_brief(result.rules[kind])}: {metric}"]
     by_budget = [key for key in table.keys if key.steps == last and not _is_level(table, key.technique)]
     if by_budget:
         lines.append(_grid(table, f"samples, {last} steps", by_budget, [key.samples for key in by_budget]))
@@ -82,6 +83,15 @@ def _kind(result: RunResult, kind: str) -> str:
     lines.append(_law_line(whole))
     lines.append(f"decoded {result.throughput[kind] / 1e6:,.0f} million coefficient-steps per second")
     return "\n".join([*(line for line in lines if line), *warnings(result, kind)])
+
+
+def _brief(rule: object) -> str:
+    """A rule with those of its settings that are not the defaults."""
+    if not dataclasses.is_dataclass(rule):
+        return str(rule)
+    settings = {field.name: getattr(rule, field.name) for field in dataclasses.fields(rule)}
+    changed = [f"{f.name}={settings[f.name]!r}" for f in dataclasses.fields(rule) if settings[f.name] != f.default]
+    return f"{type(rule).__name__}({', '.join(changed)})"
 
 
 def headline(table: Table) -> str:
@@ -131,10 +141,14 @@ def _law_line(table: Table) -> str:
     checks = table.theory_checks()
     scores = [abs(check.z) for check in checks.values() if math.isfinite(check.z)]
     if not scores:
-        return "" if table.theory is None else f"theory: none of {len(table.keys)} figures has an exact law"
+        return (
+            ""
+            if table.theory is None
+            else f"theory: none of {len(table.keys)} figures has a law here (ttc-fast theory lists them)"
+        )
     return (
-        f"theory: {len(checks)} of {len(table.keys)} figures have an exact law; the largest difference is "
-        f"{max(scores):.1f} standard errors"
+        f"theory: {len(checks)} of {len(table.keys)} figures have a law; largest difference {max(scores):.1f} "
+        "standard errors"
     )
 
 
@@ -147,9 +161,8 @@ def warnings(result: RunResult, kind: str) -> list[str]:
             "large for them:\ntrust the median (--full), or take a smaller --step-size"
         )
     everywhere = result.all_prompts[kind]
-    means = [
-        k for k in result.table.select(coefficients=kind).keys if k.technique == "mean" and k.metric == "squared_error"
-    ]
+    wanted = (kind, "mean", "squared_error")
+    means = [k for k in result.table.keys if (k.coefficients, k.technique, k.metric) == wanted]
     checks = result.table.theory_checks()
     key = max(means, key=lambda k: (k.steps, k.samples), default=None)
     if key in checks and everywhere is not None and everywhere > 2 * checks[key].theory:
