@@ -42,8 +42,8 @@ Rule find_rule(const std::string& name) {
   if (name == "gaussian") return Rule::kGaussian;
   if (name == "clip") return Rule::kClip;
   if (name == "sigmoid") return Rule::kSigmoid;
-  if (name == "greedy") return Rule::kGreedy;
-  throw std::invalid_argument("rule: expected gaussian, clip, sigmoid or greedy, got " + name);
+  if (name == "threshold") return Rule::kThreshold;
+  throw std::invalid_argument("rule: expected gaussian, clip, sigmoid or threshold, got " + name);
 }
 
 bool interrupted() {
@@ -55,7 +55,17 @@ void expect(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }
 
-void decode_into(Array<float> thoughts, const Array<float>& state, const Array<float>& w0, const Array<float>& scales,
+void decode_on(const Problem& problem, const std::string& isa) {
+  const Kernel& kernel = find_kernel(isa);
+  bool finished;
+  {
+    py::gil_scoped_release release;
+    finished = decode(problem, kernel, interrupted);
+  }
+  if (!finished) throw py::error_already_set();
+}
+
+void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, const Array<float>& w0, const Array<float>& scales,
                  const std::string& rule, bool every_step, float temperature, const std::vector<std::int64_t>& steps,
                  std::uint64_t seed, std::uint64_t first_sample, std::uint64_t first_prompt, std::int64_t first_step,
                  int threads, const std::string& isa) {
@@ -65,6 +75,9 @@ void decode_into(Array<float> thoughts, const Array<float>& state, const Array<f
   expect(thoughts.ndim() == 4 && thoughts.shape(0) == static_cast<std::int64_t>(steps.size()) &&
              thoughts.shape(1) == prompts && thoughts.shape(3) == dim,
          "thoughts: expected shape [len(steps), B, N, d]");
+  const auto stride = [&](int axis) { return static_cast<std::int64_t>(thoughts.strides(axis) / thoughts.itemsize()); };
+  expect(thoughts.size() == 0 || ((dim == 1 || stride(3) == 1) && (thoughts.shape(2) == 1 || stride(2) == dim)),
+         "thoughts: expected the numbers of a prompt and step one after the other");
   const std::int64_t samples = thoughts.shape(2);
   const bool per_sample = w0.ndim() == 3;
   expect(per_sample ? w0.shape(0) == prompts && w0.shape(1) == samples && w0.shape(2) == dim
@@ -80,14 +93,20 @@ void decode_into(Array<float> thoughts, const Array<float>& state, const Array<f
          "scales: expected one number, or one for each step");
   const Problem problem{prompts, samples, dim, state.data(), w0.data(), per_sample, kind, every_step, temperature,
                         scales.data(), scales.size() == 1 ? 0 : 1, steps.data(), static_cast<std::int64_t>(steps.size()),
-                        first_step, seed, first_sample, first_prompt, threads, thoughts.mutable_data()};
-  const Kernel& kernel = find_kernel(isa);
-  bool finished;
-  {
-    py::gil_scoped_release release;
-    finished = decode(problem, kernel, interrupted);
-  }
-  if (!finished) throw py::error_already_set();
+                        first_step, seed, first_sample, first_prompt, threads, thoughts.mutable_data(), stride(0), stride(1)};
+  decode_on(problem, isa);
+}
+
+Array<float> normals(std::int64_t prompts, std::int64_t samples, std::int64_t dim, std::uint64_t seed,
+                     std::uint64_t first_sample, std::uint64_t first_prompt, std::int64_t step, int threads,
+                     const std::string& isa) {
+  expect(prompts >= 0 && samples >= 0 && dim >= 1 && step >= 0, "shape: expected [B, N, d] with d >= 1, and a step from 0");
+  Array<float> drawn({prompts, samples, dim});
+  const float scale = 0.0f;
+  const std::int64_t after = step + 1;
+  decode_on({prompts, samples, dim, nullptr, nullptr, false, Rule::kNormals, false, 1.0f, &scale, 0, &after, 1, step,
+             seed, first_sample, first_prompt, threads, drawn.mutable_data(), 0, samples * dim}, isa);
+  return drawn;
 }
 
 Candidates candidates(const Array<float>& w, int threads) {
@@ -320,6 +339,9 @@ PYBIND11_MODULE(_C, m) {
         py::arg("temperature"), py::arg("steps"), py::arg("seed"), py::arg("first_sample"), py::arg("first_prompt"),
         py::arg("first_step"), py::arg("threads"), py::arg("isa"),
         "Writes thoughts [len(steps), B, N, d]; arguments as of ttc_fast.decode.");
+  m.def("normals", &normals, py::arg("prompts"), py::arg("samples"), py::arg("dim"), py::kw_only(), py::arg("seed"),
+        py::arg("first_sample"), py::arg("first_prompt"), py::arg("step"), py::arg("threads"), py::arg("isa"),
+        "The standard normals of a step, [B, N, d]: what the decode of Gaussian noise multiplies by its scale.");
   m.def("measure", &measure_of, py::arg("w").noconvert(), py::kw_only(), py::arg("examples"), py::arg("factor"),
         py::arg("aim"), py::arg("equality"), py::arg("pack"), py::arg("threads"), py::arg("isa"),
         "Of candidates [B, N, d] in one pass: factor sum_i (<w, x_i> - y_i)^2 for examples (x [B, n, d], y [B, n]), [B, N]; "

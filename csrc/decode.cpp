@@ -77,7 +77,7 @@ class Decoder {
     std::int64_t packed = -1;
     for (std::int64_t item; !stop_ && (item = next_item_++) < p_.prompts * tiles_;) {
       const std::int64_t prompt = item / tiles_;
-      if (prompt != packed) kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, binary(), scratch.matrix.get());
+      if (prompt != packed && p_.rule != Rule::kNormals) kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, binary(), scratch.matrix.get());
       packed = prompt;
       decode_tile(scratch, prompt, item % tiles_ * kernel_.samples, asks);
     }
@@ -90,7 +90,7 @@ class Decoder {
               scratch.index.get(), scratch.draws.get(), scratch.lanes.get()};
     const std::int64_t present = std::min(kernel_.samples, p_.samples - sample);
     const std::int64_t row = p_.w0_per_sample ? prompt * p_.samples + sample : prompt;
-    kernel_.transpose(p_.w0 + row * p_.dim, p_.w0_per_sample ? p_.dim : 0, present, p_.dim, tile.w);
+    if (p_.rule != Rule::kNormals) kernel_.transpose(p_.w0 + row * p_.dim, p_.w0_per_sample ? p_.dim : 0, present, p_.dim, tile.w);
     kernel_.begin(job, tile);
     const std::int64_t stride = std::max<std::int64_t>(1, kPatience / (p_.dim * (p_.dim + 64) * kernel_.samples));
     std::int64_t t = p_.first_step;
@@ -104,7 +104,7 @@ class Decoder {
       }
       const bool answers = p_.rule != Rule::kGaussian && !p_.every_step && t > p_.first_step;
       if (answers) kernel_.draw_answer(job, tile, t);
-      float* const thoughts = p_.thoughts + ((index * p_.prompts + prompt) * p_.samples + sample) * p_.dim;
+      float* const thoughts = p_.thoughts + index * p_.step_stride + prompt * p_.prompt_stride + sample * p_.dim;
       kernel_.transpose_back(answers ? tile.next : tile.w, present, p_.dim, thoughts);
     }
   }

@@ -7,7 +7,8 @@
 
 namespace ttc_fast {
 
-enum class Rule { kGaussian, kClip, kSigmoid, kGreedy };
+// kNormals is no rule: its answers are the normals that kGaussian adds in the last step before them.
+enum class Rule { kGaussian, kClip, kSigmoid, kThreshold, kNormals };
 
 // What is the same for all samples of one prompt.
 struct Job {
@@ -84,7 +85,7 @@ struct Kernel {
 struct Problem {
   std::int64_t prompts, samples, dim;
   const float* state;        // [prompts, dim, dim + 1]
-  const float* w0;           // [prompts, dim], or [prompts, samples, dim]
+  const float* w0;           // [prompts, dim], or [prompts, samples, dim]; not read for kNormals, nor is state
   bool w0_per_sample;
   Rule rule;
   bool every_step;
@@ -95,7 +96,8 @@ struct Problem {
   std::int64_t step_count, first_step;
   std::uint64_t seed, first_sample, first_prompt;
   int threads;
-  float* thoughts;           // [step_count, prompts, samples, dim]
+  float* thoughts;           // [step_count, prompts, samples, dim], rows of all dim numbers one after the other
+  std::int64_t step_stride, prompt_stride;  // in numbers
 };
 
 // False if `interrupted`, which the calling thread asks about every 50 ms, said so; the output is then

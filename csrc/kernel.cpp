@@ -126,7 +126,7 @@ F minus_two_log_of_word(U a) {
 // words of a few coordinates, then their normals: both loops keep to the registers, the words in the cache.
 void make_draws(const Job& job, Tile& tile, std::int64_t t) {
   constexpr std::int64_t kCoordinates = 8;
-  const bool gaussian = job.rule == Rule::kGaussian;
+  const bool gaussian = job.rule == Rule::kGaussian || job.rule == Rule::kNormals;
   const std::int64_t stride = padded(job.dim) * kSamples;
   for (std::int64_t begin = 0; begin < job.dim; begin += kCoordinates) {
     const std::int64_t end = begin + kCoordinates < job.dim ? begin + kCoordinates : job.dim;
@@ -153,7 +153,7 @@ struct Comparison { F less, than; };
 
 template <Rule rule>
 Comparison compare(F u, F word, float slope) {
-  if (rule == Rule::kGreedy) return {all(0.5f), u};
+  if (rule == Rule::kThreshold) return {all(0.5f), u};
   const F uniform = from_signed(right<8>(bits(word)));                // times 2^24, exactly
   if (rule == Rule::kClip) return {uniform, mul(u, all(0x1p24f))};    // < clip(u, 0, 1), being in [0, 1)
   const F e = exp2(fma(u, all(-slope), all(0.5f * slope)));
@@ -262,7 +262,7 @@ template <Rule rule>
 void advance_binary(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
   bool indexed = kTables && to_index(job, tile);
   for (std::int64_t t = begin; t < end; ++t) {
-    if (rule != Rule::kGreedy && (t % 4 == 0 || t == job.first_step)) make_draws(job, tile, t);
+    if (rule != Rule::kThreshold && (t % 4 == 0 || t == job.first_step)) make_draws(job, tile, t);
     if (indexed) {
       transform<Product::kTables, false>(job, tile, nullptr, 0.0f);
     } else {
@@ -279,19 +279,24 @@ void advance_binary(const Job& job, Tile& tile, std::int64_t begin, std::int64_t
 }
 
 void advance(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
+  if (job.rule == Rule::kNormals) return;
   if (job.rule == Rule::kGaussian) return advance_gaussian(job, tile, begin, end);
   if (!job.every_step) return advance_noise_free(job, tile, begin, end);
   if (job.rule == Rule::kClip) return advance_binary<Rule::kClip>(job, tile, begin, end);
   if (job.rule == Rule::kSigmoid) return advance_binary<Rule::kSigmoid>(job, tile, begin, end);
-  advance_binary<Rule::kGreedy>(job, tile, begin, end);
+  advance_binary<Rule::kThreshold>(job, tile, begin, end);
 }
 
 void draw_answer(const Job& job, Tile& tile, std::int64_t t) {
-  if (job.rule != Rule::kGreedy) make_draws(job, tile, t - 1);
+  if (job.rule != Rule::kThreshold) make_draws(job, tile, t - 1);
   const float* words = draws_of(job, tile, t - 1);
+  if (job.rule == Rule::kNormals) {
+    for (std::int64_t at = 0; at < job.dim * kSamples; at += kLanes) store(tile.next + at, load(words + at));
+    return;
+  }
   if (job.rule == Rule::kClip) return draw_bits<Rule::kClip>(job, tile.w, words, tile.next);
   if (job.rule == Rule::kSigmoid) return draw_bits<Rule::kSigmoid>(job, tile.w, words, tile.next);
-  draw_bits<Rule::kGreedy>(job, tile.w, words, tile.next);
+  draw_bits<Rule::kThreshold>(job, tile.w, words, tile.next);
 }
 
 void log(const std::uint32_t* a, std::size_t n, float* out) {

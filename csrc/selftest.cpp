@@ -49,7 +49,8 @@ std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t
   const float scale = 0.25f;
   const std::int64_t steps[] = {3, 14};
   const Problem problem{prompts, samples, dim, state.data(), w0.data(), false, rule, every_step, 0.25f, &scale, 0,
-                        steps, 2, 0, 0x123456789abcdef0, 0x80000000, 0xfffffff0, 2, thoughts.data()};
+                        steps, 2, 0, 0x123456789abcdef0, 0x80000000, 0xfffffff0, 2, thoughts.data(),
+                        prompts * samples * dim, samples * dim};
   if (!decode(problem, kernel, [] { return false; })) return 0;
   // Sums over the candidates of the last step, with the states as dim + 1 examples.
   const std::int64_t count = prompts * samples;

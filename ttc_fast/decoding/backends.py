@@ -28,11 +28,22 @@ class Backend:
     """Why it is (not) available here."""
 
 
-def _triton_decode(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
+def _triton_decode(state: Tensor, w0: Tensor, *, out: Tensor | None = None, **arguments: Any) -> Tensor:
     from ..kernels.decode import decode  # imports triton, which takes a second
 
     thoughts: Tensor = decode(state, w0, **arguments)
-    return thoughts
+    return thoughts if out is None else out.copy_(thoughts)
+
+
+def _triton_normals(
+    prompts: int, samples: int, dim: int, *, seed: int, first_sample: int, first_prompt: int, step: int, like: Tensor
+) -> Tensor:
+    """A step of the kernel from w = 0 with noise of scale 1 and nothing else."""
+    zeros, one = like.new_zeros(prompts, dim, dim + 1), torch.ones(1, dtype=torch.float64)
+    return _triton_decode(
+        zeros, zeros[:, :, 0], rule=EncodedRule("gaussian", one), steps=[step + 1], samples=samples, seed=seed,
+        first_sample=first_sample, first_prompt=first_prompt, first_step=step,
+    )[0]  # fmt: skip
 
 
 def _reference_decode(state: Tensor, w0: Tensor, *, rule: EncodedRule, **arguments: Any) -> Tensor:
@@ -44,7 +55,15 @@ DECODERS: dict[str, Callable[..., Tensor]] = {
     "native": native.decode,
     "reference": _reference_decode,
 }
-"""From state, w0 and an encoded rule to thoughts, with the arguments of :func:`ttc_fast.decode`, already checked."""
+"""From state, w0 and an encoded rule to thoughts, with the arguments of :func:`ttc_fast.decode`, already checked, and
+``out``, where to write them."""
+
+NORMALS: dict[str, Callable[..., Tensor]] = {
+    "triton": _triton_normals,
+    "native": native.normals,
+    "reference": reference.normals,
+}
+"""The standard normals of a step, those of the backend's Gaussian noise."""
 
 _TRITON_INSTALLED = importlib.util.find_spec("triton") is not None
 _NATIVE = Backend(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from ..numerics import check
 from ..numerics.protocols import complete
 from . import exact
-from .backends import DECODERS, require_reference, resolve_backend
+from .backends import DECODERS, NORMALS, require_reference, resolve_backend
 from .reference import decode as reference_decode
 from .rules import EncodedRule, Rule
 
@@ -44,6 +43,7 @@ def decode(
     backend: str = "auto",
     precision: str = "fp32",
     method: Literal["stepwise", "exact"] = "stepwise",
+    out: Tensor | None = None,
 ) -> DecodeOutput:
     """Decode N stochastic chains of thought for each of B prompts.
 
@@ -69,6 +69,8 @@ def decode(
             10-bit fractions, errors about 2^-11 of the thought. The other backends compute in float32.
         method: ``"exact"`` draws the thoughts of the asked steps from their exact joint law, without the steps
             between: the same law from other random words, for :class:`GaussianNoise` only. See ``exact.py``.
+        out: where to write the thoughts ``[len(steps), B, N, d]``, such as a part of a larger tensor whose rows ``[N,
+            d]`` lie together; by default a new tensor. With it the call is not traced by ``torch.compile``.
 
     Returns:
         :class:`DecodeOutput` with ``thoughts [len(steps), B, N, d]``.
@@ -90,13 +92,16 @@ def decode(
         raise ValueError(f"w0: expected {state.dtype} on {state.device} as state, got {w0.dtype} on {w0.device}")
     check.choice("method", method, ("stepwise", "exact"))
     encoded = rule.encode(max(given.steps, default=0))
+    if out is not None:
+        _check_out(out, w0, given)
     if method == "exact":
-        return _decode_exactly(state, w0, rule, encoded, given, backend, precision)
+        return _decode_exactly(state, w0, rule, encoded, given, backend, precision, out)
     if encoded is None:
         name = require_reference(backend, precision, f"the rule {rule}")
-        return DecodeOutput(reference_decode(state, w0, rule=rule, **given.named()), given.steps, name)
+        thoughts = reference_decode(state, w0, rule=rule, out=out, **given.named())
+        return DecodeOutput(thoughts, given.steps, name)
     name = resolve_backend(backend, state.dtype, state.device, dim, precision)
-    thoughts: Tensor = torch.ops.ttc_fast.decode(
+    arguments = (
         state.detach(),
         w0.detach(),
         *encoded,
@@ -109,7 +114,17 @@ def decode(
         name,
         precision,
     )
+    thoughts = torch.ops.ttc_fast.decode(*arguments) if out is None else _decode(*arguments, out=out)
     return DecodeOutput(thoughts, given.steps, name)
+
+
+def _check_out(out: Tensor, w0: Tensor, given: Arguments) -> None:
+    wanted = (len(given.steps), w0.shape[0], given.samples, w0.shape[-1])
+    check.tensor("out", out, wanted)
+    if out.dtype != w0.dtype or out.device != w0.device:
+        raise ValueError(f"out: expected {w0.dtype} on {w0.device} as w0, got {out.dtype} on {out.device}")
+    if out.numel() and not out[0, 0].is_contiguous():
+        raise ValueError("out: expected the numbers [N, d] of a prompt and step one after the other")
 
 
 def check_state(state: Tensor) -> tuple[int, int]:
@@ -168,7 +183,14 @@ class Arguments:
 
 
 def _decode_exactly(
-    state: Tensor, w0: Tensor, rule: Rule, encoded: EncodedRule | None, given: Arguments, backend: str, precision: str
+    state: Tensor,
+    w0: Tensor,
+    rule: Rule,
+    encoded: EncodedRule | None,
+    given: Arguments,
+    backend: str,
+    precision: str,
+    out: Tensor | None,
 ) -> DecodeOutput:
     if encoded is None or encoded.kind != "gaussian":
         raise ValueError(f"method: expected 'stepwise' for {rule}, got 'exact', which needs GaussianNoise")
@@ -178,16 +200,12 @@ def _decode_exactly(
     thoughts = exact.decode(
         check.finite("state", state.detach()),
         check.finite("w0", w0.detach()),
-        run=partial(_run, name),
+        run=DECODERS[name],
+        normals=NORMALS[name],
         scales=encoded.scales(max(given.steps, default=0)),
         **given.named(),
     )
-    return DecodeOutput(thoughts, given.steps, name)
-
-
-def _run(backend: str, state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
-    """The decode of a backend, with the encoded rule as ``rule``."""
-    return DECODERS[backend](state, w0, **arguments)
+    return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
 
 
 def _decode(
@@ -205,6 +223,7 @@ def _decode(
     first_step: int,
     backend: str,
     precision: str,
+    out: Tensor | None = None,
 ) -> Tensor:
     # Checked here and not in decode(): torch.compile cannot trace a test of values.
     check.finite("state", state)
@@ -220,6 +239,7 @@ def _decode(
         first_prompt=first_prompt,
         first_step=first_step,
         **({"precision": precision} if backend == "triton" else {}),
+        **({} if out is None else {"out": out}),
     )
 
 

@@ -17,7 +17,6 @@ from .gaussian_chain import transition
 from .rules import EncodedRule
 
 _NO_NOISE = EncodedRule("gaussian", torch.zeros(1, dtype=torch.float64))
-_UNIT_NOISE = EncodedRule("gaussian", torch.ones(1, dtype=torch.float64))
 
 
 def decode(
@@ -25,6 +24,7 @@ def decode(
     w0: Tensor,
     *,
     run: Callable[..., Tensor],
+    normals: Callable[..., Tensor],
     scales: Tensor,
     steps: Sequence[int],
     samples: int,
@@ -33,9 +33,11 @@ def decode(
     first_prompt: int,
     first_step: int,
 ) -> Tensor:
-    """Thoughts ``[len(steps), B, N, d]``; ``run`` is the backend's decode, which draws the normals and multiplies.
+    """Thoughts ``[len(steps), B, N, d]``.
 
     Args:
+        run: the backend's decode, which multiplies matrices by thoughts.
+        normals: the backend's normals of a step.
         scales: sigma_t of every step, float64 ``[steps]``.
         state, w0, steps, samples, seed, first_sample, first_prompt, first_step: as in :func:`ttc_fast.decode`,
             already checked.
@@ -46,9 +48,9 @@ def decode(
     for t in sorted(set(steps)):
         if t > before:
             law = transition(state, scales[before:t])
-            normal = _normals(
-                run, torch.zeros_like(state), samples=samples, seed=seed, first_sample=first_sample,
-                first_prompt=first_prompt, step=t - 1,
+            normal = normals(
+                prompts, samples, dim, seed=seed, first_sample=first_sample, first_prompt=first_prompt, step=t - 1,
+                like=state,
             )  # fmt: skip
             if current.shape[1] == 1:  # one thought for all samples: the mean needs no decode
                 mean = sums.matmul(law.matrix, current.cpu().double().mT)[:, :, 0] + law.offset
@@ -60,23 +62,6 @@ def decode(
         for i in (i for i, asked in enumerate(steps) if asked == t):
             thoughts[i] = current
     return thoughts
-
-
-def _normals(
-    run: Callable[..., Tensor],
-    zeros: Tensor,
-    *,
-    samples: int,
-    seed: int,
-    first_sample: int,
-    first_prompt: int,
-    step: int,
-) -> Tensor:
-    """The normals of a step ``[B, N, d]``: a decode by one step from w = 0 that adds noise and nothing else."""
-    return run(
-        zeros, zeros[:, :, 0], rule=_UNIT_NOISE, steps=[step + 1], samples=samples, seed=seed,
-        first_sample=first_sample, first_prompt=first_prompt, first_step=step,
-    )[0]  # fmt: skip
 
 
 def _affine(run: Callable[..., Tensor], matrix: Tensor, offset: Tensor, w: Tensor) -> Tensor:

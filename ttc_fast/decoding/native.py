@@ -24,18 +24,19 @@ def decode(
     first_sample: int = 0,
     first_prompt: int = 0,
     first_step: int = 0,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked.
 
     float32 on the CPU only. Runs on ``torch.get_num_threads()`` threads.
     """
-    thoughts = torch.empty(len(steps), state.shape[0], samples, state.shape[1])
+    thoughts = torch.empty(len(steps), state.shape[0], samples, state.shape[1]) if out is None else out
     extension.loaded().decode_into(
         thoughts.numpy(),
         state.contiguous().numpy(),
         w0.contiguous().numpy(),
         _scales(rule),
-        rule="greedy" if rule.kind == "threshold" else rule.kind,
+        rule=rule.kind,
         every_step=rule.every_step,
         temperature=rule.temperature,
         steps=list(steps),
@@ -47,6 +48,24 @@ def decode(
         isa=extension.isa(),
     )
     return thoughts
+
+
+def normals(
+    prompts: int, samples: int, dim: int, *, seed: int, first_sample: int, first_prompt: int, step: int, like: Tensor
+) -> Tensor:
+    """The standard normals of a step, those that the decode of Gaussian noise multiplies by its scale ``[B, N, d]``.
+
+    Args:
+        prompts, samples, dim: B, N, d.
+        seed, first_sample, first_prompt: as in :func:`ttc_fast.decode`.
+        step: from 0.
+        like: says dtype and device; float32 on the CPU only.
+    """
+    drawn = extension.loaded().normals(
+        prompts, samples, dim, seed=seed, first_sample=first_sample, first_prompt=first_prompt, step=step,
+        threads=torch.get_num_threads(), isa=extension.isa(),
+    )  # fmt: skip
+    return torch.from_numpy(drawn)
 
 
 def _scales(rule: EncodedRule) -> NDArray[np.float32]:

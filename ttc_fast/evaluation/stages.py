@@ -189,9 +189,10 @@ def decode_bank(
     shared: dict[str, Any] = {"steps": steps, "first_prompt": prompts.first, "backend": name}
     for n in sums.tiles(samples, chunk // start.numel()):
         began = time.perf_counter()
-        thoughts[:, :, n] = decoder.decode(
-            state, start, samples=n.stop - n.start, first_sample=n.start, seed=seed, method=method, **shared
-        ).thoughts
+        decoder.decode(
+            state, start, samples=n.stop - n.start, first_sample=n.start, seed=seed, method=method,
+            out=thoughts[:, :, n], **shared,
+        )  # fmt: skip
         seconds += time.perf_counter() - began
         report(n.stop / samples)
     noise_free = StochasticDecoder(decoder.model, decoder.rule.greedy())

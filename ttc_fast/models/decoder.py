@@ -90,6 +90,7 @@ class StochasticDecoder(nn.Module):
         backend: str = "auto",
         precision: str = "fp32",
         method: Literal["stepwise", "exact"] = "stepwise",
+        out: Tensor | None = None,
     ) -> DecodeOutput:
         """Chains from thoughts ``w0 [B, d]`` or ``[B, N, d]``, given a state that the model has made.
 
@@ -97,7 +98,7 @@ class StochasticDecoder(nn.Module):
 
         Args:
             state: of ``model.prefill``.
-            w0, steps, samples, seed, first_sample, first_prompt, first_step, backend, precision, method: see
+            w0, steps, samples, seed, first_sample, first_prompt, first_step, backend, precision, method, out: see
                 :func:`ttc_fast.decode`.
 
         Returns:
@@ -111,6 +112,7 @@ class StochasticDecoder(nn.Module):
             return decode(
                 linear, w0, rule=self.rule, steps=steps, samples=samples, seed=seed, first_sample=first_sample,
                 first_prompt=first_prompt, first_step=first_step, backend=backend, precision=precision, method=method,
+                out=out,
             )  # fmt: skip
         check.choice("method", method, ("stepwise", "exact"))
         if method == "exact":
@@ -120,7 +122,7 @@ class StochasticDecoder(nn.Module):
             w0, len(w0), w0.shape[-1], steps, samples, seed, first_sample, first_prompt, first_step
         )
         thoughts = chain.decode(partial(self.model.output, state), w0, rule=self.rule, **given.named())
-        return DecodeOutput(thoughts, given.steps, name)
+        return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
 
     def extra_repr(self) -> str:
         return f"rule={self.rule}"
