@@ -28,7 +28,7 @@ from ttc_fast.numerics import extension
 
 DIMS = [8, 16, 32, 64, 128]
 TURN = 0.05
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent / "README.md"
 MARKS = "<!-- bench.compare -->", "<!-- /bench.compare -->"
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=DIMS)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--json", type=Path, help="write the results to this file")
-    parser.add_argument("--readme", action="store_true", help="replace the table in README.md")
+    parser.add_argument("--readme", action="store_true", help="replace the table in bench/README.md")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

@@ -4,7 +4,7 @@ A random word is a pure function of who asks for it (prompt, sample, coordinate,
 the seed, so a chunk, a shard or another device draws the same words. One call of the generator makes
 four words, which serve four consecutive steps of one coefficient.
 
-Twins of this file: ``csrc/philox.h`` (C++) and ``kernels/philox.py`` (Triton).
+The same in other languages: ``csrc/philox.h`` (C++) and ``kernels/philox.py`` (Triton).
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
