@@ -108,11 +108,11 @@ def evaluation(
     source = as_source(prompts)
     task: Task | None = getattr(source, "task", None)
     plan = Plan.checked(
-        decoder, steps, samples, budgets, seed, chosen(techniques), _verifier(verifier, task), backend, method,
+        decoder, steps, samples, budgets, seed, chosen(techniques), verifier_for(source, verifier), backend, method,
         {} if task is None else dict(task.metrics()),
     )  # fmt: skip
     parts = []
-    with reporting(progress) as report:
+    with reporting(progress) as report, torch.no_grad():
         for b in sums.tiles(len(source), bank // plan.coefficients):
             part = source.part(b.start, b.stop)
             share = Share(report, plan.kind, b.start / len(source), (b.stop - b.start) / len(source))
@@ -141,8 +141,14 @@ def as_source(prompts: Any) -> Source:
     return source
 
 
-def _verifier(verifier: Verifier | ScoreFunction | None, task: Task | None) -> Verifier:
-    """The verifier; by default minus the task's own in-context loss."""
+def verifier_for(source: Source, verifier: Verifier | ScoreFunction | None) -> Verifier:
+    """The verifier of some prompts.
+
+    Args:
+        source: the prompts.
+        verifier: as asked for; None is minus the task's own in-context loss, if it has one, else that of squares.
+    """
+    task: Task | None = getattr(source, "task", None)
     loss = None if task is None else task.in_context_loss
     if verifier is None and loss is not None:
         return as_verifier(lambda prompts, w: -loss(prompts, w))
