@@ -2,13 +2,12 @@
 
 The error of the mean of N after T thoughts is bias(T) + variance(T) / N for every task, so that curves of bias and
 variance decide. They come from :func:`curves` (mean over simulated prompts, exact given each), from
-:func:`ttc_fast.theory.ensemble.exact_curve`, or from the limit.
+:func:`ttc_fast.theory.ensemble.exact_curve`, or from its limit.
 """
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,27 +15,42 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..decoding.rules import GaussianNoise
-from ..estimators.selection import Array
+from ..estimators.arrays import Array
 from ..numerics import check
 from ..tasks.quadratic import Quadratic
 
 
-class Split(NamedTuple):
+@dataclass(frozen=True)
+class Split:
     """A way to spend a budget."""
 
     steps: int
+    """T."""
     samples: int
+    """N."""
     error: float
+    """Of the mean of the samples."""
 
 
 def curves(state: Tensor, rule: GaussianNoise, metric: Quadratic, steps: int) -> tuple[Tensor, Tensor]:
-    """bias(T) and variance(T) of every prompt for T = 1, ..., ``steps``, from w_0 = 0: ``[B, T]`` each.
+    """bias(T) and variance(T) of every prompt for T = 1, ..., ``steps``, from w_0 = 0.
 
     Args:
         state: ``[B, d, d+1]``, of any preconditioner.
         rule: noise, in units of w.
-        metric: of the error, see :func:`ttc_fast.theory.prompt.quadratic`.
+        metric: of the error, see :func:`ttc_fast.tasks.quadratic.quadratic`.
         steps: the longest T.
+
+    Returns:
+        bias and variance, ``[B, T]`` each.
+
+    >>> import ttc_fast as tf
+    >>> from ttc_fast.tasks.quadratic import quadratic
+    >>> prompts = tf.LinearRegression(4, 16, label_noise=0.1).sample(3)
+    >>> state = tf.LinearAttention.gradient_descent(4, examples=16).prefill(prompts).linear
+    >>> bias, variance = curves(state, tf.GaussianNoise(0.2), quadratic(prompts, "squared_error"), steps=8)
+    >>> best_split(bias.mean(0).detach(), variance.mean(0).detach(), budget=64).steps
+    8
     """
     state = state.detach().cpu().double()
     eye = torch.eye(state.shape[1], dtype=torch.float64)
@@ -56,6 +70,15 @@ def best_split(bias: ArrayLike, variance: ArrayLike, budget: int) -> Split:
         bias: for T = 1, 2, ..., ``[T]``.
         variance: likewise.
         budget: C = N T, chain steps.
+
+    Returns:
+        T, N and the error.
+
+    Raises:
+        ValueError: the curves are not of shape [T], or there is no budget.
+
+    >>> best_split([0.5, 0.1, 0.0], [1.0, 1.0, 1.0], budget=12)
+    Split(steps=3, samples=4, error=0.25)
     """
     bias, variance = _curve("bias", bias), _curve("variance", variance)
     steps = np.arange(1, min(len(bias), check.integer("budget", budget, 1, 2**53)) + 1)
@@ -66,40 +89,24 @@ def best_split(bias: ArrayLike, variance: ArrayLike, budget: int) -> Split:
 
 
 def iso_error(bias: ArrayLike, variance: ArrayLike, error: float) -> NDArray[np.float64]:
-    """Samples that reach ``error`` at T = 1, 2, ...: variance(T) / (error - bias(T)), rounded up; infinite where
-    no number does: ``[T]``."""
+    """Samples that reach an error at T = 1, 2, ...: variance(T) / (error - bias(T)), rounded up.
+
+    Args:
+        bias: for T = 1, 2, ..., ``[T]``.
+        variance: likewise.
+        error: to be reached.
+
+    Returns:
+        ``[T]``, infinite where no number does.
+
+    >>> iso_error([0.5, 0.1, 0.0], [1.0, 1.0, 1.0], error=0.25).tolist()
+    [inf, 7.0, 4.0]
+    """
     bias, variance = _curve("bias", bias), _curve("variance", variance)
     gap = check.number("error", error, low=0.0) - bias
     with np.errstate(divide="ignore", invalid="ignore"):
         needed = np.maximum(1.0, np.ceil(variance / gap * (1 - 1e-12)))
     return np.where(gap > 0, needed, np.where((gap == 0) & (variance == 0), 1.0, np.inf))
-
-
-def slowest_mode_steps(budget: float, bias: float, variance: float, factor: float) -> float:
-    """T* = ln(2 ln(1/a) b_0 C / v) / (2 ln(1/a)), the stationary point of b_0 a^{2T} + v T / C: T grows
-    with the logarithm of C, the rest goes into samples. Valid for 0 < a < 1, where it is positive.
-
-    Args:
-        budget: C.
-        bias: b_0, that of the slowest mode at T = 0.
-        variance: v of a long chain, one sample.
-        factor: a = 1 - eta lambda of the slowest mode.
-    """
-    if not (0 < factor < 1 and bias > 0 and variance > 0 and budget > 0):
-        raise ValueError(f"factor: expected 0 < factor < 1 and positive bias, variance and budget, got {factor}")
-    rate = math.log(1 / factor)
-    return math.log(2 * rate * bias * budget / variance) / (2 * rate)
-
-
-def split_at_gamma_one(budget: float, noise_scale: float, start: float = 1.0) -> tuple[float, float, float]:
-    """T*, N* and the error at gamma = 1, eta = 1/2, for a large budget: T = sqrt(R C / (6 sigma^2)), N = C / T, and
-    (R + 2 T sigma^2 / N) / sqrt(pi T) = (4 R / 3) / sqrt(pi T), which falls only as C^(-1/4)."""
-    if not (budget > 0 and noise_scale > 0 and start > 0):
-        raise ValueError(
-            f"budget: expected positive budget, noise_scale and start, got {budget}, {noise_scale}, {start}"
-        )
-    steps = math.sqrt(start * budget / (6 * noise_scale**2))
-    return steps, budget / steps, 4 * start / 3 / math.sqrt(math.pi * steps)
 
 
 def _curve(name: str, values: ArrayLike) -> Array:

@@ -7,27 +7,28 @@ With B_T = E tr (I - eta S)^{2T} / d and w_0 - w* independent of the prompt, R =
 
 L_T = E (1/(n d)) sum_i (1 - a_i^T)^2 / lambda_i, a_i = 1 - eta lambda_i. Heavy tail: lambda_max is unbounded, so
 that B_T at fixed n and d diverges as T grows, for every eta > 0, because of prompts too rare to be simulated:
-:func:`over_prompts` gives the median and the share of unstable prompts beside the mean.
+:func:`error_over_prompts` gives the median and the share of unstable prompts beside the mean.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from ..decoding.rules import GaussianNoise
-from ..estimators.selection import Array
+from ..estimators.arrays import Array
 from ..models.linear_attention import LinearAttention
 from ..numerics import check
 from ..tasks.linear_regression import LinearRegression
 from ..tasks.quadratic import QuadraticMetric, quadratic
-from ..theory.gaussian import error_of_mean, gaussian_law
+from .gaussian import error_of_mean, gaussian_law
 
 Number: TypeAlias = int | float | Fraction
 
@@ -40,24 +41,32 @@ def trace_moments(examples: int, dim: int, order: int) -> list[Fraction]:
     the first, j the product of (2 arm + leg + 1)(2 arm + leg + 2). theta is 0 for all partitions but (a, b, 1, ..., 1),
     so that the cost is O(order^3), not the number of partitions. Sources: Hanlon, Stanley, Stembridge,
     Contemporary Mathematics 138, 1992; Macdonald, Symmetric functions, VI.10.
+
+    Args:
+        examples: n.
+        dim: d.
+        order: the largest k.
+
+    >>> trace_moments(examples=10, dim=4, order=2)  # E tr S / d = 1, E tr S^2 / d = 1 + (d + 1) / n
+    [Fraction(1, 1), Fraction(1, 1), Fraction(3, 2)]
     """
     n, d = check.integer("examples", examples, 1, 2**34), check.integer("dim", dim, 1, 2**24)
     order = check.integer("order", order, 0, 2**12)
     moments = [Fraction(1)]
     for k in range(1, order + 1):
-        total = sum((_shape(n, d, a, b, k - a - b) for a, b in _shapes(k)), Fraction(0))
+        total = sum((_partition_term(n, d, a, b, k - a - b) for a, b in _partitions(k)), Fraction(0))
         moments.append(2 * k * total / (d * n**k))
     return moments
 
 
-def _shapes(k: int) -> Iterator[tuple[int, int]]:
+def _partitions(k: int) -> Iterator[tuple[int, int]]:
     """First two rows (a, b) of the partitions (a, b, 1, ..., 1) of k."""
     yield k, 0
     for b in range(1, k // 2 + 1):
         yield from ((a, b) for a in range(b, k - b + 1))
 
 
-def _shape(n: int, d: int, a: int, b: int, ones: int) -> Fraction:
+def _partition_term(n: int, d: int, a: int, b: int, ones: int) -> Fraction:
     """theta / j prod (n + c)(d + c) of the partition (a, b, 1^ones); b = 0 only with ones = 0."""
     rows = (a, b) if b else (a,)
     numerator, hooks = 1, 1
@@ -75,7 +84,8 @@ def _shape(n: int, d: int, a: int, b: int, ones: int) -> Fraction:
     return Fraction(numerator, hooks)
 
 
-class Curve(NamedTuple):
+@dataclass(frozen=True)
+class ErrorCurve:
     """Error of the mean of N per coefficient as R bias[T] + spread[T] / N + s^2 label[T], T = 0, 1, ..."""
 
     bias: tuple[Fraction, ...]
@@ -83,14 +93,21 @@ class Curve(NamedTuple):
     label: tuple[Fraction, ...]
 
     def error(self, steps: int, samples: Number, *, start: Number = 1, label_noise: Number = 0) -> Fraction:
-        """E |mean of N - w*|^2 / d after T steps; ``start`` is R, ``label_noise`` the deviation s."""
+        """E |mean of N - w*|^2 / d.
+
+        Args:
+            steps: T.
+            samples: N, or ``math.inf``.
+            start: R, the squared distance of w_0 from w* per coefficient.
+            label_noise: its standard deviation s.
+        """
         noise = self.spread[steps] / Fraction(samples) if math.isfinite(samples) else 0
         return Fraction(start) * self.bias[steps] + noise + Fraction(label_noise) ** 2 * self.label[steps]
 
 
 def exact_curve(
     examples: int, dim: int, step_size: Number, noise_scale: Sequence[Number] | Number, steps: int
-) -> Curve:
+) -> ErrorCurve:
     """The exact curve for T = 0, ..., ``steps`` at finite n and d, in rational numbers.
 
     Args:
@@ -99,6 +116,16 @@ def exact_curve(
         step_size: eta; a float is taken at its exact binary value.
         noise_scale: sigma, or sigma_t of every step, in units of w.
         steps: the longest T; 32 takes below a second.
+
+    Returns:
+        Bias, spread and label term of every T.
+
+    Raises:
+        ValueError: a number is out of range, or there are fewer scales than steps.
+
+    >>> curve = exact_curve(examples=10, dim=4, step_size=Fraction(1, 2), noise_scale=Fraction(1, 2), steps=3)
+    >>> curve.bias[3], float(curve.error(3, samples=5))
+    (Fraction(60253, 400000), 0.23048875)
     """
     steps, eta = check.integer("steps", steps, 0, 2**11), _rational("step_size", step_size)
     moments = trace_moments(examples, dim, 2 * steps)
@@ -115,7 +142,7 @@ def exact_curve(
         / examples
         for t in range(steps + 1)
     )
-    return Curve(bias, _spread(bias, noise_scale), label)
+    return ErrorCurve(bias, _spread(bias, noise_scale), label)
 
 
 def _spread(bias: Sequence[Fraction], noise_scale: Sequence[Number] | Number) -> tuple[Fraction, ...]:
@@ -129,10 +156,21 @@ def _spread(bias: Sequence[Fraction], noise_scale: Sequence[Number] | Number) ->
 
 
 def limit_contraction(gamma: float, step_size: float, steps: int) -> Array:
-    """B_0, ..., B_T in the limit n, d -> infinity, d / n -> gamma, for any step size: ``[T + 1]``.
+    """B_0, ..., B_T in the limit n, d -> infinity, d / n -> gamma, for any step size.
 
     B_T = |(I - eta J)^T e_0|^2 with the Jacobi matrix J of the Marchenko-Pastur law, diagonal (1, 1 + gamma, 1 +
     gamma, ...) and off it sqrt(gamma): no quadrature, and for gamma > 1 the mass at 0 is in it.
+
+    Args:
+        gamma: d / n.
+        step_size: eta.
+        steps: T.
+
+    Returns:
+        ``[T + 1]``.
+
+    >>> limit_contraction(gamma=1.0, step_size=0.5, steps=2).tolist()  # C(2T, T) / 4^T
+    [1.0, 0.5, 0.375]
     """
     check.number("gamma", gamma, low=0.0)
     check.number("step_size", step_size)
@@ -154,6 +192,16 @@ def limit_noise_sum(gamma: float, step_size: float) -> float:
 
     (1 / 2 eta) (1 / (1 - gamma) + G(2 / eta)), G the Stieltjes transform of the Marchenko-Pastur law. Valid for gamma <
     1 and a stable chain, 0 < eta < 2 / (1 + sqrt(gamma))^2; at eta = 1 / (1 + gamma) it is 1 / (1 - gamma).
+
+    Args:
+        gamma: d / n.
+        step_size: eta.
+
+    Raises:
+        ValueError: there is no floor, as gamma is at least 1 or the chain is not stable.
+
+    >>> round(limit_noise_sum(gamma=0.5, step_size=1 / 1.5), 12)
+    2.0
     """
     check.number("gamma", gamma, 0.0, 1.0)
     edge = (1 + math.sqrt(gamma)) ** 2
@@ -170,8 +218,20 @@ def limit_noise_sum(gamma: float, step_size: float) -> float:
 
 
 def never_overthinks_from(gamma: float, noise_scale: float, start: float = 1.0) -> float:
-    """N_c = (sigma^2 / R) ((1 + gamma) / (1 - gamma))^2: with at least so many samples every further thought lowers
-    the error of their mean. Limit, eta = 1 / (1 + gamma), gamma < 1."""
+    """Samples from which on every further thought lowers the error of their mean: (sigma^2 / R) ((1 + gamma) / (1 -
+    gamma))^2. Limit of large n and d, eta = 1 / (1 + gamma).
+
+    Args:
+        gamma: d / n, below 1.
+        noise_scale: sigma.
+        start: R.
+
+    Raises:
+        ValueError: gamma is at least 1, or R is not positive.
+
+    >>> round(never_overthinks_from(gamma=0.5, noise_scale=1.0), 9)
+    9.0
+    """
     check.number("noise_scale", noise_scale, low=0.0)
     if not (0 <= gamma < 1 and start > 0):
         raise ValueError(f"gamma: expected 0 <= gamma < 1 and start > 0, got gamma = {gamma}, start = {start}")
@@ -181,8 +241,23 @@ def never_overthinks_from(gamma: float, noise_scale: float, start: float = 1.0) 
 def best_steps(
     contraction: Sequence[float] | Array, noise_scale: float, samples: int, start: float = 1.0
 ) -> int | None:
-    """T* of a curve B_0, B_1, ...: the first T that T + 1 does not beat, R (1 - B_{T+1} / B_T) <= sigma^2 / N; the
-    error is unimodal in T since B_T is log-convex. None: still improving at the end of the curve."""
+    """The number of thoughts from which on more of them make the mean of N worse (overthinking).
+
+    It is the first T that T + 1 does not beat, R (1 - B_{T+1} / B_T) <= sigma^2 / N; the error is unimodal in T since
+    B_T is log-convex.
+
+    Args:
+        contraction: B_0, B_1, ..., of :func:`limit_contraction` or of :attr:`ErrorCurve.bias`.
+        noise_scale: sigma.
+        samples: N.
+        start: R.
+
+    Returns:
+        T*; None if the error is still falling at the end of the curve.
+
+    >>> best_steps(limit_contraction(1.0, 0.5, 400), noise_scale=0.7, samples=64)
+    65
+    """
     check.number("noise_scale", noise_scale, low=0.0)
     check.integer("samples", samples, 1, 2**34)
     for steps, (now, after) in enumerate(pairwise(contraction)):
@@ -191,21 +266,8 @@ def best_steps(
     return None
 
 
-def error_at_gamma_one(steps: int, samples: int, noise_scale: float, start: float = 1.0) -> float:
-    """C(2T, T) 4^-T (R + 2 T sigma^2 / N): the limit at gamma = 1, eta = 1/2; its least is near sqrt(8 R sigma^2 / (pi
-    N)), at T* = ceil(R N / (2 sigma^2)) - 1."""
-    check.integer("steps", steps, 0, 2**34)
-    central = math.exp(math.lgamma(2 * steps + 1) - 2 * math.lgamma(steps + 1) - 2 * steps * math.log(2))
-    return central * (start + 2 * steps * noise_scale**2 / samples)
-
-
-def best_steps_at_gamma_one(samples: int, noise_scale: float, start: float = 1.0) -> int:
-    """T* = ceil(R N / (2 sigma^2)) - 1, limit at gamma = 1, eta = 1/2."""
-    check.number("noise_scale", noise_scale, low=5e-324)
-    return max(0, math.ceil(start * samples / (2 * noise_scale**2)) - 1)
-
-
-class OverPrompts(NamedTuple):
+@dataclass(frozen=True)
+class ErrorOverPrompts:
     """Exact errors given each of many simulated prompts."""
 
     mean: float
@@ -214,7 +276,7 @@ class OverPrompts(NamedTuple):
     """Share of prompts with eta lambda_max > 2: above 0, do not trust a mean over prompts."""
 
 
-def over_prompts(
+def error_over_prompts(
     task: LinearRegression,
     step_size: float,
     rule: GaussianNoise,
@@ -224,7 +286,7 @@ def over_prompts(
     prompts: int = 1000,
     seed: int = 0,
     metric: QuadraticMetric = "squared_error",
-) -> OverPrompts:
+) -> ErrorOverPrompts:
     """The error of the mean of N, exact given the prompt, over simulated prompts of any task.
 
     Args:
@@ -235,7 +297,15 @@ def over_prompts(
         samples: N, or ``math.inf``.
         prompts: how many.
         seed: of the prompts.
-        metric: see :func:`ttc_fast.theory.prompt.quadratic`.
+        metric: see :func:`ttc_fast.tasks.quadratic.quadratic`.
+
+    Returns:
+        Mean and median over the prompts, and the share of those whose chain diverges.
+
+    >>> import ttc_fast as tf
+    >>> task = tf.LinearRegression(4, 40, label_noise=0.5)
+    >>> error_over_prompts(task, 0.5, tf.GaussianNoise(0.3), steps=6, samples=8, prompts=100).unstable
+    0.0
     """
     batch = task.sample(prompts, seed=seed, dtype=torch.float64)
     model = LinearAttention.gradient_descent(task.dim, step_size=step_size, dtype=torch.float64)
@@ -243,7 +313,7 @@ def over_prompts(
         state = model.prefill(batch).linear
     errors = error_of_mean(gaussian_law(state, rule, steps), quadratic(batch, metric), [samples])[:, 0].numpy()
     radius = torch.linalg.eigvalsh(torch.eye(task.dim, dtype=torch.float64) + state[:, :, :-1]).abs().amax(1)
-    return OverPrompts(float(errors.mean()), float(np.median(errors)), float((radius > 1 + 1e-9).double().mean()))
+    return ErrorOverPrompts(float(errors.mean()), float(np.median(errors)), float((radius > 1 + 1e-9).double().mean()))
 
 
 def _rational(name: str, value: Number) -> Fraction:

@@ -10,6 +10,7 @@ Valid for any linear state, hence any preconditioner, with any schedule.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,8 @@ from ..numerics import check
 from ..tasks.quadratic import Quadratic
 
 
-class GaussianLaw(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class GaussianLaw:
     """A Gaussian law of thoughts, N(mean, root root^T)."""
 
     mean: Tensor
@@ -46,12 +48,26 @@ def gaussian_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None
         rule: the noise, in units of w.
         steps: T.
         w0: initial thought ``[B, d]``, default zero.
+
+    Returns:
+        The law of w_T, float64 on the CPU.
+
+    Raises:
+        TypeError: the rule is of another kind.
+        ValueError: a shape is not as described.
+
+    >>> import ttc_fast as tf
+    >>> prompts = tf.LinearRegression(4, 16).sample(3)
+    >>> model = tf.LinearAttention.gradient_descent(4, examples=16)
+    >>> law = gaussian_law(model.prefill(prompts).linear, tf.GaussianNoise(0.2), steps=8)
+    >>> law.mean.shape, law.covariance.shape
+    (torch.Size([3, 4]), torch.Size([3, 4, 4]))
     """
     check.tensor("state", state, ("B", "d", "d+1"))
     steps = check.integer("steps", steps, 0, 2**34)
-    encoded = rule.encode(steps)
+    encoded = rule.encode(steps) if hasattr(rule, "encode") else None
     if encoded is None or encoded.kind != "gaussian":
-        raise TypeError(f"rule: expected GaussianNoise, got {rule}; binary laws are in theory.binary")
+        raise TypeError(f"rule: expected GaussianNoise, got {type(rule).__name__}; theory.binary has laws of bits")
     matrix, offset, root = transition(state, encoded.scales(steps))
     if w0 is None:
         return GaussianLaw(offset, root)
@@ -60,8 +76,21 @@ def gaussian_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None
 
 
 def error_of_mean(law: GaussianLaw, metric: Quadratic, budgets: Sequence[float]) -> Tensor:
-    """Expected error of the mean of k samples, q(mu) + tr(A C) / k: ``[B, K]``. k = 1 is one decode, and
-    ``math.inf`` the infinite mean."""
+    """Expected error of the mean of k samples, q(mu) + tr(A C) / k.
+
+    Args:
+        law: of one sample, N(mu, C).
+        metric: q, with the matrix A.
+        budgets: the k; ``math.inf`` is the infinite mean.
+
+    Returns:
+        ``[B, K]``.
+
+    >>> eye, zeros = torch.eye(2).double()[None], torch.zeros(1, 2).double()
+    >>> norm = Quadratic(eye, zeros, torch.zeros(1).double())
+    >>> error_of_mean(GaussianLaw(zeros, eye), norm, [1, 4]).tolist()
+    [[2.0, 0.5]]
+    """
     spread: Tensor = (law.root * (metric.matrix @ law.root)).sum((1, 2))
     return metric(law.mean)[:, None] + spread[:, None] / torch.tensor(budgets, dtype=torch.float64)
 
@@ -74,8 +103,18 @@ def modes_that_improve(
     (w0 - w*)_i^2 > sigma^2 / (N (1 - a_i^2)), for every T alike. Valid for noise-free labels, constant noise, P =
     eta I and a stable chain, eta lambda_max < 2.
 
+    Args:
+        state: ``[B, d, d+1]``.
+        w_star: ``[B, d]``.
+        noise_scale: sigma.
+        samples: N.
+        w0: initial thought ``[B, d]``, default zero.
+
     Returns:
         bool ``[B, d]``, by descending eigenvalue of S.
+
+    Raises:
+        ValueError: P is not a multiple of I, or a shape is not as described.
     """
     check.tensor("w_star", w_star, state.shape[:2])
     check.number("noise_scale", noise_scale, low=0.0)
@@ -90,34 +129,67 @@ def modes_that_improve(
     return improves
 
 
-class Tilted(NamedTuple):
-    """A law with weights exp(-beta q)."""
+class WeightedLaw(NamedTuple):
+    """The law of thoughts that are weighted by exp(-beta q)."""
 
     law: GaussianLaw
     log_evidence: Tensor
     """ln E exp(-beta q), ``[B]``."""
 
 
-def tilt(law: GaussianLaw, verifier: Quadratic, beta: float) -> Tilted:
-    """The law of the candidates weighted by exp(beta score), score = -q: what the softmax-weighted mean tends to
-    for many samples is its mean. In the eigenbasis of S: mean what_i + delta_i / (1 + beta lambda_i v_i), variance
-    v_i / (1 + beta lambda_i v_i)."""
+def tilt(law: GaussianLaw, score: Quadratic, beta: float) -> WeightedLaw:
+    """The law of candidates weighted by exp(beta score): its mean is what ``softmax_mean`` of many samples tends to.
+
+    In the eigenbasis of S: mean what_i + delta_i / (1 + beta lambda_i v_i), variance v_i / (1 + beta lambda_i v_i).
+
+    Args:
+        law: of one candidate.
+        score: q; the score is -q.
+        beta: at least 0.
+
+    Returns:
+        The weighted law, and ln E exp(-beta q).
+
+    Raises:
+        ValueError, TypeError: beta is negative or no number.
+
+    >>> eye, zeros = torch.eye(2).double()[None], torch.zeros(1, 2).double()
+    >>> half_norm = Quadratic(eye / 2, zeros, torch.zeros(1).double())
+    >>> tilt(GaussianLaw(zeros, eye), half_norm, beta=3.0).law.covariance[0].numpy().round(6).tolist()
+    [[0.25, 0.0], [0.0, 0.25]]
+    """
     check.number("beta", beta, low=0.0)
-    delta = (law.mean - verifier.centre)[:, :, None]
-    precision = torch.eye(delta.shape[1], dtype=torch.float64) + 2 * beta * law.root.mT @ verifier.matrix @ law.root
-    pull = 2 * beta * law.root.mT @ verifier.matrix @ delta
+    delta = (law.mean - score.centre)[:, :, None]
+    precision = torch.eye(delta.shape[1], dtype=torch.float64) + 2 * beta * law.root.mT @ score.matrix @ law.root
+    gradient = 2 * beta * law.root.mT @ score.matrix @ delta
     factor = torch.linalg.cholesky(precision)
-    half = torch.linalg.solve_triangular(factor, pull, upper=False)
+    half = torch.linalg.solve_triangular(factor, gradient, upper=False)
     root = torch.linalg.solve_triangular(factor, law.root.mT, upper=False).mT
     log_evidence = half.square().sum((1, 2)) / 2 - factor.diagonal(dim1=1, dim2=2).log().sum(1)
-    return Tilted(GaussianLaw(law.mean - (root @ half)[:, :, 0], root), log_evidence - beta * verifier(law.mean))
+    return WeightedLaw(GaussianLaw(law.mean - (root @ half)[:, :, 0], root), log_evidence - beta * score(law.mean))
 
 
 def filter_law(
-    state: Tensor, rule: GaussianNoise, steps: int, verifier: Quadratic, beta: float, *, every: int = 1
-) -> Tilted:
-    """What :func:`ttc_fast.particle_filter` estimates: the Kalman filter with potentials exp(-beta q(w_t)) at
-    every ``every`` steps and at the last, and its evidence ln Z (Kalman, 1960). From w_0 = 0."""
+    state: Tensor, rule: GaussianNoise, steps: int, score: Quadratic, beta: float, *, every: int = 1
+) -> WeightedLaw:
+    """What ``particle_filter`` estimates: the Kalman filter with potentials exp(-beta q(w_t)), and its evidence.
+
+    Kalman, 1960. The potentials are at every ``every`` steps and at the last; from w_0 = 0.
+
+    Args:
+        state: ``[B, d, d+1]``.
+        rule: the noise, in units of w.
+        steps: T.
+        score: q; the score is -q.
+        beta: at least 0.
+        every: steps between two potentials.
+
+    Returns:
+        The law of w_T with all weights, and ln Z.
+
+    Raises:
+        ValueError, TypeError: an argument is not as described.
+    """
     steps, every = check.integer("steps", steps, 1, 2**34), check.integer("every", every, 1, 2**34)
     scales = rule.scales(steps)
     law, log_evidence = gaussian_law(state, GaussianNoise(0.0), 0), torch.zeros(len(state), dtype=torch.float64)
@@ -126,6 +198,6 @@ def filter_law(
         mean = (matrix @ law.mean[:, :, None])[:, :, 0] + offset
         covariance = matrix @ law.covariance @ matrix.mT + root @ root.mT
         variance, axes = torch.linalg.eigh(covariance)
-        law, gain = tilt(GaussianLaw(mean, axes * variance.clamp_min(0).sqrt()[:, None]), verifier, beta)
+        law, gain = tilt(GaussianLaw(mean, axes * variance.clamp_min(0).sqrt()[:, None]), score, beta)
         log_evidence = log_evidence + gain
-    return Tilted(law, log_evidence)
+    return WeightedLaw(law, log_evidence)

@@ -22,7 +22,7 @@ from ..techniques.verifiers import Verifier
 
 @dataclass(frozen=True)
 class Problem:
-    """What a law starts from: some prompts, and who decodes and judges them. All on the CPU."""
+    """What a law starts from: some prompts, how they are decoded, and the verifier. Prompts are on the CPU."""
 
     model: Model
     rule: Rule
@@ -41,7 +41,7 @@ class Problem:
 
     @cached_property
     def cache(self) -> dict[Any, Any]:
-        """For what several laws need, such as the law of a thought, by a key of their choice."""
+        """What several laws need, such as the law of a thought, made once for these prompts; by a key of their own."""
         return {}
 
 
@@ -135,6 +135,6 @@ def find_law(technique: str, rule: Rule) -> LawEntry | None:
 
     Args:
         technique: its name.
-        rule: a rule of exactly the class that the law is registered for.
+        rule: it must be of exactly the class that the law is registered for; a subclass may draw otherwise.
     """
     return LAWS.get((technique, type(original(rule))))

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ..estimators.arrays import Array
 from ..estimators.table import Key, Table
-from ..evaluation.evaluate import as_source
+from ..evaluation.evaluate import as_source, verifier_for
 from ..models.decoder import StochasticDecoder
 from ..numerics import sums
 from ..numerics.progress import Report, reporting
 from ..numerics.protocols import described
 from ..tasks.base import Source
 from ..tasks.prompts import Prompts
-from ..techniques.verifiers import ScoreFunction, Verifier, as_verifier
-from . import run_laws as _ours  # noqa: F401  # importing it enters our laws in the registry
+from ..techniques.verifiers import ScoreFunction, Verifier
+from . import run_laws as _registered  # noqa: F401  # importing it registers our laws
 from .laws import LawEntry, Problem, find_law
 
 TILE = 64
@@ -43,10 +43,11 @@ def overlay(
         progress: True, or a function of a stage and the share of it that is done.
 
     Returns:
-        The same table with ``theory``, NaN where there is no law; ``table.theory_checks()`` compares.
+        The same table with ``theory``, NaN where there is no law; ``table.theory_checks()`` compares. Rows of the
+        other kind of coefficients, and theory that is there already, stay as they are.
 
     Raises:
-        ValueError: the prompts or the verifier are not those of the table.
+        ValueError: the prompts or the verifier are not those of the table, or a law gives another shape than [B, K].
 
     >>> import ttc_fast as tf
     >>> prompts = tf.LinearRegression(4, 16, label_noise=0.1).sample(3)
@@ -55,7 +56,8 @@ def overlay(
     >>> all(abs(check.z) < 4 for check in table.theory_checks().values())
     True
     """
-    source, used = as_source(prompts), as_verifier(verifier)
+    source = as_source(prompts)
+    used = verifier_for(source, verifier)
     if table.about.get("verifier", described(used)) != described(used):
         raise ValueError(f"verifier: expected {table.about['verifier']} as the table has it, got {described(used)}")
     if len(source) != len(table.prompts):
@@ -78,21 +80,26 @@ def overlay(
     return replace(table, theory=theory)
 
 
-_Groups = dict[tuple[str, int], tuple[LawEntry, list[int]]]
+@dataclass(frozen=True)
+class _Group:
+    """Rows of a table that one call of a law fills: those of a technique and step."""
+
+    technique: str
+    step: int
+    entry: LawEntry
+    rows: list[int]
 
 
-def _groups(decoder: StochasticDecoder, table: Table, kind: str, count: int) -> _Groups:
-    """Rows of the table that one call of a law gives: those of a technique and step."""
+def _groups(decoder: StochasticDecoder, table: Table, kind: str, prompts: int) -> list[_Group]:
     rows: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     for i, key in enumerate(table.keys):
         if key.coefficients == kind and key.steps > 0:  # w_0 is given
             rows[key.technique, key.steps].append(i)
-    found = {}
-    for (technique, step), numbers in rows.items():
+    found = []
+    for (technique, step), group in rows.items():
         entry = find_law(technique, decoder.rule)
-        if entry is None or not _affordable(entry, decoder.model.dim, count):
-            continue
-        found[technique, step] = entry, numbers
+        if entry is not None and _affordable(entry, decoder.model.dim, prompts):
+            found.append(_Group(technique, step, entry, group))
     return found
 
 
@@ -104,12 +111,21 @@ def _problem(decoder: StochasticDecoder, prompts: Prompts, verifier: Verifier) -
     return Problem(decoder.model, decoder.rule, prompts, verifier.context(prompts), verifier)
 
 
-def _fill(theory: Array, keys: tuple[Key, ...], groups: _Groups, problem: Problem) -> None:
-    """Write expectations to the rows of ``theory [K, B]``."""
-    for (_, step), (entry, rows) in groups.items():
-        budgets = sorted({keys[i].samples for i in rows})
-        metrics = list(dict.fromkeys(keys[i].metric for i in rows))
-        found = entry.law(problem, step, budgets, metrics)
-        for i in rows:
+def _fill(theory: Array, keys: tuple[Key, ...], groups: list[_Group], problem: Problem) -> None:
+    """Write expectations to the rows of ``theory [keys, B]``."""
+    for group in groups:
+        budgets = sorted({keys[i].samples for i in group.rows})
+        metrics = list(dict.fromkeys(keys[i].metric for i in group.rows))
+        found = {
+            name: torch.as_tensor(value).detach().cpu()
+            for name, value in group.entry.law(problem, group.step, budgets, metrics).items()
+        }
+        for name, value in found.items():
+            if value.shape != (theory.shape[1], len(budgets)):
+                raise ValueError(
+                    f"law of {group.technique}: expected {name} of shape [B, K] = "
+                    f"{[theory.shape[1], len(budgets)]}, got {list(value.shape)}"
+                )
+        for i in group.rows:
             if keys[i].metric in found:
                 theory[i] = found[keys[i].metric][:, budgets.index(keys[i].samples)].numpy()

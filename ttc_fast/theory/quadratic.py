@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,75 +18,117 @@ from ..numerics import check
 from ..tasks.quadratic import Quadratic
 from .gaussian import GaussianLaw, error_of_mean
 
-Batch = TypeVar("Batch", GaussianLaw, Quadratic)
 
-
-def best_of_n(
-    law: GaussianLaw, verifier: Quadratic, metrics: Sequence[Quadratic], budgets: Sequence[int], *, noise: float = 0.0
+def gaussian_best_of_n(
+    law: GaussianLaw, score: Quadratic, metrics: Sequence[Quadratic], budgets: Sequence[int], *, noise: float = 0.0
 ) -> Tensor:
-    """Expected metrics of the candidate with the highest score -q(w) + noise N(0, 1) among k: ``[metrics, B, K]``.
+    """Expected metrics of the candidate with the highest score -q(w) + noise N(0, 1) among k.
 
     E = int E[metric; q] k (1 - F(q))^{k-1} dq, where the density of q with the conditional metric, and the law F of
-    q, come by inverting their transforms (Rice, SIAM J. Sci. Stat. Comput. 1, 1980), see :class:`_Form`; the
-    matrices of verifier and metric need not commute. Accuracy: 1e-8 relative. With
-    verifier = metric = :class:`Oracle`'s, the oracle best-of-N.
+    q, come by inverting their transforms (Rice, SIAM J. Sci. Stat. Comput. 1, 1980), see :class:`_LawOfScore`; the
+    matrices of score and metric need not commute. Accuracy: 1e-8 relative.
+
+    Args:
+        law: of one candidate.
+        score: q; with the squared error, the oracle best-of-N.
+        metrics: what is asked of the chosen candidate.
+        budgets: the k.
+        noise: standard deviation of the score's own noise.
+
+    Returns:
+        ``[metrics, B, K]``.
+
+    Raises:
+        ValueError, TypeError: a budget is below 1, or the noise is negative.
+
+    The best of k standard normal pairs by their own squared norm has 2 / k on average:
+
+    >>> eye, zeros = torch.eye(2).double()[None], torch.zeros(1, 2).double()
+    >>> norm = Quadratic(eye, zeros, torch.zeros(1).double())
+    >>> gaussian_best_of_n(GaussianLaw(zeros, eye), norm, [norm], [1, 4])[0, 0].numpy().round(6).tolist()
+    [2.0, 0.5]
     """
     check.number("noise", noise, low=0.0)
     ks = [check.integer("budgets", k, 1, 2**34) for k in budgets]
     result = torch.empty(len(metrics), len(law.mean), len(ks), dtype=torch.float64)
     for b in range(len(law.mean)):
-        form = _Form(_at(law, b), _at(verifier, b), noise)
-        if not form.random:  # all scores are equal: one decode
+        scores = _LawOfScore(law.mean[b], law.root[b], _form_of(score, b), noise)
+        if not scores.varies:  # all candidates are as good: one decode
+            one = GaussianLaw(law.mean[b : b + 1], law.root[b : b + 1])
             for i, metric in enumerate(metrics):
-                result[i, b] = error_of_mean(_one(law, b), _one(metric, b), [1])[0, 0]
+                form = Quadratic(*(field[b : b + 1] for field in metric))
+                result[i, b] = error_of_mean(one, form, [1])[0, 0]
             continue
-        weight, survival, densities = form.scan(max(ks), [_at(metric, b) for metric in metrics])
+        weight, survival, densities = scores.on_grid(max(ks), [_form_of(metric, b) for metric in metrics])
         for j, k in enumerate(ks):
             result[:, b, j] = (densities * (weight * k * survival ** (k - 1))).sum(1)
     return result
 
 
 def success_probability(law: GaussianLaw, metric: Quadratic, threshold: float) -> Tensor:
-    """P(q(w) <= threshold) of one decode, the law of a quadratic form of a Gaussian: ``[B]``; pass@k given the
-    prompt is 1 - (1 - p)^k."""
+    """P(q(w) <= threshold) of one decode, the law of a quadratic form of a Gaussian.
+
+    Args:
+        law: of a thought.
+        metric: q.
+        threshold: what counts as a success.
+
+    Returns:
+        p ``[B]``; pass@k given the prompt is 1 - (1 - p)^k.
+
+    Raises:
+        ValueError, TypeError: the threshold is not a finite number.
+
+    >>> eye, zeros = torch.eye(2).double()[None], torch.zeros(1, 2).double()
+    >>> norm = Quadratic(eye, zeros, torch.zeros(1).double())
+    >>> success_probability(GaussianLaw(zeros, eye), norm, 2.0).numpy().round(6).tolist()  # 1 - 1/e
+    [0.632121]
+    """
     check.number("threshold", threshold)
     values = []
     for b in range(len(law.mean)):
-        form = _Form(_at(law, b), _at(metric, b), 0.0)
-        values.append(form.probability(threshold) if form.random else float(metric(law.mean)[b] <= threshold))
+        scores = _LawOfScore(law.mean[b], law.root[b], _form_of(metric, b), 0.0)
+        certain = float(metric(law.mean)[b] <= threshold)
+        values.append(scores.probability(threshold) if scores.varies else certain)
     return torch.tensor(values, dtype=torch.float64)
 
 
-class _Form:
-    """The law of q = sum_i k_i (z_i + e_i)^2 + rest + noise, z ~ N(0, I), and of metrics given q.
+class _LawOfScore:
+    """The law of q = sum_i k_i (z_i + e_i)^2 + constant + noise, z ~ N(0, I), and of metrics given q.
 
-    The rest is left out below: it would cost small q - rest their digits. The Laplace transform is exp(s^2 noise^2
-    / 2) prod_i D_i^{-1/2} exp(-s k_i e_i^2 / D_i), D_i = 1 + 2 s k_i. The inverse integral runs along a hyperbola
-    through the saddle point, bent as steepest descent is there: no cancellation, so that even tiny tails keep their
-    relative accuracy, and convergence for every d >= 1.
+    The constant is left out below: it would cost small q - constant their digits. The Laplace transform is exp(s^2
+    noise^2 / 2) prod_i D_i^{-1/2} exp(-s k_i e_i^2 / D_i), D_i = 1 + 2 s k_i. The inverse integral runs along a
+    hyperbola through the saddle point, bent as steepest descent is there: no cancellation, so that even tiny tails
+    keep their relative accuracy, and convergence for every d >= 1.
+
+    Args:
+        mean: of the thought w = mean + root z, ``[d]``.
+        root: ``[d, d]``.
+        score: q of one prompt.
+        noise: standard deviation.
     """
 
-    def __init__(self, law: GaussianLaw, verifier: Quadratic, noise: float) -> None:
-        self.law, self.noise = law, noise
-        loading = verifier.matrix @ law.root
-        k, axes = torch.linalg.eigh(law.root.mT @ loading)
+    def __init__(self, mean: Tensor, root: Tensor, score: Quadratic, noise: float) -> None:
+        self.mean, self.noise = mean, noise
+        loading = score.matrix @ root
+        k, axes = torch.linalg.eigh(root.mT @ loading)
         self.k = k.clamp_min(0)
-        self.root = law.root @ axes
-        delta = law.mean - verifier.centre
+        self.root = root @ axes
         active = self.k > 1e-14 * self.k.max()
-        self.e = torch.where(active, (axes.mT @ (loading.mT @ delta)) / self.k.where(active, torch.ones(1).double()), 0)
+        projected = axes.mT @ (loading.mT @ (mean - score.centre))
+        self.e = torch.where(active, projected / self.k.where(active, torch.ones(1).double()), 0)
         self.k = self.k.where(active, 0.0)
-        self.rest = float(verifier(law.mean) - (self.k * self.e**2).sum())
-        self.random = bool(active.any()) and float(self.k.max()) > 0
-        self.scale = 1 / (2 * float(self.k.max())) if self.random else 0.0
+        self.constant = float(score(mean) - (self.k * self.e**2).sum())
+        self.varies = bool(active.any()) and float(self.k.max()) > 0
+        self.scale = 1 / (2 * float(self.k.max())) if self.varies else 0.0
 
-    def _log(self, s: Tensor, inverse: Tensor) -> Tensor:
-        """Logarithm of the transform of q - rest at complex ``s``; inverse = 1 / D, s k / D = (1 - 1 / D) / 2."""
+    def _log_transform(self, s: Tensor, inverse: Tensor) -> Tensor:
+        """Logarithm of the transform of q - constant at complex ``s``; inverse = 1 / D, s k / D = (1 - 1 / D) / 2."""
         real, imaginary = inverse.real, inverse.imag
-        size = (real**2 + imaginary**2).log().sum(-1) / 4  # in real numbers: much faster than complex logarithms
-        turn = torch.atan2(imaginary, real).sum(-1) / 2
+        log_modulus = (real**2 + imaginary**2).log().sum(-1) / 4  # in real numbers: much faster than complex logarithms
+        phase = torch.atan2(imaginary, real).sum(-1) / 2
         e2 = self.e**2 / 2
-        return torch.complex(size + real @ e2 - e2.sum(), turn + imaginary @ e2) + s**2 * self.noise**2 / 2
+        return torch.complex(log_modulus + real @ e2 - e2.sum(), phase + imaginary @ e2) + s**2 * self.noise**2 / 2
 
     def _derivatives(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """First three derivatives of the logarithm at real ``s``."""
@@ -98,47 +139,60 @@ class _Form:
         third = -(r**3 * (1 + 3 * e2)).sum(1)
         return first, second, third
 
-    def _contour(self, s: Tensor, reach: float = 5.0) -> tuple[Tensor, Tensor]:
-        """Nodes and weights [Q, Y] of (1 / 2 pi i) int ds through real points near the saddles ``s``, upper half."""
+    def _contour(self, s: Tensor, length: float = 5.0) -> tuple[Tensor, Tensor]:
+        """Nodes and weights [Q, Y] of (1 / 2 pi i) int ds through real points near the saddles ``s``, upper half.
+
+        Args:
+            s: one saddle for each q, ``[Q]``.
+            length: of the arms in v, where y = width sinh(v) is the imaginary part.
+        """
         _, second, _ = self._derivatives(s)
         width = second.rsqrt()
         # The law F has a pole at 0: keep about a width away, on the side of the saddle.
         point = s / 2 + torch.where(s >= 0, 1.0, -1.0) * (s**2 / 4 + width**2).sqrt()
         point = torch.maximum(point, (s - self.scale) / 2)
         _, second, third = self._derivatives(point)
-        width, bend = second.rsqrt()[:, None], (-third / (6 * second))[:, None]
+        width, curvature = second.rsqrt()[:, None], (-third / (6 * second))[:, None]
         # Where the slope is below 1, exp(s^2 noise^2 / 2) decays along the arms.
         slope, count = (0.5, 52) if self.noise else (1.0, 32)
-        v = torch.linspace(0, reach, count, dtype=torch.float64)
+        v = torch.linspace(0, length, count, dtype=torch.float64)
         y = width * v.sinh()
-        inner = (1 + (2 * bend * y / slope**2) ** 2).sqrt()
-        drop = 2 * bend * y**2 / (1 + inner)  # (inner - 1) slope^2 / (2 bend), without cancellation
-        drop = drop.where(bend > 0, 0.0)
-        speed = torch.complex(-2 * bend * y / inner, torch.ones_like(y)) * width * v.cosh() * (reach / (count - 1))
+        root = (1 + (2 * curvature * y / slope**2) ** 2).sqrt()
+        left = 2 * curvature * y**2 / (1 + root)  # (root - 1) slope^2 / (2 curvature), without cancellation
+        left = left.where(curvature > 0, 0.0)
+        speed = torch.complex(-2 * curvature * y / root, torch.ones_like(y)) * width * v.cosh() * (length / (count - 1))
         trapezoid = torch.where(torch.arange(count) == 0, 0.5, 1.0)
-        return torch.complex(point[:, None] - drop, y), speed * trapezoid / (math.pi * 1j)
+        return torch.complex(point[:, None] - left, y), speed * trapezoid / (math.pi * 1j)
 
-    def scan(self, samples: int, metrics: Sequence[Quadratic]) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights of int dq [Q], P(above q), and each metric's density [metrics, Q]."""
+    def on_grid(self, samples: int, metrics: Sequence[Quadratic]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the integral over q needs.
+
+        Args:
+            samples: the largest number of candidates.
+            metrics: of one prompt.
+
+        Returns:
+            Weights of int dq ``[Q]``, P(above q) ``[Q]``, and each metric's density ``[metrics, Q]``.
+        """
         s, weight = self._saddles(samples)
         node, step = self._contour(s)
         inverse = 1 / (1 + 2 * node[..., None] * self.k)
-        wave = (self._log(node, inverse) - node * self._derivatives(s)[0][:, None]).exp() * step
-        below = (wave / node).real.sum(1)
+        transform = (self._log_transform(node, inverse) - node * self._derivatives(s)[0][:, None]).exp() * step
+        below = (transform / node).real.sum(1)
         survival = torch.where(s >= 0, 1 - below, -below).clamp(0, 1)
         # Given the node, z has mean e (1 / D - 1) and variance 1 / D: moments of z times the density of q.
         shift = self.e * (inverse - 1)
-        pull = wave[..., None] * shift
-        second = pull.real.mT @ shift.real - pull.imag.mT @ shift.imag
-        second.diagonal(dim1=1, dim2=2).add_((wave[..., None] * inverse).real.sum(1))
-        densities = [self._density(metric, wave.real.sum(1), pull.real.sum(1), second) for metric in metrics]
+        first = transform[..., None] * shift
+        second = first.real.mT @ shift.real - first.imag.mT @ shift.imag
+        second.diagonal(dim1=1, dim2=2).add_((transform[..., None] * inverse).real.sum(1))
+        densities = [self._density(metric, transform.real.sum(1), first.real.sum(1), second) for metric in metrics]
         return weight, survival, torch.stack(densities)
 
     def _density(self, metric: Quadratic, zeroth: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """A metric's density [Q] from the moments of z."""
         loading = metric.matrix @ self.root
-        h = loading.mT @ (self.law.mean - metric.centre)
-        value: Tensor = metric(self.law.mean) * zeroth + 2 * first @ h + (second * (self.root.mT @ loading)).sum((1, 2))
+        h = loading.mT @ (self.mean - metric.centre)
+        value: Tensor = metric(self.mean) * zeroth + 2 * first @ h + (second * (self.root.mT @ loading)).sum((1, 2))
         return value
 
     def _saddles(self, samples: int) -> tuple[Tensor, Tensor]:
@@ -169,7 +223,7 @@ class _Form:
 
     def probability(self, threshold: float) -> float:
         """P(q <= threshold), at the saddle found by bisection."""
-        threshold -= self.rest
+        threshold -= self.constant
         if threshold <= 0:
             return 0.0
         low, high = torch.tensor([-40.0]).double(), torch.tensor([700.0]).double()
@@ -180,13 +234,10 @@ class _Form:
         s = self.scale * low.expm1()
         node, step = self._contour(s)
         inverse = 1 / (1 + 2 * node[..., None] * self.k)
-        below = float(((self._log(node, inverse) + node * threshold).exp() * step / node).real.sum())
+        below = float(((self._log_transform(node, inverse) + node * threshold).exp() * step / node).real.sum())
         return min(max(below if float(s) >= 0 else 1 + below, 0.0), 1.0)
 
 
-def _at(value: Batch, b: int) -> Batch:
-    return type(value)(*(part[b] for part in value))
-
-
-def _one(value: Batch, b: int) -> Batch:
-    return type(value)(*(part[b : b + 1] for part in value))
+def _form_of(form: Quadratic, b: int) -> Quadratic:
+    """That of prompt ``b``, without the batch axis."""
+    return Quadratic(*(field[b] for field in form))
