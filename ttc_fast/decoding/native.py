@@ -26,9 +26,13 @@ def decode(
     first_step: int = 0,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked.
+    """Thoughts ``[len(steps), B, N, d]``, on ``torch.get_num_threads()`` threads.
 
-    float32 on the CPU only. Runs on ``torch.get_num_threads()`` threads.
+    Args:
+        state, w0: float32 on the CPU.
+        rule: encoded.
+        steps, samples, seed, first_sample, first_prompt, first_step, out: as in :func:`ttc_fast.decode`, already
+            checked.
     """
     thoughts = torch.empty(len(steps), state.shape[0], samples, state.shape[1]) if out is None else out
     extension.loaded().decode_into(

@@ -38,7 +38,12 @@ def decode(
     first_step: int = 0,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked."""
+    """Thoughts ``[len(steps), B, N, d]``.
+
+    Args:
+        state, w0, rule, steps, samples, seed, first_sample, first_prompt, first_step, out: as in
+            :func:`ttc_fast.decode`, already checked.
+    """
     prompts, dim = state.shape[:2]
     thoughts = state.new_empty(len(steps), prompts, samples, dim) if out is None else out
     for b in sums.tiles(prompts, chain.TILE // (dim * max(samples, 1))):

@@ -122,6 +122,12 @@ class Bank:
         return {name: value[:, 0] for name, value in found.items()}
 
     def of_best(self, by: Literal["score", "error"], budgets: Sequence[int]) -> MetricValues:
+        """Of the candidate with the highest score, or the lowest error, among k.
+
+        Args:
+            by: what selects.
+            budgets: the k.
+        """
         key, lowest = self.score, False
         if by == "error":
             if self.error is None:

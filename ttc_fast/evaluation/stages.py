@@ -235,6 +235,14 @@ class _Figures:
 
 
 def evaluate_part(plan: Plan, prompts: Prompts, chunk: int, share: Share) -> Evaluation:
+    """All stages for some prompts.
+
+    Args:
+        plan: what is asked for.
+        prompts: those of one bank.
+        chunk: coefficients decoded at a time.
+        share: told what share is done.
+    """
     _check_applicable(plan, prompts.w_star is not None)
     searches = sum(technique.search is not None for technique in plan.techniques.values())
     stages = 1 + searches * len(plan.steps)

@@ -18,7 +18,12 @@ SUBSETS = 8
 
 
 def groups(x: Tensor, size: int) -> Tensor:
-    """``[b, N, ...]`` as floor(N / size) groups ``[b, G, size, ...]``; what is left over at the end is left out."""
+    """``[b, N, ...]`` as floor(N / size) groups ``[b, G, size, ...]``; what is left over at the end is left out.
+
+    Args:
+        x: something of every sample.
+        size: of a group.
+    """
     whole: Tensor = x[:, : x.shape[1] // size * size].unflatten(1, (-1, size))
     return whole
 

@@ -95,7 +95,17 @@ class LinearAttention(nn.Module):
     ) -> LinearAttention:
         """Weights with P = step_size I: every thought is one step of gradient descent (2502.21212).
 
-        Default step: :func:`default_step_size`.
+        Args:
+            dim: d.
+            step_size: eta; by default that which training with n examples finds, :func:`default_step_size`.
+            examples: n.
+            dtype: of the weights.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described, or neither step_size nor examples is given.
+
+        >>> LinearAttention.gradient_descent(3, examples=12)
+        LinearAttention(dim=3)
         """
         check.integer("dim", dim, 1, 2**24 - 1)
         if step_size is None:
@@ -136,7 +146,13 @@ class LinearAttention(nn.Module):
         return cls(V, W)
 
     def tokens(self, x: Tensor, y: Tensor, w0: Tensor) -> Tensor:
-        """Z_0 ``[B, 2d+2, n+1]`` of features ``[B, n, d]``, labels ``[B, n]`` and a thought ``[B, d]``."""
+        """The token matrix Z_0 ``[B, 2d+2, n+1]``.
+
+        Args:
+            x: features ``[B, n, d]``.
+            y: labels ``[B, n]``.
+            w0: a thought ``[B, d]``.
+        """
         batch, examples, d = x.shape
         Z = x.new_zeros(batch, 2 * d + 2, examples + 1)
         Z[:, :d, :-1] = x.mT

@@ -57,9 +57,15 @@ def tree_sum(x: Tensor) -> Tensor:
 
 
 def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest: bool = False) -> Tensor:
-    """sum_j weight[j, k] value_(j), where j ranks the samples by descending score ``[B, N]``, or by ascending score if
-    ``lowest``, and equal scores share the mean of their values ``[B, N]``; weight float64 ``[N, K]``, K a multiple
-    of 8: float64 ``[len(values), B, K]``."""
+    """sum_j weight[j, k] value_(j), where j ranks the samples by descending score, and equal scores share the mean of
+    their values: float64 ``[len(values), B, K]``.
+
+    Args:
+        score: of the samples ``[B, N]``.
+        values: of the samples, ``[B, N]`` each.
+        weight: float64 ``[N, K]``, K a multiple of 8.
+        lowest: rank by ascending score.
+    """
     key, of_rank, *arrays = _arrays(score, weight, *values)
     threads = torch.get_num_threads()
     return torch.from_numpy(
@@ -72,12 +78,19 @@ def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest
 def vote_recovery(
     bits: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]
 ) -> tuple[Tensor, Tensor]:
-    """Probability that the majority of a group of candidates with these bits, as of :func:`measure`, is w_star
-    ``[B, d]``, ties by fair coins: for each (size, P) the mean over the whole groups of that size in P partitions,
-    float64 ``[B, len(groups)]``; and how many candidates have each coefficient right, int64 ``[B, d]``.
+    """Probability that the majority of a group of candidates is w_star, ties by fair coins: for each (size, P) the mean
+    over the whole groups of that size in P partitions, float64 ``[B, len(groups)]``; and how many candidates have each
+    coefficient right, int64 ``[B, d]``.
 
     The first partition is of the samples as they come; the others, where the size is a multiple of the block, are
-    of blocks of so many samples, in the orders ``[any, N // block]``.
+    of blocks of so many samples.
+
+    Args:
+        bits: of the candidates, as of :func:`measure`.
+        w_star: ``[B, d]``.
+        block: samples that stay together.
+        orders: of the blocks in the partitions after the first, ``[any, N // block]``.
+        groups: (size, P) of each result.
     """
     recovery, right = extension.loaded().vote_recovery(
         *_arrays(bits, w_star, orders),

@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:
-    """``value`` as an int in [low, high]."""
+    """``value`` as an int in [low, high].
+
+    Args:
+        name: of the argument, for the error.
+        value: what the user gave.
+        low, high: bounds, both allowed.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is out of bounds.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     if not low <= value <= high:
@@ -22,7 +32,17 @@ def integer(name: str, value: object, low: int, high: int) -> int:
 
 
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
-    """``value`` as a finite float in [low, high]."""
+    """``value`` as a finite float in [low, high].
+
+    Args:
+        name: of the argument, for the error.
+        value: what the user gave.
+        low, high: bounds, both allowed.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not finite, or out of bounds.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     if not (math.isfinite(value) and low <= value <= high):
@@ -32,13 +52,32 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
 
 
 def choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """``value`` is one of ``choices``."""
+    """Nothing, if ``value`` is one of ``choices``.
+
+    Args:
+        name: of the argument, for the error.
+        value: what the user gave.
+        choices: what is allowed.
+
+    Raises:
+        ValueError: it is none of them.
+    """
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def tensor(name: str, value: object, shape: Sequence[int | str]) -> Tensor:
-    """``value`` as a float32 or float64 tensor of ``shape``; a string in ``shape`` stands for any size."""
+    """``value`` as a float32 or float64 tensor of ``shape``.
+
+    Args:
+        name: of the argument, for the error.
+        value: what the user gave.
+        shape: sizes; a string stands for any size, and names it in the error.
+
+    Raises:
+        TypeError: it is no tensor of this dtype.
+        ValueError: it has another shape.
+    """
     from torch import Tensor  # not at the top: checks of numbers need not wait for torch
 
     if not isinstance(value, Tensor):
@@ -52,7 +91,15 @@ def tensor(name: str, value: object, shape: Sequence[int | str]) -> Tensor:
 
 
 def finite(name: str, value: Tensor) -> Tensor:
-    """``value`` without NaN and infinity."""
+    """``value``, if it has neither NaN nor infinity.
+
+    Args:
+        name: of the argument, for the error.
+        value: a tensor of floats.
+
+    Raises:
+        ValueError: it has; the message says where.
+    """
     # The extremes are NaN if any number is, and one pass finds them.
     if value.numel() and not all(math.isfinite(extreme.item()) for extreme in value.aminmax()):
         position = (~value.isfinite()).nonzero()[0].tolist()

@@ -16,7 +16,11 @@ Report: TypeAlias = Callable[[str, float], None]
 
 
 def ignore(stage: str, share: float) -> None:
-    """The report of nobody."""
+    """A report that nobody reads.
+
+    Args:
+        stage, share: as of every report.
+    """
 
 
 @contextlib.contextmanager

@@ -97,7 +97,12 @@ def philox(counter: Words, seed: int) -> Words:
 
 
 def uniform(word: Tensor, dtype: torch.dtype) -> Tensor:
-    """Uniform in [0, 1): ``(word >> 8) * 2^-24``, exact in float32 and in float64."""
+    """Uniform in [0, 1): ``(word >> 8) * 2^-24``, exact in float32 and in float64.
+
+    Args:
+        word: random words in [0, 2^32), int64.
+        dtype: of the result.
+    """
     return (word >> 8).to(dtype) * 2.0**-24
 
 
@@ -107,6 +112,10 @@ def normals(words: Words, dtype: torch.dtype) -> Words:
     Words (0, 1) = (a, b) give the first two: radius sqrt(-2 ln((a + 0.5) 2^-32)), angle 2 pi b 2^-32,
     first step radius * cos, second radius * sin; words (2, 3) give the other two likewise. All is
     evaluated in ``dtype``, each operation rounded once; in float32 a = 2^32 - 1 gives radius 0.
+
+    Args:
+        words: of one call of :func:`philox`.
+        dtype: of the result.
     """
     n0, n1 = _box_muller(words[0], words[1], dtype)
     n2, n3 = _box_muller(words[2], words[3], dtype)

@@ -14,7 +14,12 @@ from .tiles import tiles as tiles
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product ``[..., p, k] @ [..., k, q] -> [..., p, q]``, summed over k from first to last."""
+    """Matrix product ``[..., p, k] @ [..., k, q] -> [..., p, q]``, summed over k from first to last.
+
+    Args:
+        a: left factor.
+        b: right factor.
+    """
     total = a[..., :, 0, None] * b[..., None, 0, :]
     for k in range(1, a.shape[-1]):
         # Two roundings on purpose: a fused multiply-add would round differently in vector tails.
@@ -23,7 +28,12 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def tree_sum(x: Tensor, dim: int) -> Tensor:
-    """Sum over ``dim`` by adding neighbours in pairs, then pairs of pairs: error O(log length)."""
+    """Sum by adding neighbours in pairs, then pairs of pairs: error O(log length).
+
+    Args:
+        x: of any shape.
+        dim: what is summed over.
+    """
     dim %= x.ndim
     while (length := x.shape[dim]) > 1:
         left, right = x.narrow(dim, 0, length - length % 2).unflatten(dim, (-1, 2)).unbind(dim + 1)
@@ -33,5 +43,10 @@ def tree_sum(x: Tensor, dim: int) -> Tensor:
 
 
 def tree_mean(x: Tensor, dim: int) -> Tensor:
-    """Mean over ``dim`` in the order of :func:`tree_sum`."""
+    """Mean in the order of :func:`tree_sum`.
+
+    Args:
+        x: of any shape.
+        dim: what the mean is over.
+    """
     return tree_sum(x, dim) / x.shape[dim]

@@ -17,7 +17,12 @@ class Source(Protocol):
 
     @abstractmethod
     def part(self, start: int, stop: int) -> Prompts:
-        """Prompts ``start`` to ``stop - 1``, with their global indices."""
+        """Prompts ``start`` to ``stop - 1``, with their global indices.
+
+        Args:
+            start: from 0.
+            stop: up to the number of prompts.
+        """
 
     @abstractmethod
     def __len__(self) -> int:
@@ -46,14 +51,26 @@ class Task(Protocol):
 
     @abstractmethod
     def sample(self, prompts: int, *, seed: int = 0, first_prompt: int = 0) -> Prompts:
-        """``prompts`` prompts with the global indices from ``first_prompt`` on; they depend on nothing else."""
+        """``prompts`` prompts with the global indices from ``first_prompt`` on; they depend on nothing else.
+
+        Args:
+            prompts: how many.
+            seed: of the random numbers.
+            first_prompt: global index of the first.
+        """
 
     def metrics(self) -> Mapping[str, Metric]:
         """Metrics of its own by name, measured beside those that every prompt has."""
         return {}
 
     def prompts(self, count: int, *, seed: int = 0, first_prompt: int = 0) -> Source:
-        """``count`` prompts that are sampled part by part, when they are needed."""
+        """Prompts that are sampled part by part, when they are needed.
+
+        Args:
+            count: how many.
+            seed: of the random numbers.
+            first_prompt: global index of the first.
+        """
         return TaskPrompts(complete(self, Task, "task"), count, seed, first_prompt)
 
 

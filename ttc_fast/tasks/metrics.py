@@ -101,17 +101,33 @@ def risk_of_error(prompts: Prompts) -> float | None:
 
 
 def in_context_loss(prompts: Prompts, w: Tensor) -> Tensor:
-    """Loss of coefficients ``[B, A, d]`` on their own prompts, sum_i (y_i - <w, x_i>)^2 / (2n): ``[B, A]``."""
+    """Loss of answers on their own prompts, sum_i (y_i - <w, x_i>)^2 / (2n): ``[B, A]``.
+
+    Args:
+        prompts: B of them.
+        w: answers ``[B, A, d]``.
+    """
     return squared_residuals(prompts, w, 0.5 / prompts.x.shape[1])
 
 
 def in_context_score(prompts: Prompts, w: Tensor) -> Tensor:
-    """Minus the in-context loss of coefficients ``[B, A, d]``: ``[B, A]``."""
+    """Minus the in-context loss: ``[B, A]``.
+
+    Args:
+        prompts: B of them.
+        w: answers ``[B, A, d]``.
+    """
     return squared_residuals(prompts, w, -0.5 / prompts.x.shape[1])
 
 
 def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
-    """factor sum_i (y_i - <w, x_i>)^2 of coefficients ``[B, A, d]``: ``[B, A]``."""
+    """factor sum_i (y_i - <w, x_i>)^2: ``[B, A]``.
+
+    Args:
+        prompts: B of them.
+        w: answers ``[B, A, d]``.
+        factor: of the sum.
+    """
     if candidates.supported(w):
         return candidates.measure(w, examples=(prompts.x, prompts.y), factor=factor)[0]
     tiles = sums.tiles(w.shape[1], _TILE // (prompts.y.numel() or 1))
@@ -120,12 +136,22 @@ def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
 
 
 def squared_error(prompts: Prompts, w: Tensor) -> Tensor:
-    """|w - w*|^2 / d of coefficients ``[B, A, d]``: ``[B, A]``. Needs w*."""
+    """|w - w*|^2 / d: ``[B, A]``.
+
+    Args:
+        prompts: B of them, with w*.
+        w: answers ``[B, A, d]``.
+    """
     return sums.tree_mean((w - truth(prompts)).square_(), 2)
 
 
 def prediction_risk(prompts: Prompts, w: Tensor) -> Tensor:
-    """E_x (<w, x> - <w*, x>)^2 = (w - w*)^T Lambda (w - w*) of coefficients ``[B, A, d]``: ``[B, A]``. Needs w*."""
+    """E_x (<w, x> - <w*, x>)^2 = (w - w*)^T Lambda (w - w*): ``[B, A]``.
+
+    Args:
+        prompts: B of them, with w*.
+        w: answers ``[B, A, d]``.
+    """
     difference = w - truth(prompts)
     if prompts.covariance.ndim == 1:
         return sums.tree_sum(difference.square_() * prompts.covariance, 2)
@@ -133,14 +159,23 @@ def prediction_risk(prompts: Prompts, w: Tensor) -> Tensor:
 
 
 def hamming(prompts: Prompts, w: Tensor) -> Tensor:
-    """Share of wrong coefficients of ``[B, A, d]``, each read as 1 iff above 1/2 and as half wrong at 1/2:
-    ``[B, A]``. Needs a binary w*."""
+    """Share of wrong coefficients, each read as 1 iff above 1/2 and as half wrong at 1/2: ``[B, A]``.
+
+    Args:
+        prompts: B of them, with a binary w*.
+        w: answers ``[B, A, d]``.
+    """
     return 1.0 - sums.tree_mean(_right(prompts, w), 2)
 
 
 def exact_recovery(prompts: Prompts, w: Tensor) -> Tensor:
-    """Probability that all coefficients of ``[B, A, d]`` are right, read as in :func:`hamming`, with
-    those at 1/2 decided by fair coins: ``[B, A]``. Needs a binary w*."""
+    """Probability that all coefficients are right, read as in :func:`hamming`, with those at 1/2 decided by fair
+    coins: ``[B, A]``.
+
+    Args:
+        prompts: B of them, with a binary w*.
+        w: answers ``[B, A, d]``.
+    """
     return _right(prompts, w).prod(2)
 
 

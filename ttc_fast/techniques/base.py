@@ -109,7 +109,12 @@ class Statistics(Protocol):
         """Of the noise-free decode ``[b]``."""
 
     def of_best(self, by: Literal["score", "error"], budgets: Sequence[int]) -> Mapping[str, Tensor]:
-        """Of the candidate with the highest score, or the lowest error, among k."""
+        """Of the candidate with the highest score, or the lowest error, among k.
+
+        Args:
+            by: what selects.
+            budgets: the k.
+        """
 
     def of_mean(self, budgets: Sequence[int]) -> Mapping[str, Tensor]:
         """Of the mean of k candidates."""

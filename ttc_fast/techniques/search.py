@@ -162,6 +162,13 @@ def resample(
 
     Particle i is kept N W_i times on average. The random words are named by prompt, sample and step. Source: Douc,
     Cappe, Moulines, "Comparison of resampling schemes for particle filtering", 2005.
+
+    Args:
+        weights: of the particles, summing to 1 for each prompt.
+        resampling: the scheme.
+        first_prompt, first_sample: global indices of the first.
+        step: of the chain.
+        seed: of the random words.
     """
     prompts, samples = weights.shape
     slot = torch.arange(samples, device=weights.device)
