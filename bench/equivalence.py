@@ -124,7 +124,7 @@ def compare(name: str, dim: int, backend: str, device: str) -> Case:
         if differs.any():
             tie = problem.ties(w, step)[differs].max().item()
             case = case._replace(flips=case.flips + int(differs.sum()), margin=max(case.margin, tie))
-        if rule.sample_at == "every_step":
+        if isinstance(rule, BernoulliSampling) and rule.sample_at == "every_step":
             alike = alike & (free[step] == truth[step]).all(-1, keepdim=True)
             w = truth[step].float()
         else:

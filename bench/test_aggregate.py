@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
+from ttc_fast.estimators.budgets import powers_of_two
 from ttc_fast.evaluation.bank import Bank
-from ttc_fast.evaluation.evaluate import budgets
-from ttc_fast.techniques.aggregate import DEFAULT, TECHNIQUES, Technique
+from ttc_fast.techniques.registry import DEFAULT, TECHNIQUES
 
 PROMPTS, SAMPLES, DIM = 32, 4096, 32
 
 
 def aggregate(part: Prompts, w: Tensor, step: int, binary: bool) -> int:
     """Number of results."""
-    bank = Bank(part, w, None, w[:, 0], binary=binary, step=step, seed=0)
-    chosen = [t for name in DEFAULT if isinstance(t := TECHNIQUES[name], Technique)]
-    return sum(len(values) for technique in chosen for values in bank.scores(technique, budgets(w.shape[1])).values())
+    bank = Bank(part, w, "in_context_score", w[:, 0], binary=binary, step=step, seed=0)
+    found = [bank.scores(TECHNIQUES[name], powers_of_two(w.shape[1])) for name in DEFAULT]
+    return sum(len(values) for metrics in found for values in metrics.values())
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -43,7 +43,8 @@ def test_aggregation_is_a_quarter_of_the_decode(kind: str, steps: int, examples:
             began = time.perf_counter()
             w = decoder(part, steps=[steps], samples=SAMPLES, seed=0, backend="native").thoughts[0]
             decoded = time.perf_counter()
-            assert aggregate(part, w, steps, binary) == len(budgets(SAMPLES)) * (6 * 4 if binary else 5 * 2)
+            found = aggregate(part, w, steps, binary)
+            assert found == (2 + len(powers_of_two(SAMPLES)) * (4 if binary else 3)) * (4 if binary else 2)
             aggregates.append(time.perf_counter() - decoded)
             decodes.append(decoded - began)
     share = median(aggregates) / median(decodes)

@@ -13,8 +13,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ttc_fast import GaussianNoise, LinearAttention, LinearRegression, decode
-from ttc_fast.theory.gaussian import error_of_mean, gaussian_law
 from ttc_fast.tasks.quadratic import quadratic
+from ttc_fast.theory.gaussian import error_of_mean, gaussian_law
 
 STEPS = 1024
 RULE = GaussianNoise(0.1)

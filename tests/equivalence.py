@@ -55,6 +55,7 @@ def check_step(decode: Decode, rule: Rule, dim: int, samples: int = 37, rounding
             scale = rule.scales(first_step + 1)[first_step].item()
             assert (got - expected).abs().max() <= error + scale * NORMAL_ERROR + 2 * EPS * magnitude(state, w)
         else:
+            assert isinstance(rule, BernoulliSampling)
             assert flips_are_proved(state, w, rule, first_step, got, expected, error) <= 1
 
 

@@ -45,6 +45,7 @@ def sample_by_hand(
                 scale = float(rule.scales(steps)[t])
                 answer[i] = u[i] + scale * radius * (math.cos(angle) if t % 2 == 0 else math.sin(angle))
             else:
+                assert isinstance(rule, BernoulliSampling)
                 p = min(max(u[i], 0), 1)
                 if rule.link == "sigmoid":
                     assert rule.temperature is not None

@@ -28,11 +28,12 @@ from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends,
 from ttc_fast.decoding import reference
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.estimators import selection as estimators
-from ttc_fast.evaluation.bank import Bank, _twin, groups
-from ttc_fast.evaluation.evaluate import budgets
+from ttc_fast.estimators.budgets import powers_of_two
+from ttc_fast.evaluation.subsets import Coins, Partitions, groups
 from ttc_fast.numerics import candidates, extension, sums
 from ttc_fast.tasks.prompts import Prompts
-from ttc_fast.techniques.aggregate import TECHNIQUES, Technique
+from ttc_fast.techniques.base import Candidates
+from ttc_fast.techniques.registry import TECHNIQUES
 from ttc_fast.techniques.verifiers import INVERSE_TEMPERATURE
 
 _C = pytest.importorskip("ttc_fast._C", reason="the C++ extension is not built")
@@ -214,7 +215,7 @@ def test_native_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"thoughts": np.zeros((1, 2, 5, 4), np.float32)}, "thoughts: expected shape"),
         ({"scales": np.zeros(3, np.float32)}, "scales: expected one number, or one for each step"),
         ({"first_step": 5}, "steps: expected none before first_step"),
-        ({"rule": "poisson"}, "rule: expected gaussian, clip, sigmoid or greedy, got poisson"),
+        ({"rule": "poisson"}, "rule: expected gaussian, clip, sigmoid or threshold, got poisson"),
         ({"isa": "sse9"}, "isa: expected one of"),
     ],
 )
@@ -511,11 +512,11 @@ def test_vote_recovery(dim: int, block: int) -> None:
         torch.testing.assert_close(column, expected, rtol=0, atol=1e-14)
 
 
-TWINS = ["softmax_mean", "weighted_vote", "plurality", "weighted_best_of_n", "majority_of_best"]
+IN_CPP = [name for name, technique in TECHNIQUES.items() if technique.native is not None]
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", IN_CPP)
 @pytest.mark.parametrize(("dim", "samples"), [(1, 64), (6, 300), (33, 1000), (70, 256)])
 def test_group_answers(name: str, isa: str, dim: int, samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers of the technique in PyTorch, group by group, with the same coins. Scores of a tenth are equal, those
@@ -534,32 +535,29 @@ def test_group_answers(name: str, isa: str, dim: int, samples: int, monkeypatch:
     score = torch.where(torch.rand(score.shape, generator=random) < 0.1, 0.0, score)
     score[:, : samples // 5] -= 16
     part = Prompts(torch.ones(3, 1, dim), torch.ones(3, 1), w[:, 0], first=5)
-    bank, technique, sizes = (
-        Bank(part, w, score, w[:, 0], binary=True, step=6, seed=9),
-        TECHNIQUES[name],
-        budgets(samples),
+    partitions, technique, sizes = Partitions(samples, seed=9), TECHNIQUES[name], powers_of_two(samples)
+    assert technique.native is not None
+    orders, counts = partitions.blocks(sizes)
+    answers = candidates.group_answers(
+        *technique.native, w, score, partitions.block, orders, counts, seed=9, first_prompt=5, step=6
     )
-    assert isinstance(technique, Technique)
-    twin = _twin(technique.answer)
-    assert twin is not None
-    answers = bank._native(*twin, sizes)
-    for size in sizes:
-        expected = bank._answers(technique.answer, size)
-        got, answers = answers[:, : expected.shape[1]], answers[:, expected.shape[1] :]
+    for (size, count), number in zip(counts, partitions.group_counts(sizes)):
+        got, answers = answers[:, :number], answers[:, number:]
+        of_group = torch.cat([groups(partitions.order(p)[None], size)[0] for p in range(count)])
+        given = Candidates(w[:, of_group], score[:, of_group], None, w[:, 0], Coins(part, of_group[:, 0], 6, 9))
+        expected = technique(given)
         if name == "softmax_mean":
             torch.testing.assert_close(got, expected, rtol=0, atol=2**-15)
         elif not torch.equal(got, expected):
-            _check_near_tie(bank, size, got, expected)
+            _check_near_tie(given, got, expected)
     assert answers.shape[1] == 0
 
 
-def _check_near_tie(bank: Bank, size: int, got: Tensor, expected: Tensor) -> None:
+def _check_near_tie(given: Candidates, got: Tensor, expected: Tensor) -> None:
     """Where two answers differ, the weights that speak for either are the same within 2^-15."""
-    orders = [bank._order(p) for p in range(got.shape[1] // (bank.samples // size))]
-    of_group = torch.cat([groups(order[None], size)[0] for order in orders])
     for prompt, g in (got != expected).any(2).nonzero().tolist():
-        members, one, other = bank.w[prompt, of_group[g]], got[prompt, g], expected[prompt, g]
-        weight = (INVERSE_TEMPERATURE * bank.score[prompt, of_group[g]].double()).softmax(0)
+        members, one, other = given.coefficients[prompt, g], got[prompt, g], expected[prompt, g]
+        weight = (INVERSE_TEMPERATURE * given.score[prompt, g].double()).softmax(0)
         whole = weight[(members == one).all(1)].sum() - weight[(members == other).all(1)].sum()
         single = (members.double() * weight[:, None]).sum(0)[one != other] - 0.5
         assert abs(whole) < 2**-15 or single.abs().max() < 2**-15

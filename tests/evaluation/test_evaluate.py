@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -11,26 +12,28 @@ import torch
 from scipy import stats
 
 from oracles import ALPHA
-from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
+from ttc_fast import (
+    BernoulliSampling,
+    GaussianNoise,
+    Key,
+    LinearAttention,
+    LinearRegression,
+    Prompts,
+    StochasticDecoder,
+    Table,
+    Technique,
+    evaluate,
+)
 from ttc_fast.decoding.rules import Rule
+from ttc_fast.estimators.budgets import powers_of_two
 from ttc_fast.estimators.intervals import summarize
-from ttc_fast.evaluation.bank import groups
-from ttc_fast.evaluation.evaluate import Key, budgets, evaluate
+from ttc_fast.evaluation.evaluate import evaluation
+from ttc_fast.evaluation.subsets import groups
 from ttc_fast.numerics import candidates
 from ttc_fast.tasks import metrics
-from ttc_fast.techniques.aggregate import TECHNIQUES, Technique
-from ttc_fast.techniques.search import (
-    BeamSearch,
-    ParticleFilter,
-    Search,
-    StopEarly,
-    VoteUntilDecided,
-    adaptive_vote,
-    beam_search,
-    particle_filter,
-    self_refinement,
-    stop_early,
-)
+from ttc_fast.techniques.registry import TECHNIQUES
+from ttc_fast.techniques.search import BeamSearch, ParticleFilter, beam_search, particle_filter, self_refinement
+from ttc_fast.techniques.stopping import StopEarly, VoteUntilDecided, adaptive_vote, stop_early
 from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle
 
 
@@ -39,7 +42,7 @@ from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerif
     [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (100, [1, 2, 4, 8, 16, 32, 64, 100])],
 )
 def test_budgets(samples: int, expected: list[int]) -> None:
-    assert budgets(samples) == expected
+    assert powers_of_two(samples) == expected
 
 
 @pytest.mark.parametrize(("samples", "size"), [(6, 1), (6, 2), (7, 2), (7, 5), (7, 7), (1, 1)])
@@ -55,6 +58,14 @@ def decoder(rule: Rule, dim: int = 3, examples: int = 8) -> StochasticDecoder:
     return StochasticDecoder(LinearAttention.gradient_descent(dim, examples=examples), rule)
 
 
+def assert_equal(got: Table, expected: Table) -> None:
+    """To the bit, work included."""
+    assert got.keys == expected.keys
+    assert got.about == expected.about
+    for name in ("prompts", "values", "thoughts", "scores"):
+        assert np.array_equal(getattr(got, name), getattr(expected, name)), name
+
+
 @pytest.mark.parametrize("rule", [GaussianNoise(0.3), BernoulliSampling()])
 def test_results_do_not_depend_on_the_chunk(rule: Rule) -> None:
     """To the bit, for every technique, with a noisy verifier and a number of samples that no budget but 1 divides."""
@@ -62,19 +73,15 @@ def test_results_do_not_depend_on_the_chunk(rule: Rule) -> None:
     prompts = LinearRegression(3, 8, kind, label_noise=0.2).sample(3)
     arguments: dict[str, Any] = {"steps": [2, 5], "samples": 131, "seed": 4, "techniques": TECHNIQUES}
     arguments["verifier"] = NoisyVerifier(InContextLoss(), 0.05)
-    whole = evaluate(decoder(rule), prompts.part, 3, **arguments)
+    whole = evaluation(decoder(rule), prompts, **arguments)
     assert whole.unstable.shape == (3,)
-    assert {key.technique for key in whole.scores} == {
+    assert not np.isnan(whole.table.values).any()
+    assert {key.technique for key in whole.table.keys} == {
         name for name, t in TECHNIQUES.items() if kind == "binary" or not t.binary_only
     }
     for chunk, bank in ((1, 1), (100, 10_000), (3 * 131 * 2, 2 * 131 * 3 * 2)):
         torch.set_num_threads(1)
-        other = evaluate(decoder(rule), prompts.part, 3, chunk=chunk, bank=bank, **arguments)
-        assert other.scores.keys() == whole.scores.keys()
-        for key, score in whole.scores.items():
-            assert not score.isnan().any(), key
-            assert torch.equal(other.scores[key], score), key
-        assert other.work == whole.work
+        assert_equal(evaluate(decoder(rule), prompts, chunk=chunk, bank=bank, **arguments), whole.table)
 
 
 def test_searches_by_hand() -> None:
@@ -82,15 +89,15 @@ def test_searches_by_hand() -> None:
     prompts = LinearRegression(3, 12, "binary", label_noise=0.4).sample(4)
     wanted, verifier = decoder(BernoulliSampling(temperature=0.1)), HeldOutLoss(4)
     steps, last = [1, 3, 6], 6
-    chosen: dict[str, Technique | Search] = {
-        "filter": Search(ParticleFilter(beta=3.0, every=2), "", ""),
-        "beams": Search(BeamSearch(expansions=3), "", ""),
+    chosen = {
+        "filter": Technique("filter", search=ParticleFilter(beta=3.0, every=2)),
+        "beams": Technique("beams", search=BeamSearch(expansions=3)),
         "refinement": TECHNIQUES["self_refinement"],
-        "stop": Search(StopEarly(tolerance=0.2), "", ""),
-        "vote": Search(VoteUntilDecided(error=0.5), "", "", binary_only=True),
+        "stop": Technique("stop", search=StopEarly(tolerance=0.2), resumes=False),
+        "vote": Technique("vote", search=VoteUntilDecided(error=0.5), resumes=False, binary_only=True),
     }
-    result = evaluate(wanted, prompts.part, 4, steps=steps, samples=20, seed=4, techniques=chosen, verifier=verifier)
-    assert {(key.steps, key.samples) for key in result.scores} == {(1, 20), (3, 20)} | {(6, k) for k in budgets(20)}
+    table = evaluate(wanted, prompts, steps=steps, samples=20, seed=4, techniques=chosen, verifier=verifier)
+    assert {(key.steps, key.samples) for key in table.keys} == set(itertools.product(steps, powers_of_two(20)))
     thoughts = wanted(verifier.context(prompts), steps=steps, samples=20, seed=4).thoughts
     for k, repeats in ((1, 8), (4, 5), (16, 1), (20, 1)):
         error: dict[str, list[torch.Tensor]] = {name: [] for name in chosen}
@@ -98,12 +105,14 @@ def test_searches_by_hand() -> None:
         for first in range(0, repeats * k, k):
             shared: dict[str, Any] = {"steps": last, "seed": 4, "first_sample": first, "verifier": verifier}
             group = thoughts[:, :, first : first + k]
-            stopped, vote = stop_early(group, tuple(steps), 0.2), adaptive_vote(group[-1], 0.5)
+            stopped, vote = stop_early(group, steps, 0.2), adaptive_vote(group[-1], 0.5)
+            assert stopped.steps is not None
+            assert vote.samples is not None
             answers = {
-                "filter": particle_filter(wanted, prompts, samples=k, beta=3.0, every=2, **shared).mean(),
+                "filter": particle_filter(wanted, prompts, samples=k, beta=3.0, every=2, **shared).answer,
                 "beams": beam_search(wanted, prompts, beams=max(k // 3, 1), expansions=min(k, 3), **shared).answer,
                 "refinement": self_refinement(wanted, prompts, samples=k, **shared).answer,
-                "stop": stopped.thoughts.mean(1),
+                "stop": stopped.answer,
                 "vote": vote.answer,
             }
             for name, answer in answers.items():
@@ -119,9 +128,9 @@ def test_searches_by_hand() -> None:
             "vote": (torch.stack(spent["vote"]).mean().item(), 0),
         }
         for name, errors in error.items():
-            key = Key(name, last, k, "squared_error")
-            torch.testing.assert_close(result.scores[key], torch.stack(errors).mean(0))
-            assert result.work[key] == pytest.approx(expected[name]), key
+            key = Key("binary", name, last, k, "squared_error")
+            np.testing.assert_allclose(table[key], torch.stack(errors).mean(0), rtol=1.3e-6, atol=1e-5)
+            assert table.work(key) == pytest.approx(expected[name]), key
         assert k < 20 or expected["vote"][0] < last * 20  # it pays
 
 
@@ -130,17 +139,16 @@ def test_only_resumed_chains_need_steps() -> None:
     arguments: dict[str, Any] = {"steps": [1, 4], "samples": 6, "seed": 0, "method": "exact"}
     for name in ("particle_filter", "beam_search", "self_refinement"):
         with pytest.raises(ValueError, match=rf"method: expected 'stepwise' for .*\({name}\), got 'exact'"):
-            evaluate(decoder(GaussianNoise(0.3)), prompts.part, 2, techniques={name: TECHNIQUES[name]}, **arguments)
-    chosen = {name: TECHNIQUES[name] for name in ("mean", "stop_early")}
-    scores = evaluate(decoder(GaussianNoise(0.3)), prompts.part, 2, techniques=chosen, **arguments).scores
-    assert {key.technique for key in scores} == set(chosen)
+            evaluate(decoder(GaussianNoise(0.3)), prompts, techniques=name, **arguments)
+    table = evaluate(decoder(GaussianNoise(0.3)), prompts, techniques=["mean", "stop_early"], **arguments)
+    assert {key.technique for key in table.keys} == {"mean", "stop_early"}
 
 
 def test_scores_by_hand() -> None:
     """Best-of-k and mean of k over all subsets of the decoded thoughts, in NumPy."""
     prompts = LinearRegression(3, 8).sample(2)
     rule = GaussianNoise(0.3)
-    scores = evaluate(decoder(rule), prompts.part, 2, steps=[1, 3], samples=8, seed=4).scores
+    table = evaluate(decoder(rule), prompts, steps=[1, 3], samples=8, seed=4)
     fours = list(itertools.combinations(range(8), 4))
     thoughts = decoder(rule)(prompts, steps=[3], samples=8, seed=4).thoughts[0].numpy()
     assert prompts.w_star is not None
@@ -151,13 +159,13 @@ def test_scores_by_hand() -> None:
         mean = [thoughts[b, list(four)].mean(0) for four in fours]
         for technique, answers in (("best_of_n", best), ("mean", mean)):
             expected = np.mean([((answer - w_star) ** 2).mean() for answer in answers])
-            assert scores[Key(technique, 3, 4, "squared_error")][b].item() == pytest.approx(expected, rel=1e-5)
+            assert table[Key("continuous", technique, 3, 4, "squared_error")][b] == pytest.approx(expected, rel=1e-5)
 
 
 def test_votes_by_hand() -> None:
     """Majority of k, and the mean of k, over all subsets of the decoded bits, in NumPy."""
     prompts = LinearRegression(3, 8, "binary", label_noise=0.4).sample(2)
-    scores = evaluate(decoder(BernoulliSampling()), prompts.part, 2, steps=[2], samples=7, seed=4).scores
+    table = evaluate(decoder(BernoulliSampling()), prompts, steps=[2], samples=7, budgets=[1, 2, 4, 7], seed=4)
     bits = decoder(BernoulliSampling())(prompts, steps=[2], samples=7, seed=4).thoughts[0].numpy()
     assert prompts.w_star is not None
     for b, w_star in enumerate(prompts.w_star.numpy()):
@@ -172,22 +180,23 @@ def test_votes_by_hand() -> None:
                 ("mean", "squared_error"): ((means - w_star) ** 2).mean(),
             }
             for (technique, metric), value in expected.items():
-                assert scores[Key(technique, 2, k, metric)][b].item() == pytest.approx(value, abs=1e-6), (k, technique)
+                assert table[Key("binary", technique, 2, k, metric)][b] == pytest.approx(value, abs=1e-6), (
+                    k,
+                    technique,
+                )
 
 
 def test_what_has_no_closed_form_comes_from_random_subsets() -> None:
     """The median: equal to all its subsets where there is one, or one for each sample; near them elsewhere."""
     prompts = LinearRegression(3, 8).sample(200)
-    chosen = {"median": TECHNIQUES["median"], "mean": TECHNIQUES["mean"]}
     rule = GaussianNoise(0.3)
-    arguments: dict[str, Any] = {"steps": [3], "samples": 6, "seed": 4, "techniques": chosen}
-    scores = evaluate(decoder(rule), prompts.part, 200, **arguments).scores
+    table = evaluate(decoder(rule), prompts, steps=3, samples=6, seed=4, techniques=["median", "mean"])
     thoughts = decoder(rule)(prompts, steps=[3], samples=6, seed=4).thoughts[0].numpy()
     assert prompts.w_star is not None
     for k in (1, 2, 4, 6):
         medians = [np.median(thoughts[:, list(s)], axis=1) for s in itertools.combinations(range(6), k)]
         exact = np.mean([((m - prompts.w_star.numpy()) ** 2).mean(1) for m in medians], axis=0)
-        got = scores[Key("median", 3, k, "squared_error")].numpy()
+        got = table[Key("continuous", "median", 3, k, "squared_error")]
         if k in (1, 6):
             np.testing.assert_allclose(got, exact, rtol=1e-5)
         # unbiased: the mean difference over prompts is within its t interval at oracles.ALPHA
@@ -197,13 +206,13 @@ def test_what_has_no_closed_form_comes_from_random_subsets() -> None:
 def test_recovery_by_a_vote_is_unbiased() -> None:
     """Its random subsets against all subsets, a tie of a coefficient being right with probability 1/2."""
     prompts = LinearRegression(3, 8, "binary", label_noise=0.4).sample(300)
-    scores = evaluate(decoder(BernoulliSampling()), prompts.part, 300, steps=[2], samples=6, seed=4).scores
+    table = evaluate(decoder(BernoulliSampling()), prompts, steps=[2], samples=6, seed=4)
     bits = decoder(BernoulliSampling())(prompts, steps=[2], samples=6, seed=4).thoughts[0].numpy()
     assert prompts.w_star is not None
     for k in (1, 2, 4, 6):
         votes = np.stack([bits[:, list(s)].mean(1) for s in itertools.combinations(range(6), k)])
         right = 1 - np.abs((np.sign(votes - 0.5) + 1) / 2 - prompts.w_star.numpy())
-        difference = scores[Key("majority_vote", 2, k, "exact_recovery")].numpy() - right.prod(2).mean(0)
+        difference = table[Key("binary", "majority_vote", 2, k, "exact_recovery")] - right.prod(2).mean(0)
         if k in (1, 6):
             assert np.abs(difference).max() < 1e-6
         else:
@@ -217,87 +226,129 @@ def test_sums_in_cpp_and_in_pytorch_agree(rule: Rule, monkeypatch: pytest.Monkey
     kind: Any = "continuous" if isinstance(rule, GaussianNoise) else "binary"
     prompts = LinearRegression(5, 12, kind, label_noise=0.2).sample(4)
     arguments: dict[str, Any] = {"steps": [2, 5], "samples": 30, "seed": 4, "techniques": TECHNIQUES}
-    fast = evaluate(decoder(rule, 5, 12), prompts.part, 4, **arguments).scores
+    fast = evaluate(decoder(rule, 5, 12), prompts, **arguments)
     monkeypatch.setattr(candidates, "supported", lambda w: False)
-    slow = evaluate(decoder(rule, 5, 12), prompts.part, 4, **arguments).scores
-    assert fast.keys() == slow.keys()
-    for key, score in fast.items():
-        torch.testing.assert_close(score, slow[key], rtol=1e-5, atol=1e-6)
+    slow = evaluate(decoder(rule, 5, 12), prompts, **arguments)
+    assert fast.keys == slow.keys
+    for key, values in zip(fast.keys, fast.values):
+        np.testing.assert_allclose(values, slow[key], rtol=1e-5, atol=1e-6, err_msg=str(key))
 
 
 def test_verifier_is_what_best_of_n_trusts() -> None:
     """With the oracle, best-of-N is the oracle's; every technique takes part."""
     prompts = LinearRegression(3, 8, "binary", label_noise=0.4).sample(3)
     rule = BernoulliSampling()
-    scores = evaluate(
-        decoder(rule), prompts.part, 3, steps=[2], samples=9, seed=4, techniques=TECHNIQUES, verifier=Oracle()
-    ).scores
-    assert {key.technique for key in scores} == set(TECHNIQUES)
-    for k in budgets(9):
-        one = scores[Key("best_of_n", 2, k, "squared_error")]
-        assert torch.equal(one, scores[Key("oracle_best_of_n", 2, k, "squared_error")])
+    table = evaluate(decoder(rule), prompts, steps=[2], samples=9, seed=4, techniques=TECHNIQUES, verifier=Oracle())
+    assert {key.technique for key in table.keys} == set(TECHNIQUES)
+    for k in powers_of_two(9):
+        one = table[Key("binary", "best_of_n", 2, k, "squared_error")]
+        assert np.array_equal(one, table[Key("binary", "oracle_best_of_n", 2, k, "squared_error")])
 
 
 def test_what_is_reported() -> None:
-    """All budgets at the last step, all samples at the others; each kind its techniques and metrics."""
-    prompts = LinearRegression(3, 8, "binary").sample(2)
-    scores = evaluate(decoder(BernoulliSampling()), prompts.part, 2, steps=[1, 3], samples=4, seed=4).scores
-    assert {(k.steps, k.samples) for k in scores} == {(1, 4), (3, 1), (3, 2), (3, 4)}
-    assert {k.metric for k in scores} == {"squared_error", "prediction_risk", "hamming", "exact_recovery"}
-    assert {k.technique for k in scores} == {
-        "greedy",
-        "single",
-        "mean",
-        "majority_vote",
-        "best_of_n",
-        "oracle_best_of_n",
-    }
-    continuous = evaluate(decoder(GaussianNoise(0.1)), prompts.part, 2, steps=[1], samples=4, seed=4).scores
-    assert {k.metric for k in continuous} == {"squared_error", "prediction_risk"}
-    assert "majority_vote" not in {k.technique for k in continuous}
+    """All budgets at every step, once what does not depend on the budget; each kind its techniques and metrics."""
+    prompts = LinearRegression(3, 8, "binary").sample(2, first_prompt=5)
+    asked: dict[str, Any] = {"steps": [3, 1, 3], "samples": 4, "seed": 4}
+    table = evaluate(decoder(BernoulliSampling()), prompts, **asked)
+    assert table.prompts.tolist() == [5, 6]
+    assert table.values.dtype == np.float64
+    assert {k.coefficients for k in table.keys} == {"binary"}
+    assert {k.metric for k in table.keys} == {"squared_error", "prediction_risk", "hamming", "exact_recovery"}
+    every = {"greedy", "single", "mean", "majority_vote", "best_of_n", "oracle_best_of_n"}
+    assert {k.technique for k in table.keys} == every
+    for technique in every:
+        budgets = [1] if technique in ("greedy", "single") else [1, 2, 4]
+        one = table.select(technique=technique, metric="squared_error")
+        assert [(k.steps, k.samples) for k in one.keys] == [(t, k) for t in (1, 3) for k in budgets]
+    continuous = evaluate(decoder(GaussianNoise(0.1)), prompts, **asked)
+    assert {k.metric for k in continuous.keys} == {"squared_error", "prediction_risk"}
+    assert "majority_vote" not in {k.technique for k in continuous.keys}
 
     unknown = Prompts(prompts.x, prompts.y)
-    scores = evaluate(decoder(BernoulliSampling()), unknown.part, 2, steps=[1, 3], samples=4, seed=4).scores
-    assert {k.metric for k in scores} == {"in_context_loss", "disagreement"}
-    assert {k.technique for k in scores} == {"greedy", "single", "mean", "majority_vote", "best_of_n"}
+    table = evaluate(decoder(BernoulliSampling()), unknown, **asked)
+    assert {k.metric for k in table.keys} == {"in_context_loss", "disagreement"}
+    assert {k.technique for k in table.keys} == {"greedy", "single", "mean", "majority_vote", "best_of_n"}
+
+
+@pytest.mark.parametrize("rule", [GaussianNoise(0.3), BernoulliSampling()])
+def test_a_figure_does_not_depend_on_the_other_budgets_and_steps(rule: Rule) -> None:
+    """To the bit, for every technique but the one that reads all asked steps."""
+    kind: Any = "continuous" if isinstance(rule, GaussianNoise) else "binary"
+    prompts = LinearRegression(3, 8, kind, label_noise=0.2).sample(3)
+    arguments: dict[str, Any] = {"samples": 24, "seed": 4}
+    arguments["techniques"] = {name: t for name, t in TECHNIQUES.items() if name != "stop_early"}
+    whole = evaluate(decoder(rule), prompts, steps=[2, 5], **arguments)
+    some = evaluate(decoder(rule), prompts, steps=5, budgets=[24, 3, 4, 3], **arguments)
+    assert {k.samples for k in some.keys} == {1, 3, 4, 24}
+    for key in some.keys:
+        assert key.samples == 3 or np.array_equal(some[key], whole[key]), key
+
+
+def test_prompts_may_be_made_when_they_are_needed() -> None:
+    task = LinearRegression(3, 8, label_noise=0.2)
+    arguments: dict[str, Any] = {"steps": [2], "samples": 6, "seed": 4, "bank": 40}
+    whole = evaluate(decoder(GaussianNoise(0.3)), task.sample(7, seed=3, first_prompt=2), **arguments)
+    assert_equal(evaluate(decoder(GaussianNoise(0.3)), task.prompts(7, seed=3, first_prompt=2), **arguments), whole)
 
 
 def test_divergent_prompts_are_found() -> None:
     x = torch.stack((torch.eye(3), 10 * torch.eye(3)))
-    prompts = Prompts(x, torch.zeros(2, 3))
-    result = evaluate(decoder(GaussianNoise(0.1)), prompts.part, 2, steps=[1], samples=2, seed=0)
+    result = evaluation(decoder(GaussianNoise(0.1)), Prompts(x, torch.zeros(2, 3)), steps=[1], samples=2, seed=0)
     assert result.unstable.tolist() == [False, True]
 
 
 def test_progress_reaches_the_end() -> None:
-    prompts, seen = LinearRegression(3, 8).sample(3), list[float]()
+    seen = list[tuple[str, float]]()
     evaluate(
         decoder(GaussianNoise(0.1)),
-        prompts.part,
-        3,
+        LinearRegression(3, 8).sample(3),
         steps=[1, 2],
         samples=10,
-        seed=0,
-        techniques={name: TECHNIQUES[name] for name in ("mean", "beam_search", "stop_early")},
-        progress=seen.append,
+        techniques=["mean", "beam_search", "stop_early"],
+        progress=lambda stage, share: seen.append((stage, share)),
         chunk=12,
         bank=60,
     )
     assert seen == sorted(seen)
-    assert seen[-1] == 1.0
+    assert seen[-1] == ("continuous", 1.0)
     assert len(seen) > 3
 
 
-def test_evaluate_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    prompts = LinearRegression(3, 8).sample(1)
-    with pytest.raises(ValueError, match="steps: expected at least one step"):
-        evaluate(decoder(GaussianNoise(0.1)), prompts.part, 1, steps=[], samples=1, seed=0)
-    with pytest.raises(ValueError, match="samples: expected an integer from 1"):
-        evaluate(decoder(GaussianNoise(0.1)), prompts.part, 1, steps=[1], samples=0, seed=0)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": []}, "steps: expected at least one step"),
+        ({"steps": -1}, "steps: expected an integer from 0"),
+        ({"samples": 0}, "samples: expected an integer from 1"),
+        ({"budgets": []}, "budgets: expected at least one, got none"),
+        ({"budgets": [3]}, "budgets: expected an integer from 1 to 2, got 3"),
+        ({"seed": -1}, "seed: expected an integer from 0"),
+        ({"prompts": LinearRegression(3, 8)}, "prompts: expected Prompts, got LinearRegression; sample the task"),
+        ({"prompts": torch.zeros(2, 3)}, "prompts: expected Prompts, got Tensor"),
+        ({"techniques": []}, "techniques: expected at least one, got none"),
+        ({"techniques": ["mode"]}, "technique: expected one of 'greedy', "),
+        ({"techniques": ["mean", "mean"]}, "technique: the name 'mean' is taken"),
+        ({"techniques": ["majority_vote"]}, "technique: expected one for continuous coefficients, got majority_vote"),
+        ({"techniques": [3]}, "technique: expected a name, a function of candidates"),
+        ({"verifier": "oracle"}, "verifier: expected an object with the method score (see ttc_fast.Verifier), got str"),
+        ({"verifier": Oracle}, "verifier: expected an object with the method score"),
+        ({"verifier": lambda prompts, w: w[0]}, "verifier: expected scores [B, N] = [1, 2], got [2, 3]"),
+        ({"backend": "cuda"}, "backend: expected one of"),
+        ({"method": "quick"}, "method: expected one of"),
+        ({"progress": 1}, "progress: expected True, False or a function"),
+    ],
+)
+def test_evaluate_refuses(arguments: dict[str, Any], message: str) -> None:
+    given = {"prompts": LinearRegression(3, 8).sample(1), "steps": [1], "samples": 2, **arguments}
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        evaluate(decoder(GaussianNoise(0.1)), given.pop("prompts"), **given)
+
+
+def test_what_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4000}
     monkeypatch.setattr("os.sysconf", sizes.__getitem__)  # a machine of 4 MB
     with pytest.raises(ValueError, match="samples: the candidates of one prompt need"):
-        evaluate(decoder(GaussianNoise(0.1)), prompts.part, 1, steps=[1], samples=100_000, seed=0)
+        evaluate(decoder(GaussianNoise(0.1)), LinearRegression(3, 8).sample(1), steps=[1], samples=100_000)
 
 
 def test_summary_is_the_t_interval() -> None:

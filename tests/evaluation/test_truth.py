@@ -19,14 +19,17 @@ from ttc_fast import (
     BernoulliSampling,
     GaussianNoise,
     GeometricDecay,
+    Key,
     LinearAttention,
     LinearRegression,
     PowerLawDecay,
     Prompts,
     StochasticDecoder,
+    Table,
+    evaluate,
 )
 from ttc_fast.decoding.rules import Rule
-from ttc_fast.evaluation.evaluate import Evaluation, Key, budgets, evaluate
+from ttc_fast.estimators.budgets import powers_of_two
 
 N = 2**15
 
@@ -51,8 +54,8 @@ def states(prompts: Prompts, decoder: StochasticDecoder) -> Array:
     return state
 
 
-def assess(prompts: Prompts, decoder: StochasticDecoder, steps: int, samples: int) -> Evaluation:
-    return evaluate(decoder, prompts.part, len(prompts), steps=[steps], samples=samples, seed=5)
+def assess(prompts: Prompts, decoder: StochasticDecoder, steps: int, samples: int) -> Table:
+    return evaluate(decoder, prompts, steps=steps, samples=samples, seed=5)
 
 
 GAUSSIAN = [
@@ -94,21 +97,21 @@ def test_gaussian_error_of_one_decode_and_of_means(
     false-alarm rate to 3 in 10^6.
     """
     prompts, decoder = setting("continuous", dim, examples, rule, label_noise, dtype)
-    scores = assess(prompts, decoder, steps, N).scores
+    table = assess(prompts, decoder, steps, N)
     limit = stats.norm.isf(ALPHA / 2)
     assert prompts.w_star is not None
     for b, (state, w_star) in enumerate(zip(states(prompts, decoder), prompts.w_star.double().numpy())):
         mean, covariance = oracles.gaussian_law(state, np.zeros(dim), rule.scales(steps).numpy())
         m = mean - w_star
-        for k in [k for k in budgets(N) if N // k >= 4096]:
+        for k in [k for k in powers_of_two(N) if N // k >= 4096]:
             C = covariance / k
             expected = m @ m + np.trace(C)
             error = np.sqrt((2 * np.trace(C @ C) + 4 * m @ C @ m) * k / N)
             for metric, unit in (("squared_error", dim), ("prediction_risk", 1)):
-                got = scores[Key("mean", steps, k, metric)][b].item() * unit
+                got = table[Key("continuous", "mean", steps, k, metric)][b] * unit
                 assert abs(got - expected) < limit * error, (b, k, metric)
-        single = scores[Key("single", steps, N, "squared_error")][b].item()
-        assert single == pytest.approx(scores[Key("mean", steps, 1, "squared_error")][b].item(), rel=1e-5)
+        single = table[Key("continuous", "single", steps, 1, "squared_error")][b]
+        assert single == pytest.approx(table[Key("continuous", "mean", steps, 1, "squared_error")][b], rel=1e-5)
 
 
 Law = Callable[[Array, Array, int, Callable[[Array], Array]], Array]
@@ -156,13 +159,13 @@ def test_binary_techniques(
     them is off by more than sqrt(ln(2 / alpha) / 2G) with probability below alpha.
     """
     prompts, decoder = setting("binary", dim, examples, rule, label_noise, dtype)
-    scores = assess(prompts, decoder, steps, N).scores
+    table = assess(prompts, decoder, steps, N)
     strings = oracles.bit_strings(dim)
     assert prompts.w_star is not None
     for b, (state, w_star) in enumerate(zip(states(prompts, decoder), prompts.w_star.double().numpy())):
         law = exact_law(rule, state, dim, steps)
         q = law @ strings
-        for k in [k for k in budgets(N) if N // k >= 512]:
+        for k in [k for k in powers_of_two(N) if N // k >= 512]:
             bound = np.sqrt(np.log(2 / ALPHA) / 2 / (N // k))
             right = oracles.majority_right(np.where(w_star == 1, q, 1 - q), k)
             wrong = strings != w_star
@@ -176,7 +179,7 @@ def test_binary_techniques(
             if label_noise == 0:  # w* alone has loss 0
                 expected["best_of_n", "exact_recovery"] = 1 - none_right
             for (technique, metric), value in expected.items():
-                got = scores[Key(technique, steps, k, metric)][b].item()
+                got = table[Key("binary", technique, steps, k, metric)][b]
                 assert abs(got - value) < bound, (b, k, technique, metric)
 
 
@@ -188,7 +191,7 @@ def test_majority_vote_to_three_digits(votes: int, dtype: torch.dtype) -> None:
     prompts = Prompts(x, y, torch.ones(count, 1, dtype=dtype))
     model = LinearAttention.gradient_descent(1, step_size=1.0, dtype=dtype)
     decoder = StochasticDecoder(model, BernoulliSampling("sigmoid", 0.25))
-    scores = evaluate(decoder, prompts.part, count, steps=[1], samples=votes, seed=3).scores
-    right = 1 - scores[Key("majority_vote", 1, votes, "hamming")].mean().item()
+    table = evaluate(decoder, prompts, steps=1, samples=votes, seed=3)
+    right = 1 - table[Key("binary", "majority_vote", 1, votes, "hamming")].mean()
     q = oracles.sigmoid(0.25)(np.array(0.45))
     assert abs(right - oracles.majority_right(q, votes)) < np.sqrt(np.log(2 / ALPHA) / 2 / count)

@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from ttc_fast import Prompts, BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, StochasticDecoder, decode
+from ttc_fast import (
+    BernoulliSampling,
+    GaussianNoise,
+    LinearAttention,
+    LinearRegression,
+    Prompts,
+    StochasticDecoder,
+    decode,
+)
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.numerics import rng
 
@@ -28,6 +36,7 @@ def literal_decode(model: LinearAttention, x: Tensor, y: Tensor, rule: Rule, ste
         if isinstance(rule, GaussianNoise):
             thought = u + rule.scales(steps)[t] * rng.normals(words, x.dtype)[t % 4]
         else:
+            assert isinstance(rule, BernoulliSampling)
             thought = (rng.uniform(words[t % 4], x.dtype) < rule.probability(u)).to(x.dtype)
         Z = torch.cat((Z[:, :, :-1], torch.cat((Z[:, : dim + 1, -1], thought, Z[:, -1:, -1]), 1)[:, :, None]), 2)
     return Z[:, dim + 1 : -1, examples:].permute(2, 0, 1)

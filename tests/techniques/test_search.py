@@ -17,21 +17,20 @@ from torch import Tensor
 import oracles
 from oracles import ALPHA
 from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
+from ttc_fast.tasks.quadratic import quadratic
+from ttc_fast.techniques.base import SearchResult
 from ttc_fast.techniques.search import (
     BeamSearch,
-    Particles,
     Resampling,
-    adaptive_vote,
     beam_search,
     particle_filter,
     rejection_search,
     resample,
     self_refinement,
-    stop_early,
 )
+from ttc_fast.techniques.stopping import adaptive_vote, stop_early
 from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle
 from ttc_fast.theory.gaussian import filter_law
-from ttc_fast.tasks.quadratic import quadratic
 
 SCHEMES: list[Resampling] = ["multinomial", "systematic", "residual"]
 SIGMA, BETA, STEPS, RUNS = 0.4, 3.0, 4, 60
@@ -41,6 +40,18 @@ def setting(count: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Prompts
     prompts = LinearRegression(3, 8, label_noise=0.2).sample(count, seed=3, dtype=dtype)
     model = LinearAttention.gradient_descent(3, examples=8, dtype=dtype)
     return prompts, StochasticDecoder(model, GaussianNoise(SIGMA))
+
+
+def assert_work(result: SearchResult, thoughts: int, scores: int) -> None:
+    """Every prompt cost so much."""
+    assert result.work.thoughts.tolist() == [thoughts] * len(result.answer)
+    assert result.work.scores.tolist() == [scores] * len(result.answer)
+
+
+def known(value: Tensor | None) -> Tensor:
+    """What this search has."""
+    assert value is not None
+    return value
 
 
 def kalman(prompts: Prompts, decoder: StochasticDecoder, every: int) -> tuple[float, oracles.Array]:
@@ -68,14 +79,17 @@ def test_evidence_is_the_kalman_filters(resampling: Resampling, every: int, thre
         resampling=resampling,
         ess_threshold=threshold,
     )
+    assert result.log_evidence is not None
     ratios = np.exp(result.log_evidence.numpy() - log_z)
     assert stats.ttest_1samp(ratios, 1.0).pvalue > ALPHA
     assert ratios.std() < 0.4  # 500 particles of a relative deviation below 9
-    got = result.mean().numpy() * ratios[:, None]
+    got = result.answer.numpy() * ratios[:, None]
     for i in range(3):  # the unnormalised mean is unbiased too
         assert stats.ttest_1samp(got[:, i], mean[i]).pvalue > ALPHA / 3
-    assert result.work.scores == 500 * len([*range(every, STEPS, every), STEPS])
-    assert result.work.thoughts == 500 * STEPS
+    checks = len([*range(every, STEPS, every), STEPS])
+    assert_work(result, 500 * STEPS, 500 * checks)
+    assert result.effective_samples is not None
+    assert result.effective_samples.shape == (checks, RUNS)
 
 
 @pytest.mark.parametrize("resampling", SCHEMES)
@@ -113,14 +127,16 @@ def test_searches_do_not_depend_on_the_batch(search: Callable[..., Any], dtype: 
     torch.set_num_threads(1)
     for start, stop in ((2, 4), (0, 1), (4, 5)):
         part = search(decoder, prompts.part(start, stop), **arguments)
-        for name, value in part._asdict().items():
+        for name, value in vars(part).items():
             of_whole = getattr(whole, name)
-            if name == "effective_samples":
+            if name == "effective_samples" and value is not None:
                 assert torch.equal(of_whole[:, start:stop], value)
-            elif name != "work":
+            elif name == "work":
+                assert all(torch.equal(one[start:stop], other) for one, other in zip(of_whole, value))
+            elif value is None:
+                assert of_whole is None
+            else:
                 assert torch.equal(of_whole[start:stop], value), name
-        if isinstance(part, Particles):
-            assert torch.equal(whole.mean()[start:stop], part.mean())
 
 
 def test_first_sample_names_all_noise() -> None:
@@ -129,7 +145,8 @@ def test_first_sample_names_all_noise() -> None:
     verifier = NoisyVerifier(InContextLoss(), 0.5, seed=2)
     alone = beam_search(decoder, prompts, steps=5, beams=1, expansions=1, first_sample=7, verifier=verifier)
     assert torch.equal(alone.answer, decoder(prompts, steps=[5], samples=1, first_sample=7).thoughts[0, :, 0])
-    assert torch.equal(alone.score, verifier(prompts, alone.answer[:, None], first_sample=7, step=5)[:, 0])
+    scored = verifier.score(prompts, alone.answer[:, None], first_sample=7, step=5)[:, 0]
+    assert torch.equal(known(alone.score), scored)
     even = torch.full((40, 2), 0.5, dtype=torch.float64)
     first, second = resample(even, "multinomial", 0, 3, 9).unbind(1)
     assert torch.equal(resample(even, "multinomial", 0, 3, 9, first_sample=1)[:, 0], second)
@@ -141,19 +158,20 @@ def test_chains_do_not_see_what_is_held_out() -> None:
     verifier = HeldOutLoss(3)
     plain = decoder(verifier.context(prompts), steps=[4], samples=6).thoughts[0]
     unweighted = particle_filter(decoder, prompts, steps=4, samples=6, beta=0.0, verifier=verifier)
-    assert torch.equal(unweighted.thoughts, plain)
+    assert torch.equal(known(unweighted.candidates), plain)
     best = beam_search(decoder, prompts, steps=4, beams=6, expansions=1, every=4, verifier=verifier)
-    assert torch.equal(best.score, verifier(prompts, plain).amax(1))
+    assert torch.equal(known(best.score), verifier.score(prompts, plain).amax(1))
     refined = self_refinement(decoder, prompts, steps=4, samples=6, every=4, verifier=verifier)
-    assert torch.equal(refined.score, verifier(prompts, plain).amax(1))
+    assert torch.equal(known(refined.score), verifier.score(prompts, plain).amax(1))
 
 
 def test_without_steps_and_with_chains_that_overflow() -> None:
     prompts, decoder = setting(2)
-    assert beam_search(decoder, prompts, steps=0, beams=2, expansions=2).answer.tolist() == [[0.0] * 3] * 2
-    assert beam_search(decoder, prompts, steps=0, beams=2, expansions=2).work == (0, 4)
+    nothing = beam_search(decoder, prompts, steps=0, beams=2, expansions=2)
+    assert nothing.answer.tolist() == [[0.0] * 3] * 2
+    assert_work(nothing, 0, 4)
     wild = StochasticDecoder(LinearAttention.gradient_descent(3, step_size=1e100, dtype=torch.float64), decoder.rule)
-    assert particle_filter(wild, prompts, steps=9, samples=4, beta=1.0).mean().isnan().all()
+    assert particle_filter(wild, prompts, steps=9, samples=4, beta=1.0).answer.isnan().all()
     assert beam_search(wild, prompts, steps=9, beams=2, expansions=2).answer.isnan().all()
 
 
@@ -162,11 +180,11 @@ def test_rejection_keeps_what_passes() -> None:
     verifier = InContextLoss()
     result = rejection_search(decoder, prompts, steps=6, samples=256, threshold=-0.2, every=2)
     plain = decoder(prompts, steps=[6], samples=256).thoughts[0]
-    assert verifier(prompts, result.thoughts).mean() > verifier(prompts, plain).mean()
-    passed = verifier(prompts, result.thoughts) >= -0.2
-    assert torch.equal(passed, result.log_weights > -math.inf)
+    kept = verifier.score(prompts, known(result.candidates))
+    assert kept.mean() > verifier.score(prompts, plain).mean()
+    assert torch.equal(kept >= -0.2, known(result.log_weights) > -math.inf)
     hopeless = rejection_search(decoder, prompts, steps=2, samples=16, threshold=1.0)
-    assert torch.equal(hopeless.thoughts, decoder(prompts, steps=[2], samples=16).thoughts[0])
+    assert torch.equal(known(hopeless.candidates), decoder(prompts, steps=[2], samples=16).thoughts[0])
 
 
 def test_beam_search() -> None:
@@ -175,32 +193,34 @@ def test_beam_search() -> None:
     alone = beam_search(decoder, prompts, steps=5, beams=1, expansions=1)
     assert torch.equal(alone.answer, decoder(prompts, steps=[5], samples=1).thoughts[0, :, 0])
     wide = beam_search(decoder, prompts, steps=6, beams=4, expansions=8, every=2)
-    best = InContextLoss()(prompts, decoder(prompts, steps=[6], samples=32).thoughts[0]).amax(1)
-    assert wide.score.mean() > best.mean()
-    torch.testing.assert_close(InContextLoss()(prompts, wide.answer[:, None])[:, 0], wide.score)
-    assert wide.work == (6 * 32, 3 * 32)
-    assert wide.work.multiplications(prompts, InContextLoss()) == 6 * 32 * 9 + 3 * 32 * 8 * 4
+    best = InContextLoss().score(prompts, decoder(prompts, steps=[6], samples=32).thoughts[0]).amax(1)
+    assert known(wide.score).mean() > best.mean()
+    torch.testing.assert_close(InContextLoss().score(prompts, wide.answer[:, None])[:, 0], known(wide.score))
+    assert_work(wide, 6 * 32, 3 * 32)
 
 
 def test_self_refinement_never_gets_worse() -> None:
     prompts, decoder = setting(10)
     scores: list[Tensor] = [
-        self_refinement(decoder, prompts, steps=steps, every=2, samples=8, verifier=Oracle()).score
+        known(self_refinement(decoder, prompts, steps=steps, every=2, samples=8, verifier=Oracle()).score)
         for steps in (2, 4, 8)
     ]
     assert (scores[1] >= scores[0]).all()
     assert (scores[2] >= scores[1]).all()
     assert scores[2].mean() > scores[0].mean()
-    assert self_refinement(decoder, prompts, steps=5, every=2, samples=8).work == (5 * 8, 3 * 8 + 1)
+    assert_work(self_refinement(decoder, prompts, steps=5, every=2, samples=8), 5 * 8, 3 * 8 + 1)
 
 
 def test_stop_early() -> None:
     thoughts = torch.tensor([0.0, 1.0, 1.5, 1.6, 1.6]).reshape(5, 1, 1, 1)
     steps = (1, 2, 4, 8, 16)
-    assert stop_early(thoughts, steps, 0.3).steps.tolist() == [4]
-    assert stop_early(thoughts, steps, 0.3).thoughts.tolist() == [[[1.5]]]
-    assert stop_early(thoughts, steps, 0.3, least_steps=5).steps.tolist() == [8]  # forced to go on
-    assert stop_early(thoughts[:3], steps[:3], 0.0).steps.tolist() == [4]  # truncated
+    stopped = stop_early(thoughts, steps, 0.3)
+    assert known(stopped.steps).tolist() == [4]
+    assert known(stopped.candidates).tolist() == [[[1.5]]]
+    assert stopped.answer.tolist() == [[1.5]]
+    assert_work(stopped, 4, 0)
+    assert known(stop_early(thoughts, steps, 0.3, least_steps=5).steps).tolist() == [8]  # forced to go on
+    assert known(stop_early(thoughts[:3], steps[:3], 0.0).steps).tolist() == [4]  # truncated
 
 
 def test_adaptive_vote_errs_no_more_than_stated() -> None:
@@ -208,13 +228,15 @@ def test_adaptive_vote_errs_no_more_than_stated() -> None:
     chance = torch.Generator().manual_seed(0)
     bits = (torch.rand(2000, 1000, 2, generator=chance) < 0.6).float()
     result = adaptive_vote(bits, 0.1)
-    wrong = int((result.answer[result.decided] != 1).any(1).sum())
+    decided, samples = known(result.decided), known(result.samples)
+    wrong = int((result.answer[decided] != 1).any(1).sum())
     assert stats.binomtest(wrong, 2000, 0.1, alternative="greater").pvalue > ALPHA
-    assert result.decided.double().mean() > 0.95
-    assert result.samples.double().mean() < 400
+    assert decided.double().mean() > 0.95
+    assert samples.double().mean() < 400
+    assert torch.equal(result.work.thoughts, samples)
     easy = adaptive_vote(torch.ones(1, 50, 2), 0.1)
     assert easy.answer.tolist() == [[1.0, 1.0]]
-    assert easy.samples.item() == 7  # (2^(n+1) - 1) / (n+1), 18.1 at n = 6, exceeds 2 / 0.1 for the first time
+    assert known(easy.samples).item() == 7  # (2^(n+1) - 1) / (n+1), 18.1 at n = 6, exceeds 2 / 0.1 for the first time
 
 
 @pytest.mark.parametrize(("dim", "error"), [(1, 0.05), (16, 0.05), (3, 0.9)])
@@ -230,14 +252,15 @@ def test_adaptive_vote_stops_where_the_likelihood_ratio_says(dim: int, error: fl
     chance = torch.Generator().manual_seed(1)
     bits = (torch.rand(20, 60, dim, generator=chance) < torch.rand(20, 1, dim, generator=chance)).float()
     result = adaptive_vote(bits, error)
+    decided, samples = known(result.decided), known(result.samples)
     for b in range(20):
         ones = bits[b].cumsum(0).int().tolist()
         first = [
             next((n for n in range(1, 61) if decides(max(ones[n - 1][i], n - ones[n - 1][i]), n)), None)
             for i in range(dim)
         ]
-        assert result.decided[b].item() == (None not in first)
-        assert result.samples[b].item() == max(n or 60 for n in first)
+        assert decided[b].item() == (None not in first)
+        assert samples[b].item() == max(n or 60 for n in first)
 
 
 def test_wrong_arguments() -> None:

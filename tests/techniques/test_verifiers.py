@@ -8,8 +8,7 @@ import torch
 from scipy import integrate, stats
 
 from oracles import ALPHA, Array
-from ttc_fast import GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
-from ttc_fast.evaluation.evaluate import Key, evaluate
+from ttc_fast import GaussianNoise, Key, LinearAttention, LinearRegression, Prompts, StochasticDecoder, evaluate
 from ttc_fast.tasks import metrics
 from ttc_fast.techniques.verifiers import (
     HeldOutLoss,
@@ -35,9 +34,8 @@ def simple(count: int, dim: int) -> tuple[Prompts, StochasticDecoder]:
 
 def errors(prompts: Prompts, decoder: StochasticDecoder, technique: str, k: int, verifier: Verifier) -> Array:
     """|w - w*|^2 of every prompt."""
-    result = evaluate(decoder, prompts.part, len(prompts), steps=[1], samples=64, seed=5, verifier=verifier)
-    values: Array = result.scores[Key(technique, 1, k, "squared_error")].numpy() * prompts.x.shape[2]
-    return values
+    table = evaluate(decoder, prompts, steps=1, samples=64, seed=5, techniques=[technique], verifier=verifier)
+    return table[Key("continuous", technique, 1, k, "squared_error")] * prompts.x.shape[2]
 
 
 @pytest.mark.parametrize(
@@ -101,8 +99,8 @@ def test_a_drawn_wrong_aim_belongs_to_the_prompt() -> None:
     assert torch.equal(verifier.aim(prompts.part(3, 7)), aim[3:7])
     assert not torch.equal(WrongVerifier(0.4, seed=6).aim(prompts), aim)
     w = torch.rand(500, 2, 3, dtype=torch.float64)
-    torch.testing.assert_close(verifier(prompts, w), WrongVerifier(aim)(prompts, w))
-    assert torch.equal(verifier(prompts.part(3, 7), w[3:7]), verifier(prompts, w)[3:7])
+    torch.testing.assert_close(verifier.score(prompts, w), WrongVerifier(aim).score(prompts, w))
+    assert torch.equal(verifier.score(prompts.part(3, 7), w[3:7]), verifier.score(prompts, w)[3:7])
     assert torch.equal(WrongVerifier(0.0).aim(prompts), prompts.w_star)
 
 
@@ -112,7 +110,7 @@ def test_noise_turns_an_oracle_into_a_coin() -> None:
     assert np.array_equal(errors(prompts, decoder, "best_of_n", 16, NoisyVerifier()), oracle)
     assert np.array_equal(errors(prompts, decoder, "best_of_n", 16, NoisyVerifier(bias=3.0)), oracle)
     coin = errors(prompts, decoder, "best_of_n", 16, NoisyVerifier(noise=1e6))
-    single = errors(prompts, decoder, "single", 16, Oracle())
+    single = errors(prompts, decoder, "single", 1, Oracle())
     assert stats.ttest_1samp(coin - single, 0.0).pvalue > ALPHA
     fooled = errors(prompts, decoder, "best_of_n", 16, NoisyVerifier(false_positive_rate=1.0))
     np.testing.assert_allclose(fooled, single)  # all scores are equal: a fair draw
@@ -124,10 +122,10 @@ def test_noise_belongs_to_the_sample() -> None:
     prompts = LinearRegression(3, 8).sample(4)
     w = torch.rand(4, 10, 3)
     verifier = NoisyVerifier(InContextLoss(), noise=1.0, false_positive_rate=0.3, seed=7)
-    whole = verifier(prompts, w, step=3)
-    part = verifier(prompts.part(1, 3), w[1:3, 4:9], first_sample=4, step=3)
+    whole = verifier.score(prompts, w, step=3)
+    part = verifier.score(prompts.part(1, 3), w[1:3, 4:9], first_sample=4, step=3)
     assert torch.equal(whole[1:3, 4:9], part)
-    assert not torch.equal(verifier(prompts, w, step=4), whole)
+    assert not torch.equal(verifier.score(prompts, w, step=4), whole)
 
 
 def test_held_out_loss() -> None:
@@ -135,9 +133,9 @@ def test_held_out_loss() -> None:
     verifier, w = HeldOutLoss(2), torch.rand(2, 4, 3)
     assert verifier.context(prompts).x.shape == (2, 6, 3)
     by_hand = ((prompts.y[:, None, 6:] - w @ prompts.x[:, 6:].mT) ** 2).mean(2) / 2
-    torch.testing.assert_close(verifier(prompts, w), -by_hand)
+    torch.testing.assert_close(verifier.score(prompts, w), -by_hand)
     with pytest.raises(ValueError, match="examples: expected fewer than the prompt's 8, got 8"):
-        HeldOutLoss(8)(prompts, w)
+        HeldOutLoss(8).score(prompts, w)
 
 
 def test_process_reward() -> None:
@@ -149,7 +147,8 @@ def test_process_reward() -> None:
         ("mean", scores.mean(0)),
         ("sum", scores.sum(0)),
     ):
-        got = ProcessReward(InContextLoss(), reduce)(prompts, thoughts, (1, 2, 3, 4))  # type: ignore[arg-type]  # a literal above
+        reward = ProcessReward(InContextLoss(), reduce)  # type: ignore[arg-type]  # a literal above
+        got = reward.score_chain(prompts, thoughts, (1, 2, 3, 4))
         torch.testing.assert_close(got, expected)
 
 
@@ -165,10 +164,10 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="false_positive_rate: expected a finite number from 0 to 1"):
         NoisyVerifier(false_positive_rate=1.5)
     with pytest.raises(ValueError, match=r"w_r: expected shape \[d\] or \[P, d\] for d = 3, got \[4\]"):
-        WrongVerifier(torch.zeros(4))(prompts, torch.zeros(2, 1, 3))
+        WrongVerifier(torch.zeros(4)).score(prompts, torch.zeros(2, 1, 3))
     with pytest.raises(ValueError, match="w_r: expected a finite number of at least 0, got -1"):
         WrongVerifier(-1.0)
     with pytest.raises(ValueError, match="w_star: expected the true coefficients"):
-        WrongVerifier(1.0)(Prompts(prompts.x, prompts.y), torch.zeros(2, 1, 3))
+        WrongVerifier(1.0).score(Prompts(prompts.x, prompts.y), torch.zeros(2, 1, 3))
     with pytest.raises(ValueError, match="reduce: expected one of"):
         ProcessReward(reduce="median")  # type: ignore[arg-type]  # wrong on purpose
