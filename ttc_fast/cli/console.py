@@ -89,18 +89,22 @@ def with_error(value: float, error: float) -> str:
     >>> with_error(0.02841, 0.00043), with_error(0.000231, 0.0000178), with_error(1234.5, 20.2), with_error(0.5, 0.0)
     ('0.0284(4)', '2.3(2)e-4', '1230(20)', '0.5')
     """
-    if not (math.isfinite(value) and math.isfinite(error)) or error <= 0 or value == 0:
+    if not (math.isfinite(value) and math.isfinite(error)) or error < sys.float_info.min:
         return f"{value:.3g}"
-    place = math.floor(math.log10(error))
-    digit = round(error / 10.0**place)
-    if digit == 10:
-        place, digit = place + 1, 1
-    leading = max(math.floor(math.log10(abs(value))), place)
+    digit, place = _digit_and_place(error)
+    rounded = round(value, -place) + 0.0  # no -0.0
+    leading = max(_digit_and_place(rounded)[1], place) if rounded else place
     if leading >= -3 and place < 0:
-        return f"{value:.{-place}f}({digit})"
-    if leading < 5 and place >= 0:
-        return f"{round(value, -place):.0f}({digit * 10**place})"
-    return f"{value / 10.0**leading:.{leading - place}f}({digit})e{leading}"
+        return f"{rounded:.{-place}f}({digit})"
+    if place >= 0 and leading < 5:
+        return f"{rounded:.0f}({digit * 10**place})"
+    return f"{rounded / 10.0**leading:.{leading - place}f}({digit})e{leading}"
+
+
+def _digit_and_place(value: float) -> tuple[int, int]:
+    """The first digit of a figure once it is rounded to it, and its power of ten."""
+    digit, place = f"{abs(value):.0e}".split("e")
+    return int(digit), int(place)
 
 
 def short(count: int) -> str:

@@ -11,6 +11,7 @@ from ..experiments.config import RunConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..estimators.arrays import Array
     from ..estimators.table import Key, Table
     from ..experiments.results import RunResult
 
@@ -31,28 +32,36 @@ def main(config: RunConfig) -> None:
     from ..experiments import files, plot
     from ..experiments.records import run_json
     from ..experiments.run import run
-    from ..kernels import interpreted
     from . import full
-    from .console import notice
 
     for name, path in (("json", config.json), ("save", config.save)):
         if path is not None:
             files.check_writable(path, name)
     if config.save is not None and config.save.suffix != ".parquet":
         raise ValueError(f"save: expected a file that ends in .parquet, got {config.save}")
-    if config.backend == "triton" and interpreted() and not config.quiet:
-        notice("Triton interprets its kernels in Python (TRITON_INTERPRET is set): slow, to check them")
     if config.plot is not None:
         plot.check_possible(config.plot)
+    if not config.quiet:
+        _note_interpreter(config.backend)
     result = run(config, progress=not config.quiet)
     if not config.quiet:
         print(full.text(result) if config.full else text(result))
-    if config.plot is not None:
-        plot.draw_run(result, config.plot)
-    if config.save is not None:
-        result.table.save(config.save)
     if config.json is not None:
         files.write(config.json, run_json(result))
+    if config.save is not None:
+        result.table.save(config.save)
+    if config.plot is not None:
+        plot.draw_run(result, config.plot)
+
+
+def _note_interpreter(backend: str) -> None:
+    """Why the run will be slow, if Triton interprets its kernels."""
+    from ..decoding.backends import backends
+    from .console import notice
+
+    triton = next(one for one in backends() if one.name == "triton")
+    if backend == "triton" and "interpreted" in triton.reason:
+        notice("Triton interprets its kernels in Python (TRITON_INTERPRET is set): slow, to check them")
 
 
 def text(result: RunResult) -> str:
@@ -71,17 +80,20 @@ def text(result: RunResult) -> str:
 def _kind(result: RunResult, kind: str) -> str:
     whole = result.table.select(coefficients=kind)
     metric = headline(whole)
-    table, last, most = whole.select(metric=metric), max(result.config.steps), result.config.samples
+    table, last, most = whole.select(metric=metric), max(result.config.steps), result.largest_budget
+    level = _level_techniques(table, most)
     lines = [f"{kind} coefficients, {_brief(result.rules[kind])}: {metric}"]
-    by_budget = [key for key in table.keys if key.steps == last and not _is_level(table, key.technique)]
+    by_budget = [key for key in table.keys if key.steps == last and key.technique not in level]
     if by_budget:
         lines.append(_grid(table, f"samples, {last} steps", by_budget, [key.samples for key in by_budget]))
-    at_most = [key for key in table.keys if key.samples == (1 if _is_level(table, key.technique) else most)]
-    if not by_budget or len({key.steps for key in at_most}) > 1 or len(at_most) > len(by_budget):
+    at_most = [key for key in table.keys if key.samples == (1 if key.technique in level else most)]
+    if level or len(set(result.config.steps)) > 1:
         lines.append(_grid(table, f"steps, {most} samples", at_most, [key.steps for key in at_most]))
     lines += _disagreement(whole, last)
     lines.append(_law_line(whole))
-    lines.append(f"decoded {result.throughput[kind] / 1e6:,.0f} million coefficient-steps per second")
+    if result.throughput[kind]:  # no step, no work
+        speed = result.throughput[kind] / 1e6
+        lines.append(f"decoded {speed:,.{0 if speed >= 10 else 1}f} million coefficient-steps per second")
     return "\n".join([*(line for line in lines if line), *warnings(result, kind)])
 
 
@@ -99,23 +111,17 @@ def headline(table: Table) -> str:
     return "squared_error" if any(key.metric == "squared_error" for key in table.keys) else "in_context_loss"
 
 
-def _is_level(table: Table, technique: str) -> bool:
-    """Whether a technique does not depend on the budget."""
-    return {key.samples for key in table.keys if key.technique == technique} == {1} and any(
-        key.samples > 1 for key in table.keys
-    )
+def _level_techniques(table: Table, most: int) -> set[str]:
+    """Those that do not depend on the budget."""
+    using = {key.technique for key in table.keys if key.samples > 1 or most == 1}
+    return {key.technique for key in table.keys} - using
 
 
 def _grid(table: Table, corner: str, keys: Sequence[Key], columns: Sequence[int]) -> str:
     """Techniques by columns, as many as fit."""
     from .console import WIDTH, aligned, evenly, with_error
 
-    summaries = table.summary()
-    cells = {}
-    for key, column in zip(keys, columns):
-        values = table[key]
-        error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-        cells[key.technique, column] = with_error(summaries[key].mean, error)
+    cells = {(key.technique, column): with_error(*_mean_and_error(table[key])) for key, column in zip(keys, columns)}
     names = list(dict.fromkeys(key.technique for key in keys))
     for count in range(COLUMNS, 2, -1):
         shown = evenly(sorted(set(columns)), count)
@@ -124,6 +130,15 @@ def _grid(table: Table, corner: str, keys: Sequence[Key], columns: Sequence[int]
         if max(map(len, grid.splitlines())) <= WIDTH:
             break
     return grid
+
+
+def _mean_and_error(values: Array) -> tuple[float, float]:
+    """Over prompts; the error is NaN where it is not known."""
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):  # chains that diverged
+        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return float(values.mean()), float(error)
 
 
 def _disagreement(table: Table, last: int) -> list[str]:
@@ -138,18 +153,14 @@ def _disagreement(table: Table, last: int) -> list[str]:
 
 def _law_line(table: Table) -> str:
     """How many figures have a law, and how they compare."""
+    if table.theory is None:
+        return ""
     checks = table.theory_checks()
+    if not checks:
+        return f"theory: none of {len(table.keys)} figures has a law here (ttc-fast theory lists them)"
     scores = [abs(check.z) for check in checks.values() if math.isfinite(check.z)]
-    if not scores:
-        return (
-            ""
-            if table.theory is None
-            else f"theory: none of {len(table.keys)} figures has a law here (ttc-fast theory lists them)"
-        )
-    return (
-        f"theory: {len(checks)} of {len(table.keys)} figures have a law; largest difference {max(scores):.1f} "
-        "standard errors"
-    )
+    largest = f"; largest difference {max(scores):.1f} standard errors" if scores else ""
+    return f"theory: {len(checks)} of {len(table.keys)} figures have a law{largest}"
 
 
 def warnings(result: RunResult, kind: str) -> list[str]:

@@ -40,7 +40,8 @@ def plot(
     Args:
         table: figures to draw; ``table.select(...)`` picks some.
         x: what the horizontal axis shows.
-        ax: where to draw; by default new axes.
+        ax: where to draw; by default new axes, with a legend. ``plot(table).figure`` is their figure: a notebook shows
+            it, ``.savefig("error.png")`` writes it.
         metric: default the squared error or, without it, the first of the table.
 
     Returns:
@@ -65,11 +66,15 @@ def plot(
 
         figure = Figure(figsize=(COLUMN, 2.2), layout="constrained")
         FigureCanvasAgg(figure)  # no window, whatever the user's settings
-        ax = figure.subplots()
-    _draw(ax, table.select(metric=chosen), x)
-    ax.set_xlabel(x)
-    ax.set_ylabel(chosen.replace("_", " "))
-    return ax
+        axes = figure.subplots()
+    else:
+        axes = ax
+    _draw(axes, table.select(metric=chosen), x)
+    axes.set_xlabel(x)
+    axes.set_ylabel(chosen.replace("_", " "))
+    if ax is None:
+        axes.legend(fontsize=5.5, frameon=False, ncols=2)
+    return axes
 
 
 def _draw(ax: Axes, table: Table, x: Literal["samples", "steps"]) -> None:
@@ -130,7 +135,7 @@ def draw_run(result: RunResult, path: Path) -> None:
     figure = Figure(figsize=(COLUMN, 4.4 * len(kinds)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(2 * len(kinds), 1, squeeze=False)[:, 0]
-    last, most = max(result.config.steps), result.config.samples
+    last, most = max(result.config.steps), result.largest_budget
     for kind, over_samples, over_steps in zip(kinds, panels[::2], panels[1::2]):
         table = result.table.select(coefficients=kind)
         plot(table, "samples", ax=over_samples)

@@ -25,12 +25,17 @@ class RunResult:
     unstable: Mapping[str, int]
     """Prompts whose noise-free chain diverges."""
     all_prompts: Mapping[str, float | None]
-    """Exact mean over all prompts, not only these, of the squared error of the mean of all samples at the last step,
+    """Exact mean over all prompts, not only these, of the squared error of the largest budget's mean at the last step,
     where the task allows it: see :func:`ttc_fast.theory.ensemble.exact_curve`."""
     score_work: int
     """Multiplications that a score of the verifier costs."""
     wall_time: float
     """Seconds."""
+
+    @property
+    def largest_budget(self) -> int:
+        """Samples that a technique may spend at most."""
+        return max(self.config.budgets or (self.config.samples,))
 
     def multiplications(self, key: Key) -> tuple[int, int]:
         """What a figure cost for each prompt, on average: in the decode, d^2 for a thought, and in the verifier's

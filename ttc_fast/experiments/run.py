@@ -51,8 +51,7 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
     1
     """
     began = time.perf_counter()
-    for name in config.technique:
-        check.choice("technique", name, tuple(TECHNIQUES))
+    config = _with_tuples(config)
     device = usable_device(config.device)
     resolve_backend(config.backend, device=device)  # fails before the prompts are made
     prompts = run_prompts(config, device)
@@ -91,6 +90,18 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
         verifier.work(example),
         time.perf_counter() - began,
     )
+
+
+def _with_tuples(config: RunConfig) -> RunConfig:
+    """The settings with a tuple where a list, or a single value, was given."""
+    names = (config.technique,) if isinstance(config.technique, str) else tuple(config.technique)
+    if not names:
+        raise ValueError("technique: expected at least one, got none")
+    for name in names:
+        check.choice("technique", name, tuple(TECHNIQUES))
+    steps = (config.steps,) if isinstance(config.steps, int) else tuple(config.steps)
+    budgets = None if config.budgets is None else tuple(config.budgets)
+    return replace(config, technique=names, steps=steps, budgets=budgets)
 
 
 def _joined(tables: list[Table]) -> Table:
@@ -171,5 +182,5 @@ def _over_all_prompts(config: RunConfig, prompts: RunPrompts, kind: Kind) -> flo
         return None
     seen = prompts.examples - (config.held_out or 0)
     curve = exact_curve(seen, prompts.dim, config.step_size, config.noise_scale, steps)
-    error = curve.error(steps, config.samples, label_noise=prompts.label_noise)
+    error = curve.error(steps, max(config.budgets or (config.samples,)), label_noise=prompts.label_noise)
     return float(error) if error < 10**300 else math.inf

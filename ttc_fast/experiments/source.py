@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from ..numerics import check
 from ..tasks.base import Source, TaskPrompts
 from ..tasks.linear_regression import LinearRegression
-from ..tasks.prompts import load_prompts
+from ..tasks.prompts import Prompts, load_prompts
 from .config import RunConfig
 
 DIM, EXAMPLES, PROMPTS, LABEL_NOISE = 16, 64, 64, 0.1
@@ -72,7 +73,7 @@ def _from_task(config: RunConfig, device: torch.device) -> RunPrompts:
 
 
 def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
-    file = load_prompts(config.prompts_file or "")
+    file = _loaded(config.prompts_file or Path())
     _, examples, dim = file.x.shape
     for name, given, present in (("dim", config.dim, dim), ("examples", config.examples, examples)):
         if given not in (None, present):
@@ -91,6 +92,15 @@ def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
         kinds = ("continuous",)
     part = file.part(first, first + count).to(device)
     return RunPrompts(dim, examples, None, dict.fromkeys(kinds, part))
+
+
+def _loaded(path: Path) -> Prompts:
+    try:
+        return load_prompts(path)
+    except OSError as error:
+        raise OSError(error.errno, f"prompts_file: cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"prompts_file: {error}") from error
 
 
 def usable_device(name: str) -> torch.device:
