@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..numerics import check
-from ..numerics.protocols import complete
+from ..numerics.protocols import complete, described
 from . import exact
 from .backends import DECODERS, NORMALS, require_reference, resolve_backend
 from .reference import decode as reference_decode
@@ -97,7 +97,7 @@ def decode(
     if method == "exact":
         return _decode_exactly(state, w0, rule, encoded, given, backend, precision, out)
     if encoded is None:
-        name = require_reference(backend, precision, f"the rule {rule}")
+        name = require_reference(backend, precision, f"the rule {described(rule)}")
         thoughts = reference_decode(state, w0, rule=rule, out=out, **given.named())
         return DecodeOutput(thoughts, given.steps, name)
     name = resolve_backend(backend, state.dtype, state.device, dim, precision)
@@ -193,7 +193,7 @@ def _decode_exactly(
     out: Tensor | None,
 ) -> DecodeOutput:
     if encoded is None or encoded.kind != "gaussian":
-        raise ValueError(f"method: expected 'stepwise' for {rule}, got 'exact', which needs GaussianNoise")
+        raise ValueError(f"method: expected 'stepwise' for {described(rule)}, got 'exact', which needs GaussianNoise")
     if precision != "fp32":
         raise ValueError(f"precision: expected 'fp32' with method='exact', got {precision!r}")
     name = resolve_backend(backend, state.dtype, state.device, state.shape[1])
