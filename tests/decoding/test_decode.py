@@ -14,7 +14,7 @@ from torch import Tensor
 
 from decoding_problems import RULES, problem
 from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, PowerLawDecay, backends, decode
-from ttc_fast.decoding import chain
+from ttc_fast.decoding import chain, reference
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.numerics import rng
 
@@ -233,6 +233,49 @@ def test_decode_refuses(arguments: dict[str, Any], message: str) -> None:
     given = {"state": S, "w0": W0, "rule": GaussianNoise(0.1), "steps": [2], "samples": 4, **arguments}
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         decode(given.pop("state"), given.pop("w0"), **given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normals_of_a_step_are_those_of_the_decode(dtype: torch.dtype) -> None:
+    state, w0 = torch.zeros(2, 3, 4, dtype=dtype), torch.zeros(2, 3, dtype=dtype)
+    where: dict[str, Any] = {"seed": 7, "first_sample": 4, "first_prompt": 9}
+    for step in range(6):
+        drawn = reference.normals(2, 50, 3, step=step, like=state, **where)
+        assert drawn.dtype == dtype
+        arguments: dict[str, Any] = {"rule": GaussianNoise(1.0), "steps": [step + 1], "first_step": step, **where}
+        assert torch.equal(drawn, decode(state, w0, samples=50, backend="reference", **arguments).thoughts[0])
+
+
+@pytest.mark.parametrize("method", ["stepwise", "exact"])
+def test_thoughts_are_written_where_asked(method: Any) -> None:
+    """In float64, whose backend is the reference, and where thoughts are drawn from their exact law."""
+    state, w0 = problem(2, 3, torch.float64)
+    larger = torch.full((2, 2, 9, 3), -7.0, dtype=torch.float64)
+    arguments: dict[str, Any] = {"rule": GaussianNoise(0.3), "steps": [4, 1], "samples": 5, "method": method}
+    got = decode(state, w0, out=larger[:, :, 2:7], **arguments).thoughts
+    assert got.data_ptr() == larger[:, :, 2:7].data_ptr()
+    assert torch.equal(larger[:, :, 2:7], decode(state, w0, **arguments).thoughts)
+    assert bool((larger[:, :, :2] == -7.0).all())
+    assert bool((larger[:, :, 7:] == -7.0).all())
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (torch.zeros(1, 2, 4, 2), "out: expected shape [1, 2, 4, 3], got [1, 2, 4, 2]"),
+        (torch.zeros(2, 4, 3), "out: expected shape [1, 2, 4, 3], got [2, 4, 3]"),
+        (torch.zeros(1, 2, 4, 3).double(), "out: expected torch.float32 on cpu as w0, got torch.float64 on cpu"),
+        (torch.zeros(1, 2, 3, 4).mT, "out: expected the numbers [N, d] of a prompt and step one after the other"),
+        (torch.zeros(1, 2, 4, 6)[..., :3], "out: expected the numbers [N, d] of a prompt and step"),
+        (torch.zeros(1, 2, 8, 3)[:, :, ::2], "out: expected the numbers [N, d] of a prompt and step"),
+        (torch.zeros(1, 1, 4, 3).expand(1, 2, 4, 3), "out: expected a place of its own for each thought"),
+        (np.zeros((1, 2, 4, 3), np.float32), "out: expected a torch.Tensor, got ndarray"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_decode_refuses_a_place_to_write_to(out: Any, message: str, backend: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        decode(S, W0, rule=GaussianNoise(0.1), steps=[2], samples=4, out=out, backend=backend)
 
 
 @pytest.mark.parametrize(

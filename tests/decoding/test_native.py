@@ -25,7 +25,7 @@ from torch import Tensor
 from decoding_problems import problem
 from equivalence import ALL_RULES, NORMAL_ERROR, check_free_run, check_step, check_uniforms
 from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends, decode
-from ttc_fast.decoding import reference
+from ttc_fast.decoding import native, reference
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.estimators import selection as estimators
 from ttc_fast.estimators.budgets import powers_of_two
@@ -96,6 +96,37 @@ def test_normals(isa: str) -> None:
         got = decode(state, w0, backend="native", **steps).thoughts
         assert (got - decode(state, w0, backend="reference", **steps).thoughts).abs().max() < NORMAL_ERROR
         assert got.std() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(("samples", "dim"), [(1, 1), (33, 5), (70, 16), (3, 130)])
+def test_normals_of_a_step_are_those_of_the_decode(isa: str, samples: int, dim: int) -> None:
+    """What Gaussian noise adds to the thought 0, to the bit; those of the reference within NORMAL_ERROR."""
+    state, w0 = torch.zeros(2, dim, dim + 1), torch.zeros(2, dim)
+    where: dict[str, Any] = {"seed": 2**64 - 1, "first_sample": 2**32 - samples, "first_prompt": 2**32 - 2}
+    for step in (0, 1, 2, 3, 6, 2**33):
+        drawn: dict[str, Tensor] = {}
+        for name, backend in (("native", native), ("reference", reference)):
+            drawn[name] = backend.normals(2, samples, dim, step=step, like=state, **where)
+            arguments: dict[str, Any] = {"rule": GaussianNoise(1.0), "steps": [step + 1], "first_step": step, **where}
+            added = decode(state, w0, samples=samples, backend=name, **arguments).thoughts[0]
+            assert torch.equal(drawn[name], added)
+        assert (drawn["native"] - drawn["reference"]).abs().max() <= NORMAL_ERROR
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_thoughts_are_written_where_asked(isa: str, backend: str, rule: Rule) -> None:
+    """Into a part of a larger tensor, rows beside which belong to others: the same bits, and nothing else."""
+    state, w0 = problem(3, 7)
+    arguments: dict[str, Any] = {"rule": rule, "steps": [0, 2, 5], "seed": 3, "backend": backend}
+    for samples, start in ((1, 0), (40, 3), (67, 5)):
+        larger = torch.full((4, 5, 75, 7), -7.0)
+        out = larger[1:, 1:4, start : start + samples]
+        got = decode(state, w0, samples=samples, out=out, **arguments).thoughts
+        assert got.data_ptr() == out.data_ptr()
+        assert torch.equal(out, decode(state, w0, samples=samples, **arguments).thoughts)
+        out.fill_(-7.0)
+        assert bool((larger == -7.0).all())
 
 
 def native_decode(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
