@@ -257,6 +257,9 @@ def test_thoughts_are_written_where_asked(method: Any) -> None:
     assert torch.equal(larger[:, :, 2:7], decode(state, w0, **arguments).thoughts)
     assert bool((larger[:, :, :2] == -7.0).all())
     assert bool((larger[:, :, 7:] == -7.0).all())
+    for steps, samples in (([], 5), ([4, 1], 0)):
+        some = {**arguments, "steps": steps, "samples": samples}
+        assert decode(state, w0, out=w0.new_zeros(len(steps), 2, samples, 3), **some).thoughts.numel() == 0
 
 
 @pytest.mark.parametrize(

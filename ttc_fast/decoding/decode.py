@@ -125,7 +125,8 @@ def _check_out(out: Tensor, w0: Tensor, given: Arguments) -> None:
         raise ValueError(f"out: expected {w0.dtype} on {w0.device} as w0, got {out.dtype} on {out.device}")
     if out.numel() and not out[0, 0].is_contiguous():
         raise ValueError("out: expected the numbers [N, d] of a prompt and step one after the other")
-    if any(size > 1 and stride < out[0, 0].numel() for size, stride in zip(out.shape[:2], out.stride())):
+    row = given.samples * w0.shape[-1]
+    if out.numel() and any(size > 1 and stride < row for size, stride in zip(out.shape[:2], out.stride())):
         raise ValueError("out: expected a place of its own for each thought, got a tensor that overlaps itself")
 
 
