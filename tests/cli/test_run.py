@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from test_tasks import bad_files, save_prompts
-from ttc_fast import LinearRegression
+from experiments.small import prompts_file
+from test_tasks import bad_files
+from ttc_fast import Table
+from ttc_fast.cli.console import aligned, evenly, short, with_error
 from ttc_fast.cli.main import main
 from ttc_fast.decoding.backends import resolve_backend
-from ttc_fast.techniques.aggregate import TECHNIQUES
+from ttc_fast.techniques.registry import TECHNIQUES
 
 AUTO = resolve_backend("auto")
 SMALL = ["run", "--dim", "3", "--examples", "9", "--prompts", "5", "--samples", "12", "--steps", "1", "4"]
@@ -33,110 +36,174 @@ def run_json(folder: Path, *arguments: str) -> dict[str, Any]:
     return document
 
 
-def without_times(document: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in document.items() if k not in ("versions", "wall_time", "throughput")}
+def printed(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    assert main(list(command)) == 0
+    return capsys.readouterr().out
 
 
-def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    document = run_json(tmp_path, "--seed", "18446744073709551615")
-    assert capsys.readouterr() == ("", "")  # quiet
-    assert document["rng_layout"] == "philox4x32-10/v1"
-    assert document["backend"] == AUTO
-    assert document["wall_time"] > 0
-    assert set(document["versions"]) == {"ttc_fast", "python", "torch", "numpy"}
-    config = document["config"]
-    assert (config["dim"], config["examples"], config["prompts"], config["samples"]) == (3, 9, 5, 12)
-    assert config["step_size"] == pytest.approx(9 / 13)
-    assert config["temperature"] == 0.25
-    fields = {
-        "coefficients",
-        "technique",
-        "steps",
-        "samples",
-        "metric",
-        "mean",
-        "ci_low",
-        "ci_high",
-        "median",
-        "theory",
-        "z",
-        "multiplications",
-    }
-    assert all(set(record) == fields for record in document["records"])
-    for record in document["records"]:
-        assert record["ci_low"] <= record["mean"] <= record["ci_high"]
-    seen = {(r["coefficients"], r["technique"], r["steps"], r["samples"]) for r in document["records"]}
-    for technique in ("greedy", "single", "mean", "best_of_n", "oracle_best_of_n"):
-        for coefficients in ("continuous", "binary"):
-            at_the_last_step = {(coefficients, technique, 4, n) for n in (1, 2, 4, 8, 12)}
-            assert at_the_last_step | {(coefficients, technique, 1, 12)} <= seen
-    assert ("binary", "majority_vote", 4, 8) in seen
-    assert ("continuous", "majority_vote", 4, 8) not in seen
+def test_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(SMALL) == 0
+    out, err = capsys.readouterr()
+    for text in (f"backend {AUTO}", "d = 3, n = 9", "seed 0", "continuous coefficients", "binary coefficients"):
+        assert text in out
+    for text in ("samples, 4 steps ", "steps, 12 samples ", "majority_vote", "oracle_best_of_n", "figures have a law"):
+        assert text in out
+    assert "million coefficient-steps per second" in out
+    assert "\x1b" not in out  # no colours where there is no terminal
+    stages = ("continuous", "theory of continuous", "binary", "theory of binary")
+    assert err.splitlines() == [f"{stage}: 100 %" for stage in stages]
 
 
-def test_multiplications(tmp_path: Path) -> None:
-    """d^2 for a thought; n (d + 1) for a score where the technique asks the verifier."""
-    for arguments, score in (([], 9 * 4), (["--verifier", "held_out_loss", "--held-out", "2"], 2 * 4)):
-        for record in run_json(tmp_path, *arguments)["records"]:
-            samples = 1 if record["technique"] in ("greedy", "single") else record["samples"]
-            asked = samples * score if record["technique"] == "best_of_n" else 0
-            assert record["multiplications"] == record["steps"] * samples * 3**2 + asked
+def test_default_screen_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    """80 columns x 50 lines for both kinds, without a warning."""
+    out = printed(capsys, "run")
+    lines = out.splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if "diverge" in line or "all possible prompts" in line]
+    for kind in ("continuous", "binary"):
+        assert out.count(f"{kind} coefficients") == 1
+    budgets, steps = (
+        next(line for line in lines if line.startswith(start)) for start in ("samples, 32", "steps, 4096")
+    )
+    assert (budgets.split()[3], budgets.split()[-1]) == ("1", "4096")
+    assert 5 <= len(budgets.split()[3:]) <= 7
+    assert (steps.split()[3], steps.split()[-1]) == ("1", "32")
 
 
-def test_searches_beside_best_of_n(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At the budgets of best-of-N; a score of every thought; what stops early spends less than it may."""
-    chosen = ["best_of_n", "particle_filter", "beam_search", "self_refinement", "stop_early", "adaptive_vote"]
-    command = ["--technique", *chosen, "--no-theory", "--samples", "256"]
-    records = run_json(tmp_path, *command)["records"]
-    of_best = {(r["coefficients"], r["steps"], r["samples"]) for r in records if r["technique"] == "best_of_n"}
-    for name in chosen[1:]:
-        found = [r for r in records if r["technique"] == name]
-        wanted = {key for key in of_best if key[0] == "binary"} if name == "adaptive_vote" else of_best
-        assert {(r["coefficients"], r["steps"], r["samples"]) for r in found} == wanted
-        for r in found:
-            k = r["samples"]
-            decode = r["steps"] * k * 3**2
-            scores = r["steps"] * k + (name == "self_refinement")
-            if name == "adaptive_vote":
-                assert r["multiplications"] < decode or k < 256
-            elif name == "stop_early":
-                assert r["multiplications"] <= decode
-            else:
-                assert r["multiplications"] == decode + scores * 9 * 4
-    assert main([*SMALL, *command[:-2]]) == 0
-    out = capsys.readouterr().out
-    assert "what acts during the chain has its own work below its figure" in out
+def test_all_techniques_fit_the_width(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two rows for each technique; none is left out."""
+    steps = ["--steps", "1", "2", "4", "8", "16", "32"]
+    out = printed(capsys, "run", "--prompts", "4", "--samples", "16", *steps, "--technique", *TECHNIQUES)
+    assert max(map(len, out.splitlines())) <= 80
+    for name, technique in TECHNIQUES.items():
+        rows = [line for line in out.splitlines() if line.split()[:1] == [name]]
+        tables = 1 if name in ("greedy", "single") else 2
+        assert len(rows) == tables * (1 if technique.binary_only else 2), name
+
+
+def test_budgets(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the budget of all samples the table over steps is that of the largest."""
+    out = printed(capsys, *SMALL, "--budgets", "8", "2", "--coefficients", "continuous")
+    lines = out.splitlines()
+    assert next(line for line in lines if line.startswith("samples, 4")).split()[3:] == ["2", "8"]
+    after = lines[lines.index(next(line for line in lines if line.startswith("steps, 8 samples"))) :]
+    assert [line.split()[0] for line in after[2:7]] == ["greedy", "single", "mean", "best_of_n", "oracle_best_of_n"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--technique", "greedy"], ["--samples", "1"], ["--steps", "4"], ["--steps", "0"]]
+)
+def test_every_technique_is_on_the_screen(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where nothing depends on the budget, or there is one step."""
+    command = ["run", "--dim", "3", "--examples", "9", "--prompts", "5", "--samples", "12", *arguments]
+    out = printed(capsys, *command, "--coefficients", "continuous")
+    asked = ["greedy"] if "--technique" in arguments else ["greedy", "single", "mean", "best_of_n", "oracle_best_of_n"]
+    assert set(asked) <= {line.split()[0] for line in out.splitlines() if line}
+
+
+def test_full_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every budget at every step, with intervals, medians, theory and work."""
+    out = printed(capsys, *SMALL, "--full")
+    for text in ("device cpu", "at 1 steps", "at 4 steps", "±", "theory", "work: multiplications for each prompt"):
+        assert text in out
+    assert [line.split()[0] for line in out.splitlines() if line[:3].strip().isdecimal()] == [
+        "1",
+        "2",
+        "4",
+        "8",
+        "12",
+    ] * 4
+    out = printed(capsys, *SMALL, "--full", "--technique", "best_of_n", "particle_filter", "--samples", "12")
     assert "work 432 + 1.73k" in out  # 12 chains of 4 thoughts: 48 x 9 and 48 x 36
+
+
+def test_searches_need_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--technique", "beam_search", "--method", "exact", "--coefficients", "continuous"]) == 1
     assert "method: expected 'stepwise' for techniques that resume chains (beam_search)" in capsys.readouterr().err
 
 
-def test_a_wrong_verifier_is_a_dial(tmp_path: Path) -> None:
-    """Without distance it is nearly the oracle; far away it chooses badly; the config says how far."""
-    error = {}
-    for by in ("0", "0.5", "5"):
-        settings = ["--examples", "40", "--prompts", "40", "--samples", "64"]
-        document = run_json(tmp_path, "--verifier", "wrong", "--wrong-by", by, *settings)
-        assert document["config"]["wrong_by"] == float(by)
-        for r in document["records"]:
-            if (r["coefficients"], r["steps"], r["samples"], r["metric"]) == ("continuous", 4, 64, "squared_error"):
-                error[by, r["technique"]] = r["mean"]
-    assert error["0", "best_of_n"] < error["0.5", "best_of_n"] < error["5", "best_of_n"]
-    assert error["0", "best_of_n"] < error["0", "single"] < error["5", "best_of_n"]
-    assert run_json(tmp_path, "--verifier", "wrong")["config"]["wrong_by"] == 0.5
-    assert run_json(tmp_path)["config"]["wrong_by"] is None
+def test_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_json(tmp_path)["config"]["samples"] == 12
+    assert capsys.readouterr() == ("", "")
 
 
-def test_same_command_same_bytes(tmp_path: Path) -> None:
-    one, two = run_json(tmp_path), run_json(tmp_path)
-    assert json.dumps(without_times(one)) == json.dumps(without_times(two))
-    assert without_times(run_json(tmp_path, "--seed", "1")) != without_times(one)
+def test_parts_are_saved_and_put_together(tmp_path: Path) -> None:
+    """Four parts of the prompts, to the bit what the whole is."""
+    small = ["run", "--dim", "3", "--examples", "9", "--samples", "12", "--steps", "1", "4", "--quiet"]
+    parts = []
+    for first in range(0, 8, 2):
+        path = tmp_path / f"{first}.parquet"
+        assert main([*small, "--prompts", "2", "--first-prompt", str(first), "--save", str(path)]) == 0
+        parts.append(Table.load(path))
+    assert main([*small, "--prompts", "8", "--save", str(tmp_path / "all.parquet")]) == 0
+    whole, joined = Table.load(tmp_path / "all.parquet"), Table.concat(parts)
+    assert joined.keys == whole.keys
+    assert joined.prompts.tolist() == list(range(8))
+    for name in ("values", "theory", "thoughts", "scores"):
+        assert getattr(joined, name).tobytes() == getattr(whole, name).tobytes()
 
 
-def test_reference_tells_the_same(tmp_path: Path) -> None:
-    """Up to the rounding of float32; a Bernoulli draw would have to lie at its boundary to differ."""
-    for ours, theirs in zip(run_json(tmp_path)["records"], run_json(tmp_path, "--backend", "reference")["records"]):
-        assert ours["mean"] == pytest.approx(theirs["mean"], rel=1e-4, abs=1e-6), ours
+def test_diverging_prompts_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, *SMALL, "--step-size", "5")
+    assert out.count("5 of 5 prompts make the chain diverge") == 1  # bits cannot
+
+
+def test_heavy_tail_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """The step that training finds, 32 times: rare prompts dominate the exact mean over all prompts."""
+    command = ["run", "--coefficients", "continuous", "--samples", "4", "--steps", "32", "--technique", "mean"]
+    heavy = printed(capsys, *command, "--step-size", "0.79")
+    assert "over all possible prompts the mean error of 4 samples is" in heavy
+    assert max(map(len, heavy.splitlines())) <= 80
+    assert "over all possible prompts" not in printed(capsys, *command)
+
+
+def test_without_theory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "theory" not in printed(capsys, *SMALL, "--no-theory")
+    assert "theory: 34 of 34 figures have a law\n" in printed(
+        capsys, *SMALL, "--prompts", "1", "--steps", "4", "--coefficients", "continuous"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.02841, 0.00043, "0.0284(4)"),
+        (0.0284, 0.000996, "0.028(1)"),  # the error's 9.96 is 10
+        (9.96e-4, 1e-5, "0.00100(1)"),
+        (0.996, 0.01, "1.00(1)"),
+        (9.996e-4, 1e-6, "0.001000(1)"),
+        (9.997e-5, 1e-7, "1.000(1)e-4"),  # the value's 9.997 is 10
+        (1234.5, 20.2, "1230(20)"),
+        (99_999.0, 20.0, "1.0000(2)e5"),
+        (1.5e20, 1e19, "1.5(1)e20"),
+        (-0.02841, 0.00043, "-0.0284(4)"),
+        (-0.001, 0.2, "0.0(2)"),
+        (3e-8, 5e-7, "0(5)e-7"),
+        (3.0, 20.0, "0(20)"),
+        (0.0, 0.1, "0.0(1)"),
+        (0.5, 0.0, "0.5"),
+        (0.0, 0.0, "0"),
+        (0.5, math.nan, "0.5"),
+        (0.5, math.inf, "0.5"),
+        (math.nan, 0.1, "nan"),
+        (math.inf, math.nan, "inf"),
+        (0.5, 5e-324, "0.5"),
+        (1e300, 1e299, "1.0(1)e300"),
+    ],
+)
+def test_with_error(value: float, error: float, text: str) -> None:
+    assert with_error(value, error) == text
+
+
+def test_aligned() -> None:
+    assert aligned(["name", "a"], [["x", "10.5"], ["longer", ""]]) == "name       a\n────────────\nx       10.5\nlonger"
+
+
+def test_evenly_and_short() -> None:
+    assert evenly(list(range(13)), 7) == [0, 2, 4, 6, 8, 10, 12]
+    assert evenly([1, 2], 7) == [1, 2]
+    assert [short(count) for count in (0, 999, 999_499, 999_500, 10**16)] == ["0", "999", "999k", "1M", "10P"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
@@ -169,56 +236,6 @@ def test_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
         assert err.count("\n") == 1
 
 
-def test_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(SMALL) == 0
-    out, err = capsys.readouterr()
-    for text in (f"backend {AUTO}", "device cpu", "seed 0", "continuous coefficients", "binary coefficients"):
-        assert text in out
-    for text in ("more samples, at 4 steps", "more thoughts, with 12 samples", "majority_vote", "oracle_best_of_n"):
-        assert text in out
-    assert "million coefficient-steps per second" in out
-    assert "\x1b" not in out  # no colours where there is no terminal
-    assert err.splitlines()[-1] == "binary: 100 % decoded"
-
-
-def test_one_prompt_has_no_interval(tmp_path: Path) -> None:
-    document = run_json(tmp_path, "--prompts", "1")
-    assert {(record["ci_low"], record["ci_high"]) for record in document["records"]} == {(None, None)}
-
-
-def test_diverging_prompts_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--step-size", "5"]) == 0
-    assert "5 of 5 prompts make the chain diverge" in capsys.readouterr().out
-
-
-def test_a_chain_that_overflows_is_reported_as_null(tmp_path: Path) -> None:
-    document = run_json(tmp_path, "--step-size", "50", "--steps", "64", "--coefficients", "continuous")
-    assert {record["mean"] for record in document["records"]} == {None}
-    assert document["unstable_prompts"] == {"continuous": 5}
-
-
-def prompts_file(folder: Path, kind: Any, known: bool = True) -> str:
-    save_prompts(folder / "prompts.npz", LinearRegression(3, 9, kind).sample(5), known)
-    return str(folder / "prompts.npz")
-
-
-def test_prompts_file(tmp_path: Path) -> None:
-    arguments = ["run", "--samples", "12", "--steps", "1", "4", "--quiet", "--json", str(tmp_path / "out.json")]
-    assert main([*arguments, "--prompts-file", prompts_file(tmp_path, "binary"), "--prompts", "4"]) == 0
-    document = json.loads((tmp_path / "out.json").read_text())
-    assert (document["config"]["dim"], document["config"]["examples"], document["config"]["prompts"]) == (3, 9, 4)
-    assert {r["coefficients"] for r in document["records"]} == {"continuous", "binary"}
-    # The same prompts as the task makes without label noise: the same results.
-    assert main([*SMALL, "--label-noise", "0", "--coefficients", "binary", "--prompts", "4", *arguments[6:]]) == 0
-    drawn = json.loads((tmp_path / "out.json").read_text())
-    ours = [r for r in document["records"] if r["coefficients"] == "binary" and r["metric"] == "squared_error"]
-    assert ours == [r for r in drawn["records"] if r["metric"] == "squared_error"]
-
-    assert main([*arguments, "--prompts-file", prompts_file(tmp_path, "continuous")]) == 0
-    document = json.loads((tmp_path / "out.json").read_text())
-    assert {r["coefficients"] for r in document["records"]} == {"continuous"}  # w* is not binary
-
-
 def test_prompts_file_without_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = prompts_file(tmp_path, "binary", known=False)
     assert main(["run", "--samples", "12", "--steps", "4", "--prompts-file", path]) == 0
@@ -233,49 +250,75 @@ def test_prompts_file_without_truth(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "message"),
     [
-        (["--smaples", "3"], 2, "Unrecognized options: --smaples"),
-        (["--samples", "many"], 2, "--samples"),
-        (["--samples"], 2, "Missing value for argument '--samples'"),
-        (["--link", "probit"], 2, "invalid choice 'probit' for argument '--link'"),
-        (["--samples", "-4"], 1, "samples: expected an integer from 1"),
-        (["--samples", "0"], 1, "samples: expected an integer from 1"),
-        (["--prompts", "0"], 1, "prompts: expected an integer from 1"),
-        (["--dim", "0"], 1, "dim: expected an integer from 1"),
-        (["--examples", "0"], 1, "examples: expected an integer from 1"),
-        (["--steps", "-1"], 1, "steps: expected an integer from 0"),
-        (["--steps"], 1, "steps: expected at least one step, got none"),
-        (["--seed", "-1"], 1, "seed: expected an integer from 0"),
-        (["--noise-scale", "-0.1"], 1, "noise_scale: expected a finite number of at least 0, got -0.1"),
-        (["--noise-scale", "nan"], 1, "noise_scale: expected a finite number of at least 0, got nan"),
-        (["--label-noise", "-1"], 1, "label_noise: expected a finite number of at least 0"),
-        (["--step-size", "inf"], 1, "step_size: expected a finite number"),
-        (["--temperature", "-1"], 1, "temperature: expected a finite number of at least 0"),
-        (["--link", "clip", "--temperature", "1"], 1, "temperature: expected none with link='clip'"),
-        (["--verifier", "coin"], 2, "invalid choice 'coin' for argument '--verifier'"),
-        (["--held-out", "3"], 1, "held_out: expected none with verifier 'in_context_loss', got 3; add --verifier"),
-        (["--verifier", "held_out_loss", "--held-out", "77"], 1, "held_out: expected an integer from 1 to 8, got 77"),
-        (
-            ["--wrong-by", "3"],
-            1,
-            "wrong_by: expected none with verifier 'in_context_loss', got 3.0; add --verifier wrong",
-        ),
-        (["--verifier", "wrong", "--wrong-by", "-1"], 1, "wrong_by: expected a finite number of at least 0, got -1"),
-        (["--verifier-noise", "-1"], 1, "verifier_noise: expected a finite number of at least 0"),
-        (["--false-positive-rate", "2"], 1, "false_positive_rate: expected a finite number from 0 to 1, got 2"),
-        (["--backend", "triton"], 1, "backend: 'triton' cannot run"),
-        (["--device", "toaster"], 1, "device: expected one that PyTorch can use here, got 'toaster'"),
-        (["--device", "meta"], 1, "device: expected one that PyTorch can use here, got 'meta'"),
-        (["--dim", "16000000"], 1, "not enough memory, ask for a smaller problem"),
-        (["--prompts-file", "missing.npz"], 1, "No such file or directory: 'missing.npz'"),
-        (["--json", "missing/out.json"], 1, "json: expected a file in a folder that exists, got missing/out.json"),
-        (["--json", "."], 1, "json: expected a file, got the folder ."),
+        (["--smaples", "3"], "Unrecognized options: --smaples"),
+        (["--samples", "many"], "--samples"),
+        (["--samples"], "Missing value for argument '--samples'"),
+        (["--link", "probit"], "invalid choice 'probit' for argument '--link'"),
+        (["--verifier", "coin"], "invalid choice 'coin' for argument '--verifier'"),
     ],
 )
-def test_errors_are_one_line(arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    small = SMALL if set(arguments).isdisjoint(SMALL) else ["run"]
-    assert main([*small, *arguments]) == code
+def test_a_wrong_command_line_is_told_by_tyro(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In its box on stderr, with the way to --help."""
+    assert main(["run", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in " ".join(err.replace("│", " ").split())
+    assert "--help" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--samples", "-4"], "samples: expected an integer from 1"),
+        (["--samples", "0"], "samples: expected an integer from 1"),
+        (["--prompts", "0"], "prompts: expected an integer from 1"),
+        (["--dim", "0"], "dim: expected an integer from 1"),
+        (["--examples", "0"], "examples: expected an integer from 1"),
+        (["--steps", "-1"], "steps: expected an integer from 0"),
+        (["--steps"], "steps: expected at least one step, got none"),
+        (["--seed", "-1"], "seed: expected an integer from 0"),
+        (["--noise-scale", "-0.1"], "noise_scale: expected a finite number of at least 0, got -0.1"),
+        (["--noise-scale", "nan"], "noise_scale: expected a finite number of at least 0, got nan"),
+        (["--label-noise", "-1"], "label_noise: expected a finite number of at least 0"),
+        (["--step-size", "inf"], "step_size: expected a finite number"),
+        (["--temperature", "-1"], "temperature: expected a finite number of at least 0"),
+        (["--link", "clip", "--temperature", "1"], "temperature: expected none with link='clip'"),
+        (["--held-out", "3"], "held_out: expected none with verifier 'in_context_loss', got 3; add --verifier"),
+        (["--verifier", "held_out_loss", "--held-out", "77"], "held_out: expected an integer from 1 to 8, got 77"),
+        (
+            ["--wrong-by", "3"],
+            "wrong_by: expected none with verifier 'in_context_loss', got 3.0; add --verifier wrong",
+        ),
+        (["--verifier", "wrong", "--wrong-by", "-1"], "wrong_by: expected a finite number of at least 0, got -1"),
+        (["--verifier-noise", "-1"], "verifier_noise: expected a finite number of at least 0"),
+        (["--false-positive-rate", "2"], "false_positive_rate: expected a finite number from 0 to 1, got 2"),
+        (["--backend", "triton"], "backend: 'triton' cannot run"),
+        (["--device", "toaster"], "device: expected one that PyTorch can use here, got 'toaster'"),
+        (["--device", "meta"], "device: expected one that PyTorch can use here, got 'meta'"),
+        (["--dim", "16000000"], "not enough memory, ask for a smaller problem"),
+        (["--prompts-file", "missing.npz"], "prompts_file: cannot read missing.npz: No such file or directory"),
+        (["--json", "missing/out.json"], "json: expected a file in a folder that exists, got missing/out.json"),
+        (["--json", "."], "json: expected a file, got the folder ."),
+        (["--technique", "mean", "psychic"], "technique: expected one of 'greedy', 'single', "),
+        (["--technique"], "technique: expected at least one, got none"),
+        (["--budgets", "4", "16"], "budgets: expected an integer from 1 to 12, got 16"),
+        (["--budgets", "0"], "budgets: expected an integer from 1 to 12, got 0"),
+        (["--budgets"], "budgets: expected at least one, got none"),
+        (["--first-prompt", "-1"], "first_prompt: expected an integer from 0 to 4294967291, got -1"),
+        (["--first-prompt", "4294967292"], "first_prompt: expected an integer from 0 to 4294967291, got 4294967292"),
+        (["--save", "out.txt"], "save: expected a file that ends in .parquet, got out.txt"),
+        (["--save", "missing/out.parquet"], "save: expected a file in a folder that exists, got missing/out.parquet"),
+        (["--plot", "run.bmp"], "plot: expected a file that ends in .png, .pdf, .svg, got run.bmp"),
+        (["--plot", "missing/run.png"], "plot: expected a file in a folder that exists, got missing/run.png"),
+        (["--method", "exact"], "method: expected 'stepwise' for binary coefficients, got 'exact'"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, *arguments]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("ttc-fast: error: ")
@@ -290,6 +333,8 @@ def test_errors_are_one_line(arguments: list[str], code: int, message: str, caps
         (["--examples", "4"], "examples: expected 9 as in"),
         (["--label-noise", "0.1"], "label_noise: expected none with a prompts file"),
         (["--prompts", "6"], "prompts: expected an integer from 1 to 5, got 6"),
+        (["--first-prompt", "5"], "first_prompt: expected an integer from 0 to 4, got 5"),
+        (["--first-prompt", "3", "--prompts", "3"], "prompts: expected an integer from 1 to 2, got 3"),
         (["--coefficients", "binary"], "w_star: expected zeros and ones for binary coefficients"),
     ],
 )
@@ -312,7 +357,7 @@ def test_bad_prompts_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--json", "/dev/full"]) == 1
     out, err = capsys.readouterr()
-    assert "more samples" in out  # the tables are not lost
+    assert "samples, 4 steps" in out  # the tables are not lost
     assert err.splitlines()[-1] == "ttc-fast: error: json: cannot write /dev/full: No space left on device"
     assert not Path("/dev/full").is_file()  # still the device
 
@@ -408,4 +453,4 @@ def test_techniques_are_chosen_by_name(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([*SMALL, "--technique", "median", "psychic"]) == 1
     assert "technique: expected one of 'greedy', 'single'" in capsys.readouterr().err
     assert main([*SMALL, "--technique", "median"]) == 0
-    assert "more samples, at 4 steps\n" in capsys.readouterr().out
+    assert "samples, 4 steps " in capsys.readouterr().out

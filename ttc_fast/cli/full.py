@@ -13,7 +13,7 @@ from ..estimators.table import Key, Table
 from ..experiments.results import RunResult
 from ..techniques.registry import TECHNIQUES
 from . import console
-from .run import headline, warnings
+from .screen import headline, warnings
 
 
 def text(result: RunResult) -> str:

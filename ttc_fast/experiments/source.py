@@ -51,6 +51,7 @@ def run_prompts(config: RunConfig, device: torch.device) -> RunPrompts:
         TypeError, ValueError: a setting is not as it must be; the message names it.
         OSError: the prompts file cannot be read.
     """
+    check.choice("coefficients", config.coefficients, ("continuous", "binary", "both"))
     return _from_task(config, device) if config.prompts_file is None else _from_file(config, device)
 
 

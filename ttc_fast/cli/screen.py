@@ -1,0 +1,139 @@
+"""The one screen that ``ttc-fast run`` prints of its results."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import __version__
+from ..estimators.arrays import Array
+from ..estimators.table import Key, Table
+from ..experiments.results import RunResult
+from .console import WIDTH, aligned, evenly, with_error
+
+COLUMNS = 7
+"""Budgets, or steps, of a table on one screen; fewer where they are too wide."""
+
+
+def text(result: RunResult) -> str:
+    """One screen: for each kind of coefficients a table over budgets and one over steps."""
+    config = result.config
+    head = (
+        f"ttc-fast {__version__}: linear attention, d = {config.dim}, n = {config.examples}, "
+        f"step size {config.step_size:.3g}, seed {config.seed}\n"
+        f"0.0284(4): mean over {config.prompts} prompts and its standard error; backend {result.backend}"
+    )
+    return "\n\n".join([head, *(_kind(result, kind) for kind in result.rules)])
+
+
+def _kind(result: RunResult, kind: str) -> str:
+    whole = result.table.select(coefficients=kind)
+    metric = headline(whole)
+    table, last, most = whole.select(metric=metric), max(result.config.steps), result.largest_budget
+    level = _level_techniques(table, most)
+    lines = [f"{kind} coefficients, {_brief(result.rules[kind])}: {metric}"]
+    by_budget = [key for key in table.keys if key.steps == last and key.technique not in level]
+    if by_budget:
+        lines.append(_grid(table, f"samples, {last} steps", by_budget, [key.samples for key in by_budget]))
+    at_most = [key for key in table.keys if key.samples == (1 if key.technique in level else most)]
+    if level or len(set(result.config.steps)) > 1:
+        lines.append(_grid(table, f"steps, {most} samples", at_most, [key.steps for key in at_most]))
+    lines += _disagreement(whole, last)
+    lines.append(_law_line(whole))
+    if result.throughput[kind]:  # no step, no work
+        speed = result.throughput[kind] / 1e6
+        lines.append(f"decoded {speed:,.{0 if speed >= 10 else 1}f} million coefficient-steps per second")
+    return "\n".join([*(line for line in lines if line), *warnings(result, kind)])
+
+
+def _brief(rule: object) -> str:
+    """A rule with those of its settings that are not the defaults."""
+    if not dataclasses.is_dataclass(rule):
+        return str(rule)
+    settings = {field.name: getattr(rule, field.name) for field in dataclasses.fields(rule)}
+    changed = [f"{f.name}={settings[f.name]!r}" for f in dataclasses.fields(rule) if settings[f.name] != f.default]
+    return f"{type(rule).__name__}({', '.join(changed)})"
+
+
+def headline(table: Table) -> str:
+    """The metric that is shown: the squared error where it is known."""
+    return "squared_error" if any(key.metric == "squared_error" for key in table.keys) else "in_context_loss"
+
+
+def _level_techniques(table: Table, most: int) -> set[str]:
+    """Those that do not depend on the budget."""
+    using = {key.technique for key in table.keys if key.samples > 1 or most == 1}
+    return {key.technique for key in table.keys} - using
+
+
+def _grid(table: Table, corner: str, keys: Sequence[Key], columns: Sequence[int]) -> str:
+    """Techniques by columns, as many as fit."""
+    cells = {(key.technique, column): with_error(*_mean_and_error(table[key])) for key, column in zip(keys, columns)}
+    names = list(dict.fromkeys(key.technique for key in keys))
+    for count in range(COLUMNS, 2, -1):
+        shown = evenly(sorted(set(columns)), count)
+        rows = [[name, *(cells.get((name, column), "") for column in shown)] for name in names]
+        grid = aligned([corner, *map(str, shown)], rows)
+        if max(map(len, grid.splitlines())) <= WIDTH:
+            break
+    return grid
+
+
+def _mean_and_error(values: Array) -> tuple[float, float]:
+    """Over prompts; the error is NaN where it is not known."""
+    with np.errstate(over="ignore", invalid="ignore"):  # chains that diverged
+        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return float(values.mean()), float(error)
+
+
+def _disagreement(table: Table, last: int) -> list[str]:
+    rows = [key for key in table.keys if key.metric == "disagreement" and key.steps == last]
+    return [
+        f"disagreement of two samples (mean squared difference per coefficient): {with_error(table[key].mean(), 0.0)}"
+        for key in rows
+    ]
+
+
+def _law_line(table: Table) -> str:
+    """How many figures have a law, and how they compare."""
+    if table.theory is None:
+        return ""
+    checks = table.theory_checks()
+    if not checks:
+        return f"theory: none of {len(table.keys)} figures has a law here (ttc-fast theory lists them)"
+    scores = [abs(check.z) for check in checks.values() if math.isfinite(check.z)]
+    largest = f"; largest difference {max(scores):.1f} standard errors" if scores else ""
+    return f"theory: {len(checks)} of {len(table.keys)} figures have a law{largest}"
+
+
+def warnings(result: RunResult, kind: str) -> list[str]:
+    """What a reader must know of the results of a kind of coefficients; mostly nothing.
+
+    Args:
+        result: of a run.
+        kind: of coefficients.
+
+    Returns:
+        Paragraphs that fit the screen.
+    """
+    told = []
+    if result.unstable[kind] and kind == "continuous":  # bits cannot diverge
+        told.append(
+            f"{result.unstable[kind]} of {result.config.prompts} prompts make the chain diverge, the step being too "
+            "large for them: trust the median (--full), or take a smaller --step-size"
+        )
+    everywhere = result.all_prompts[kind]
+    most = result.largest_budget
+    key = (kind, "mean", max(result.config.steps), most, "squared_error")
+    if everywhere is not None and key in result.table and result.table.theory is not None:
+        here, error = _mean_and_error(result.table.theory[result.table.keys.index(key)])
+        if everywhere > 2 * here and everywhere > here + 3 * error:  # never of one prompt, whose error is NaN
+            told.append(
+                f"over all possible prompts the mean error of {most} samples is {everywhere:.3g}, against {here:.3g} "
+                f"of these: rare prompts whose chain diverges dominate it, so trust the median (--full)"
+            )
+    return [textwrap.fill(paragraph, WIDTH) for paragraph in told]
