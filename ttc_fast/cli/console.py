@@ -70,6 +70,10 @@ def aligned(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def evenly(values: Sequence[int], count: int) -> list[int]:
     """At most ``count`` of some ascending values, the first and the last among them.
 
+    Args:
+        values: ascending.
+        count: at least 2.
+
     >>> evenly([1, 2, 4, 8, 16], 3)
     [1, 4, 16]
     """
