@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import zipfile
 from pathlib import Path
 
@@ -54,7 +56,51 @@ def test_runs_without_triton_and_without_extension(tmp_path: Path) -> None:
     )
     out = python(code, tmp_path)
     assert "the C++ extension is not built" in out
-    assert "more samples" in out
+    assert "samples, 32 steps" in out
+
+
+def test_runs_without_the_optional_packages(tmp_path: Path) -> None:
+    """A plain install computes and saves; what needs more says how to get it."""
+    code = """
+        import sys
+
+        class Hiding:
+            def __init__(self, finder):
+                self.finder = finder
+
+            def find_spec(self, name, *rest):
+                hidden = name.partition(".")[0] in ("pandas", "xarray", "matplotlib")
+                return None if hidden else self.finder.find_spec(name, *rest)
+
+            def __getattr__(self, name):
+                return getattr(self.finder, name)
+
+        sys.meta_path[:] = map(Hiding, sys.meta_path)
+        import ttc_fast as tf
+        table = tf.run(tf.RunConfig(prompts=2, samples=4, steps=(2,))).table
+        table.save("table.parquet")
+        assert (tf.Table.load("table.parquet").values == table.values).all()
+        for needy in (table.to_pandas, table.to_xarray, lambda: tf.plot(table)):
+            try:
+                needy()
+            except (ImportError, ValueError) as error:
+                print(error)
+    """
+    said = python(textwrap.dedent(code), tmp_path).splitlines()
+    assert len(said) == 3
+    for line, name in zip(said, ("pandas", "xarray", "matplotlib")):
+        assert name in line
+        assert "pip install" in line
+
+
+def test_every_package_is_listed() -> None:
+    """Else it would not be in the wheel."""
+    listed = re.search(r"\[tool.setuptools\]\npackages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL)
+    assert listed is not None
+    folders = [path.parent.relative_to(ROOT) for path in (ROOT / "ttc_fast").rglob("*.py")]
+    assert {".".join(folder.parts) for folder in folders} | {"ttc_fast.kernels"} == set(
+        re.findall(r'"([\w.]+)"', listed[1])
+    )
 
 
 @pytest.mark.slow
