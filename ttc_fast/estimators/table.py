@@ -62,7 +62,7 @@ class Table:
         ValueError: a shape is not as described, or a key or prompt is there twice.
 
     >>> table = Table((Key("binary", "mean", 2, 4, "hamming"),), np.array([0, 1]), np.array([[0.25, 0.5]]))
-    >>> table[table.keys[0]].mean()
+    >>> float(table[table.keys[0]].mean())
     0.375
     """
 
@@ -132,7 +132,7 @@ class Table:
         for name, value in wanted.items():
             if name not in Key._fields:
                 raise TypeError(f"select: expected {', '.join(Key._fields)}, got {name!r}")
-            values = [value] if isinstance(value, (str, int)) else list(value)
+            values = [value] if isinstance(value, (str, int, np.integer)) else list(value)
             found = [i for i in rows if getattr(self.keys[i], name) in values]
             if not found:
                 there = sorted({getattr(self.keys[i], name) for i in rows})
@@ -332,14 +332,24 @@ class Table:
         about = {name.decode(): text.decode() for name, text in (read.schema.metadata or {}).items()}
         if about.get("format") != VERSION:
             raise ValueError(f"{source}: expected the format {VERSION}, got {about.get('format', 'none')}")
-        columns = {name: read.column(name).to_pylist() for name in Key._fields}
-        arrays = {
-            name: read.column(name).to_numpy() for name in ("prompt", "value", *_OPTIONAL) if name in read.column_names
+        needed = (*Key._fields, "prompt", "value")
+        if lacking := [name for name in needed if name not in read.column_names]:
+            raise ValueError(f"{source}: expected the columns {', '.join(needed)}, got none called {lacking[0]}")
+        rows = list(map(Key, *(read.column(name).to_pylist() for name in Key._fields)))
+        keys = tuple(dict.fromkeys(rows))
+        row = {key: i for i, key in enumerate(keys)}
+        prompts, column = np.unique(read.column("prompt").to_numpy(), return_inverse=True)
+        # Another program may have sorted the rows.
+        place = np.array([row[key] for key in rows], dtype=np.int64) * len(prompts) + column
+        shape = (len(keys), len(prompts))
+        if not np.array_equal(np.sort(place), np.arange(math.prod(shape))):
+            raise ValueError(f"{source}: expected one row for each figure and prompt, got {len(rows)} for {shape}")
+        order = np.argsort(place)
+        shaped = {
+            name: read.column(name).to_numpy()[order].reshape(shape)
+            for name in ("value", *_OPTIONAL)
+            if name in read.column_names
         }
-        keys = tuple(dict.fromkeys(map(Key, *columns.values())))
-        count = len(arrays["prompt"]) // max(len(keys), 1)
-        shaped = {name: array.reshape(len(keys), count) for name, array in arrays.items()}
-        prompts = shaped.pop("prompt")[0] if keys else np.zeros(0, dtype=np.int64)
         return Table(keys, prompts, shaped.pop("value"), about=json.loads(about["about"]), **shaped)
 
 
