@@ -11,20 +11,18 @@ import pytest
 import torch
 
 from ttc_fast import GaussianNoise, LinearAttention, LinearRegression
-from ttc_fast.theory.allocation import best_split, curves, iso_error, slowest_mode_steps, split_at_gamma_one
+from ttc_fast.tasks.quadratic import quadratic
+from ttc_fast.theory.allocation import Split, best_split, curves, iso_error
 from ttc_fast.theory.ensemble import (
     best_steps,
-    best_steps_at_gamma_one,
-    error_at_gamma_one,
+    error_over_prompts,
     exact_curve,
     limit_contraction,
     limit_noise_sum,
     never_overthinks_from,
-    over_prompts,
     trace_moments,
 )
 from ttc_fast.theory.gaussian import error_of_mean, gaussian_law
-from ttc_fast.tasks.quadratic import quadratic
 
 HALF = Fraction(1, 2)
 
@@ -142,6 +140,7 @@ def test_finite_n_tends_to_the_limit() -> None:
 
 
 def test_overthinking_thresholds() -> None:
+    """At gamma = 1, eta = 1/2: T* = ceil(R N / (2 sigma^2)) - 1 and the error C(2T, T) 4^-T (R + 2 T sigma^2 / N)."""
     for gamma in (0.2, 0.5):
         B, sigma = limit_contraction(gamma, 1 / (1 + gamma), 3000), 3.0
         threshold = never_overthinks_from(gamma, sigma)
@@ -150,21 +149,21 @@ def test_overthinking_thresholds() -> None:
     B = limit_contraction(1.0, 0.5, 400)
     for samples in (1, 7, 64, 100):
         best = best_steps(B, 0.7, samples)
-        assert best == best_steps_at_gamma_one(samples, 0.7)
-        errors = [error_at_gamma_one(t, samples, 0.7) for t in range(400)]
+        assert best == max(0, math.ceil(samples / (2 * 0.7**2)) - 1)
+        errors = [math.comb(2 * t, t) / 4**t * (1 + 2 * t * 0.7**2 / samples) for t in range(400)]
         assert errors[best] == pytest.approx(min(errors), rel=1e-12)
         assert errors[20] == pytest.approx(B[20] + 0.49 / samples * B[:20].sum(), rel=1e-9)
 
 
-def test_over_prompts_agrees_with_the_exact_mean() -> None:
+def test_error_over_prompts_agrees_with_the_exact_mean() -> None:
     """Where the tail is light; 6 standard errors of 4,000 prompts, whose errors are bounded by their quantiles."""
     task = LinearRegression(4, 40, label_noise=0.5)
-    result = over_prompts(task, 0.5, GaussianNoise(0.3), 6, 8, prompts=4000)
+    result = error_over_prompts(task, 0.5, GaussianNoise(0.3), 6, 8, prompts=4000)
     exact = float(exact_curve(40, 4, HALF, 0.3, 6).error(6, 8, label_noise=HALF))
     assert result.mean == pytest.approx(exact, rel=0.05)
     assert 0 < result.median < result.mean
     assert result.unstable == 0
-    assert over_prompts(task, 1.9, GaussianNoise(0.3), 6, 8, prompts=50).unstable > 0.5
+    assert error_over_prompts(task, 1.9, GaussianNoise(0.3), 6, 8, prompts=50).unstable > 0.5
 
 
 def test_curves_and_splits() -> None:
@@ -178,7 +177,7 @@ def test_curves_and_splits() -> None:
         torch.testing.assert_close(bias[:, steps - 1], expected[:, 1])
     split = best_split(bias.mean(0), variance.mean(0), 60)
     errors = [(bias.mean(0)[t - 1] + variance.mean(0)[t - 1] / (60 // t)).item() for t in range(1, 10)]
-    assert split == (int(np.argmin(errors)) + 1, 60 // split.steps, min(errors))
+    assert split == Split(int(np.argmin(errors)) + 1, 60 // split.steps, min(errors))
     needed = iso_error(bias.mean(0), variance.mean(0), split.error)
     assert needed[split.steps - 1] == split.samples
     assert (needed[: split.steps - 1] * np.arange(1, split.steps) > 60 - split.steps).all()
@@ -186,12 +185,14 @@ def test_curves_and_splits() -> None:
 
 
 def test_split_laws() -> None:
-    """The optimum at gamma = 1 for budgets of 10^6 and 10^8: T ~ sqrt(R C / 6 sigma^2), E ~ C^(-1/4)."""
+    """The optimum at gamma = 1 for budgets of 10^6 and 10^8: T ~ sqrt(R C / 6 sigma^2), E ~ C^(-1/4); and for one slow
+    mode of factor a, the stationary point T = ln(2 ln(1/a) b C / v) / (2 ln(1/a)) of b a^{2T} + v T / C."""
     B, found = limit_contraction(1.0, 0.5, 8000), []
     spread = np.concatenate(([0.0], np.cumsum(B)[:-1]))
     for budget in (10**6, 10**8):
         split = best_split(B[1:], spread[1:], budget)
-        steps, samples, error = split_at_gamma_one(budget, 1.0)
+        steps = math.sqrt(budget / 6)
+        samples, error = budget / steps, 4 / 3 / math.sqrt(math.pi * steps)
         assert split.steps == pytest.approx(steps, rel=0.02)
         assert split.samples == pytest.approx(samples, rel=0.02)
         assert split.error == pytest.approx(error, rel=0.01)
@@ -200,9 +201,8 @@ def test_split_laws() -> None:
     t = np.arange(1, 200)
     split = best_split(0.9 ** (2 * t), np.ones(199), 10**7)
     discrete = np.argmin(0.9 ** (2 * t) + t / 1e7) + 1
-    assert slowest_mode_steps(1e7, 1.0, 1.0, 0.9) == pytest.approx(discrete, abs=1)
+    rate = math.log(1 / 0.9)
+    assert math.log(2 * rate * 1e7) / (2 * rate) == pytest.approx(discrete, abs=1)
     assert split.steps == pytest.approx(discrete, abs=1)
     with pytest.raises(ValueError, match="bias: expected shape"):
         best_split([], [], 3)
-    with pytest.raises(ValueError, match="factor: expected 0 < factor < 1"):
-        slowest_mode_steps(10, 1.0, 1.0, 1.0)

@@ -11,6 +11,7 @@ from scipy import integrate, stats
 
 import oracles
 from ttc_fast import (
+    BernoulliSampling,
     GaussianNoise,
     GeometricDecay,
     HeldOutLoss,
@@ -22,12 +23,12 @@ from ttc_fast import (
     PowerLawDecay,
     ProcessReward,
     Prompts,
+    Verifier,
     WrongVerifier,
 )
-from ttc_fast.theory.gaussian import GaussianLaw, error_of_mean, filter_law, gaussian_law, modes_that_improve, tilt
 from ttc_fast.tasks.quadratic import Quadratic, quadratic
-from ttc_fast.theory.quadratic import best_of_n, success_probability
-from ttc_fast.JUDGE import judge
+from ttc_fast.theory.gaussian import GaussianLaw, error_of_mean, filter_law, gaussian_law, modes_that_improve, tilt
+from ttc_fast.theory.quadratic import gaussian_best_of_n, success_probability
 
 
 def setting(dim: int = 4, examples: int = 12, *, preconditioned: bool = False) -> tuple[Prompts, torch.Tensor]:
@@ -39,11 +40,11 @@ def setting(dim: int = 4, examples: int = 12, *, preconditioned: bool = False) -
     return prompts, model.prefill(prompts).linear.detach()
 
 
-def isotropic(dim: int, bias: float) -> tuple[Law, Quadratic]:
-    """N(0, I) judged by |w - centre|^2 with |centre| = bias."""
+def isotropic(dim: int, bias: float) -> tuple[GaussianLaw, Quadratic]:
+    """N(0, I) scored by |w - centre|^2 with |centre| = bias."""
     centre = torch.full((1, dim), bias / dim**0.5, dtype=torch.float64)
     eye = torch.eye(dim, dtype=torch.float64)[None]
-    return Law(torch.zeros_like(centre), eye), Quadratic(eye, centre, torch.zeros(1, dtype=torch.float64))
+    return GaussianLaw(torch.zeros_like(centre), eye), Quadratic(eye, centre, torch.zeros(1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("preconditioned", [False, True])
@@ -71,14 +72,15 @@ def test_quadratic_forms_are_the_metrics() -> None:
         form = quadratic(prompts, name)  # type: ignore[arg-type]  # a literal of the line above
         torch.testing.assert_close(form(w[:, 0]), metric(prompts, w)[:, 0])
     for verifier in (InContextLoss(), HeldOutLoss(3), Oracle(), WrongVerifier(torch.tensor([1.0, 0, 2, 0]).double())):
-        form, noise = judge(prompts, verifier)
-        assert noise == 0
-        torch.testing.assert_close(-form(w[:, 0]), verifier(prompts, w)[:, 0])
-    assert judge(prompts, NoisyVerifier(NoisyVerifier(noise=0.3), noise=0.4))[1] == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="verifier: expected one whose score is quadratic"):
-        judge(prompts, NoisyVerifier(false_positive_rate=0.1))
-    with pytest.raises(ValueError, match="verifier: expected one whose score is quadratic"):
-        judge(prompts, ProcessReward())  # type: ignore[arg-type]  # wrong on purpose
+        score = verifier.as_quadratic(prompts)
+        assert score is not None
+        assert score.noise == 0
+        torch.testing.assert_close(-score.form(w[:, 0]), verifier.score(prompts, w)[:, 0])
+    noisy = NoisyVerifier(NoisyVerifier(noise=0.3), noise=0.4).as_quadratic(prompts)
+    assert noisy is not None
+    assert noisy.noise == pytest.approx(0.5)
+    assert NoisyVerifier(false_positive_rate=0.1).as_quadratic(prompts) is None
+    assert ProcessReward(reduce="min").as_quadratic(prompts) is None
     with pytest.raises(ValueError, match="w_star: expected the true coefficients for squared_error"):
         quadratic(Prompts(prompts.x, prompts.y), "squared_error")
 
@@ -123,7 +125,7 @@ def test_overthinking_of_modes() -> None:
 def test_best_of_n_of_an_orthogonal_design(dim: int, bias: float, samples: int) -> None:
     """E = int (1 - F)^N, F of the (non-central) chi^2 law; quadrature in sqrt(q)."""
     law, form = isotropic(dim, bias)
-    got = best_of_n(law, form, [form], [samples])[0, 0, 0].item()
+    got = gaussian_best_of_n(law, form, [form], [samples])[0, 0, 0].item()
 
     def integrand(r: float) -> float:
         sf = stats.chi2.sf(r * r, dim) if bias == 0 else stats.ncx2.sf(r * r, dim, bias**2)
@@ -137,10 +139,10 @@ def test_published_values_of_best_of_n() -> None:
     """Theory 2a: .120702 and .000733 (d = 1), 2 / N (d = 2), 2.252913 and .599194 (d = 5)."""
     for dim, samples, value in ((1, 4, 0.120702), (1, 64, 0.000733), (5, 4, 2.252913), (5, 64, 0.599194)):
         law, form = isotropic(dim, 0.0)
-        assert best_of_n(law, form, [form], [samples])[0, 0, 0].item() == pytest.approx(value, abs=5e-7)
+        assert gaussian_best_of_n(law, form, [form], [samples])[0, 0, 0].item() == pytest.approx(value, abs=5e-7)
     law, form = isotropic(2, 0.0)
     np.testing.assert_allclose(
-        best_of_n(law, form, [form], [1, 3, 1000, 10**6])[0, 0], [2, 2 / 3, 2e-3, 2e-6], rtol=1e-8
+        gaussian_best_of_n(law, form, [form], [1, 3, 1000, 10**6])[0, 0], [2, 2 / 3, 2e-3, 2e-6], rtol=1e-8
     )
 
 
@@ -148,7 +150,7 @@ def test_large_n_is_a_power_law() -> None:
     """E Q_min ~ Gamma(1 + 2/d) (N C)^{-2/d}, C = density at the minimum times the volume of the unit ball."""
     law, form = isotropic(3, 1.0)
     C = np.exp(-0.5) / (2 * np.pi) ** 1.5 * 4 / 3 * np.pi
-    got = best_of_n(law, form, [form], [10**9])[0, 0, 0].item()
+    got = gaussian_best_of_n(law, form, [form], [10**9])[0, 0, 0].item()
     assert got == pytest.approx(
         math.gamma(5 / 3) * (1e9 * C) ** (-2 / 3), rel=1e-4
     )  # the next term is N^(-2/3) smaller
@@ -156,13 +158,15 @@ def test_large_n_is_a_power_law() -> None:
 
 @pytest.mark.parametrize("verifier", [InContextLoss(), Oracle(), HeldOutLoss(3), WrongVerifier(torch.ones(4).double()),
                                       NoisyVerifier(Oracle(), noise=0.05)])  # fmt: skip
-def test_best_of_n_identities(verifier: object) -> None:
+def test_best_of_n_identities(verifier: Verifier) -> None:
     """One candidate: the error of one decode; and the verifier's own opinion improves with every candidate."""
     prompts, state = setting()
     law = gaussian_law(state, GaussianNoise(0.4), 3)
-    form, noise = judge(prompts, verifier)  # type: ignore[arg-type]  # a Verifier
+    score = verifier.as_quadratic(prompts)
+    assert score is not None
+    form, noise = score
     metrics = [quadratic(prompts, "squared_error"), quadratic(prompts, "prediction_risk"), form]
-    values = best_of_n(law, form, metrics, [1, 2, 8, 10**6], noise=noise)
+    values = gaussian_best_of_n(law, form, metrics, [1, 2, 8, 10**6], noise=noise)
     for metric, value in zip(metrics, values):
         torch.testing.assert_close(value[:, 0], error_of_mean(law, metric, [1])[:, 0], rtol=1e-8, atol=0)
     assert (values[2].diff(dim=1) < 0).all()
@@ -172,16 +176,18 @@ def test_wrong_verifier_tends_to_its_aim() -> None:
     """N -> infinity: |w_R - w*|^2 / d; candidates near w_R in 4 dimensions get closer as N^-1/4."""
     prompts, state = setting()
     aim = torch.tensor([0.3, -0.2, 0.1, 0.4]).double()
-    form, _ = judge(prompts, WrongVerifier(aim))
+    form, _ = WrongVerifier(aim).as_quadratic(prompts)
     metric = quadratic(prompts, "squared_error")
-    value = best_of_n(gaussian_law(state, GaussianNoise(0.5), 3), form, [metric], [10**9])[0, :, 0]
+    value = gaussian_best_of_n(gaussian_law(state, GaussianNoise(0.5), 3), form, [metric], [10**9])[0, :, 0]
     torch.testing.assert_close(value, metric(aim.expand(3, -1)), rtol=0.02, atol=0)
 
 
 def test_noise_of_the_verifier_is_a_dial() -> None:
     """From best-of-N without noise to one decode with much of it; in between E[w^2] by quadrature for d = 1."""
     law, form = isotropic(1, 0.0)
-    clean, little, much = (best_of_n(law, form, [form], [8], noise=s)[0, 0, 0].item() for s in (0.0, 1e-4, 1e4))
+    clean, little, much = (
+        gaussian_best_of_n(law, form, [form], [8], noise=s)[0, 0, 0].item() for s in (0.0, 1e-4, 1e4)
+    )
     assert little == pytest.approx(clean, rel=1e-4)
     assert much == pytest.approx(1.0, rel=1e-3)
     samples, tau = 3, 0.7
@@ -192,7 +198,9 @@ def test_noise_of_the_verifier_is_a_dial() -> None:
     value = sum(w * g * g * stats.norm.pdf(s, g * g, tau) for g, w in zip(grid[::4], weight[::4] * 4))
     above = 1 - np.cumsum(density) * step + density * step / 2
     expected = (value * samples * above ** (samples - 1)).sum() * step
-    assert best_of_n(law, form, [form], [samples], noise=tau)[0, 0, 0].item() == pytest.approx(expected, rel=1e-4)
+    assert gaussian_best_of_n(law, form, [form], [samples], noise=tau)[0, 0, 0].item() == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(("dim", "bias"), [(1, 0.0), (3, 0.0), (2, 1.5), (6, 4.0)])
@@ -208,7 +216,7 @@ def test_success_probability(dim: int, bias: float) -> None:
 def test_without_noise_all_candidates_are_one() -> None:
     prompts, state = setting()
     law, metric = gaussian_law(state, GaussianNoise(0.0), 5), quadratic(prompts, "squared_error")
-    torch.testing.assert_close(best_of_n(law, metric, [metric], [64])[0, :, 0], metric(law.mean))
+    torch.testing.assert_close(gaussian_best_of_n(law, metric, [metric], [64])[0, :, 0], metric(law.mean))
     assert success_probability(law, metric, 1e3).tolist() == [1, 1, 1]
 
 
@@ -253,7 +261,9 @@ def test_filter_law_is_the_kalman_filters(every: int) -> None:
 
 def test_wrong_arguments() -> None:
     _, state = setting()
-    with pytest.raises(TypeError, match="rule: expected GaussianNoise, got str"):
+    with pytest.raises(TypeError, match="rule: expected GaussianNoise, got BernoulliSampling"):
+        gaussian_law(state, BernoulliSampling(), 3)
+    with pytest.raises(TypeError, match=r"rule: expected an object with the method thought .*, got str"):
         gaussian_law(state, "noise", 3)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="w0: expected shape"):
         gaussian_law(state, GaussianNoise(0.1), 3, torch.zeros(3, 5))
@@ -261,5 +271,5 @@ def test_wrong_arguments() -> None:
         modes_that_improve(setting(preconditioned=True)[1], torch.zeros(3, 4), 0.1, 4)
     law, form = isotropic(2, 0.0)
     with pytest.raises(ValueError, match="budgets: expected an integer from 1"):
-        best_of_n(law, form, [form], [0])
+        gaussian_best_of_n(law, form, [form], [0])
     assert GaussianNoise(PowerLawDecay(1.0, 1.0)).scales(2).tolist() == [1.0, 0.5]

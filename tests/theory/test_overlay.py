@@ -1,38 +1,45 @@
-"""Simulation against theory, and what a run, a plan and a picture show of it.
+"""Simulation against theory, and what a table is given of it.
 
 The comparisons are Student's t tests over independent prompts on the scale of the normal law.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor
 
 from oracles import ALPHA
 from ttc_fast import (
+    LAWS,
     TECHNIQUES,
     BernoulliSampling,
+    Candidates,
+    Draws,
     GaussianNoise,
     GeometricDecay,
+    Key,
     LinearAttention,
     LinearRegression,
     PowerLawDecay,
+    Problem,
+    Prompts,
     StochasticDecoder,
-    Technique,
-    decode,
+    Table,
+    evaluate,
+    law,
+    overlay,
 )
-from ttc_fast.cli.main import main
 from ttc_fast.decoding.rules import Rule
-from ttc_fast.evaluation.evaluate import Key, budgets, evaluate
-from ttc_fast.techniques.verifiers import HeldOutLoss, NoisyVerifier, Verifier, WrongVerifier
-from ttc_fast.theory.gaussian import gaussian_law
-from ttc_fast.theory.overlay import compare, overlay
+from ttc_fast.estimators.theory_check import check_against_theory
+from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Verifier, WrongVerifier
+from ttc_fast.theory.laws import find_law
 
 Setting: TypeAlias = tuple[int, int, tuple[int, ...], int, float, Rule, float | None]
 SETTINGS: list[Setting] = [
@@ -54,6 +61,7 @@ SETTINGS: list[Setting] = [
 ]
 PROMPTS, FAMILY = 100, 1e-4
 """FAMILY: probability of any false alarm among all comparisons of all settings."""
+ASKED = ["greedy", "single", "mean", "majority_vote", "plurality", "best_of_n", "oracle_best_of_n"]
 
 
 @pytest.mark.slow
@@ -70,15 +78,18 @@ def test_simulation_against_theory() -> None:
         )
         model = LinearAttention.gradient_descent(dim, step_size=step_size, examples=examples, dtype=torch.float64)
         decoder = StochasticDecoder(model, rule)
-        evaluation = evaluate(decoder, prompts.part, PROMPTS, steps=steps, samples=samples, seed=9)
-        theory = overlay(decoder, prompts.part, PROMPTS, evaluation.scores)
-        assert {key.technique for key in theory} >= {"greedy", "single", "mean", "best_of_n", "oracle_best_of_n"}
+        table = evaluate(decoder, prompts, steps=steps, samples=samples, seed=9, techniques=ASKED)
+        checks = overlay(decoder, prompts, table).theory_checks()
+        assert {key.technique for key in checks} >= {"greedy", "single", "mean", "best_of_n", "oracle_best_of_n"}
+        if kind == "binary":
+            assert {key.metric for key in checks if key.technique == "plurality"} == {"exact_recovery"}
+            assert any(key.technique == "majority_vote" and key.metric == "exact_recovery" for key in checks)
         settings += 1
-        for key, comparison in theory.items():
-            simulated = evaluation.scores[key]
-            rare = (simulated != simulated.median()).sum() < 20
+        for key, check in checks.items():
+            simulated = table[key]
+            rare = (simulated != np.median(simulated)).sum() < 20
             if not rare:
-                scores.append((abs(comparison.z), key, comparison.theory, simulated.mean().item()))
+                scores.append((abs(check.z), key, check.theory, simulated.mean()))
     assert settings >= 12
     assert len(scores) > 300
     limit = stats.norm.isf(FAMILY / 2 / len(scores))
@@ -100,13 +111,18 @@ def test_verifiers_against_theory(verifier: Verifier) -> None:
     prompts = LinearRegression(4, 20, label_noise=0.3).sample(100, seed=6, dtype=torch.float64)
     model = LinearAttention.gradient_descent(4, examples=15, dtype=torch.float64)
     decoder = StochasticDecoder(model, GaussianNoise(0.4))
-    evaluation = evaluate(decoder, prompts.part, 100, steps=[5], samples=64, seed=1, verifier=verifier)
-    theory = overlay(decoder, prompts.part, 100, evaluation.scores, verifier)
-    of_best = [comparison.z for key, comparison in theory.items() if key.technique == "best_of_n"]
+    table = evaluate(decoder, prompts, steps=[5], samples=64, seed=1, verifier=verifier)
+    checks = overlay(decoder, prompts, table, verifier=verifier).theory_checks()
+    of_best = [
+        check.z
+        for key, check in checks.items()
+        if key.technique == "best_of_n" and key.metric in ("squared_error", "prediction_risk")
+    ]
     assert len(of_best) == 14
-    assert max(abs(comparison.z) for comparison in theory.values()) < 6
-    wrong = overlay(decoder, prompts.part, 100, evaluation.scores)
-    assert max(abs(comparison.z) for comparison in wrong.values()) > 6
+    assert max(abs(check.z) for check in checks.values()) < 6
+    # as if it were another verifier's
+    other = overlay(decoder, prompts, Table(table.keys, table.prompts, table.values)).theory_checks()
+    assert max(abs(check.z) for check in other.values()) > 6
 
 
 @pytest.mark.parametrize("kind", ["continuous", "binary"])
@@ -116,223 +132,274 @@ def test_a_wrong_verifier_has_a_finite_best_n(kind: Any) -> None:
     prompts = LinearRegression(4, 20, kind, label_noise=0.3).sample(200, seed=6, dtype=torch.float64)
     model = LinearAttention.gradient_descent(4, examples=20, dtype=torch.float64)
     decoder = StochasticDecoder(model, GaussianNoise(0.4) if kind == "continuous" else BernoulliSampling())
-    verifier, ks = WrongVerifier(0.8), budgets(64)
-    scores = evaluate(decoder, prompts.part, 200, steps=[5], samples=64, seed=1, verifier=verifier).scores
-    theory = overlay(decoder, prompts.part, 200, scores, verifier)
-    keys = [Key("best_of_n", 5, k, "squared_error") for k in ks]
-    assert max(abs(theory[key].z) for key in keys) < 6
-    best = int(np.argmin([theory[key].theory for key in keys]))
-    assert 0 < best < len(ks) - 1
-    regret = (scores[keys[-1]] - scores[keys[best]]).numpy()
+    verifier = WrongVerifier(0.8)
+    table = evaluate(decoder, prompts, steps=[5], samples=64, seed=1, verifier=verifier)
+    checks = overlay(decoder, prompts, table, verifier=verifier).theory_checks()
+    keys = [Key(kind, "best_of_n", 5, 2**i, "squared_error") for i in range(7)]
+    assert max(abs(checks[key].z) for key in keys) < 6
+    best = int(np.argmin([checks[key].theory for key in keys]))
+    assert 0 < best < len(keys) - 1
+    regret = table[keys[-1]] - table[keys[best]]
     assert stats.ttest_1samp(regret, 0.0, alternative="greater").pvalue < ALPHA
 
 
-def test_a_score_without_a_law_has_no_theory() -> None:
-    prompts = LinearRegression(4, 20).sample(3)
-    decoder = StochasticDecoder(LinearAttention.gradient_descent(4, examples=20), GaussianNoise(0.4))
-    verifier = NoisyVerifier(false_positive_rate=0.1)
-    scores = evaluate(decoder, prompts.part, 3, steps=[5], samples=8, seed=1, verifier=verifier).scores
-    theory = overlay(decoder, prompts.part, 3, scores, verifier)
-    assert {key.technique for key in theory} == {"greedy", "single", "mean", "oracle_best_of_n"}
+def small(rule: Rule | None = None, count: int = 3) -> tuple[StochasticDecoder, Prompts]:
+    model = LinearAttention.gradient_descent(4, examples=20, dtype=torch.float64)
+    rule = rule or GaussianNoise(0.4)
+    kind: Any = "binary" if rule.binary else "continuous"
+    prompts = LinearRegression(4, 20, kind, label_noise=0.3).sample(count, seed=6, dtype=torch.float64)
+    return StochasticDecoder(model, rule), prompts
+
+
+class Sparse:
+    """A user's verifier, which says nothing of its quadratic form."""
+
+    def score(self, prompts: Prompts, w: Tensor, *, first_sample: int = 0, step: int = 0) -> Tensor:
+        return -w.abs().sum(2)
+
+
+@pytest.mark.parametrize(
+    "verifier", [NoisyVerifier(false_positive_rate=0.1), Sparse(), lambda prompts, w: -w.abs().sum(2)]
+)
+def test_a_score_without_a_law_has_no_theory(verifier: Any) -> None:
+    decoder, prompts = small()
+    table = evaluate(decoder, prompts, steps=[5], samples=8, seed=1, verifier=verifier)
+    checks = overlay(decoder, prompts, table, verifier=verifier).theory_checks()
+    assert {key.technique for key in checks} == {"greedy", "single", "mean", "oracle_best_of_n"}
+
+
+def test_a_users_score_of_bits_has_a_law() -> None:
+    """Any score of an answer without noise; a noisy one has none."""
+    decoder, prompts = small(BernoulliSampling(), 100)
+    cases: list[tuple[Any, bool]] = [(Sparse(), True), (NoisyVerifier(noise=0.1), False)]
+    for verifier, known in cases:
+        table = evaluate(decoder, prompts, steps=[5], samples=16, seed=1, verifier=verifier)
+        checks = overlay(decoder, prompts, table, verifier=verifier).theory_checks()
+        of_best = [check.z for key, check in checks.items() if key.technique == "best_of_n"]
+        assert bool(of_best) == known
+        assert max(map(abs, of_best), default=0.0) < 6
 
 
 def test_overlay_alarms_at_a_wrong_law() -> None:
     """Simulated with 10 % more noise than the law knows of: z beyond 6."""
     prompts = LinearRegression(4, 16).sample(100, seed=6, dtype=torch.float64)
     model = LinearAttention.gradient_descent(4, examples=16, dtype=torch.float64)
-    wrong = StochasticDecoder(model, GaussianNoise(0.33))
-    evaluation = evaluate(wrong, prompts.part, 100, steps=[5], samples=64, seed=1)
-    theory = overlay(StochasticDecoder(model, GaussianNoise(0.3)), prompts.part, 100, evaluation.scores)
-    assert all(c.z > 6 for key, c in theory.items() if key.technique == "single")
-    same = torch.ones(5)
-    assert compare(same, same).z == 0
-    assert np.isnan(compare(same[:1], same[:1]).z)
+    table = evaluate(StochasticDecoder(model, GaussianNoise(0.33)), prompts, steps=[5], samples=64, seed=1)
+    checks = overlay(StochasticDecoder(model, GaussianNoise(0.3)), prompts, table).theory_checks()
+    single = [check.z for key, check in checks.items() if key.technique == "single"]
+    assert single
+    assert min(single) > 6
+    same = np.ones(5)
+    assert check_against_theory(same, same).z == 0
+    assert np.isnan(check_against_theory(same[:1], same[:1]).z)
 
 
-STATE_DIM = 3
+def test_theory_of_a_table_in_tiles() -> None:
+    """More prompts than are taken at a time: those of every part, to rounding, whether binary or not."""
+    for rule in (GaussianNoise(0.4), BernoulliSampling()):
+        decoder, prompts = small(rule, 70)
+        table = overlay(decoder, prompts, evaluate(decoder, prompts, steps=[3], samples=4))
+        last = prompts.part(60, 70)
+        part = overlay(decoder, last, evaluate(decoder, last, steps=[3], samples=4))
+        assert table.theory is not None
+        assert part.theory is not None
+        assert part.prompts.tolist() == list(range(60, 70))
+        np.testing.assert_allclose(part.theory, table.theory[:, 60:], rtol=1e-12)
 
 
-def gaussian_setting(preconditioned: bool, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, GaussianNoise]:
-    prompts = LinearRegression(STATE_DIM, 8, label_noise=0.2).sample(2, seed=3, dtype=dtype)
-    if preconditioned:
-        model = LinearAttention.preconditioned([1.0, 0.8, 0.6], 8, dtype=dtype)
-    else:
-        model = LinearAttention.gradient_descent(STATE_DIM, examples=8, dtype=dtype)
-    w0 = torch.tensor([[1.0, 0, -1], [0.5, 2, 0]], dtype=dtype)
-    return model.prefill(prompts).linear.detach(), w0, GaussianNoise(GeometricDecay(0.5, 0.9))
+def test_a_table_of_both_kinds_is_filled_kind_by_kind() -> None:
+    """Rows of the other kind stay as they are, before and after they are filled."""
+    rules: tuple[Rule, ...] = (GaussianNoise(0.4), BernoulliSampling())
+    decoders, prompts = zip(*(small(rule) for rule in rules))
+    tables = [evaluate(decoder, p, steps=[3], samples=4) for decoder, p in zip(decoders, prompts)]
+    both = tables[0].join(tables[1])
+    binary = np.array([key.coefficients == "binary" for key in both.keys])
+    first = overlay(decoders[0], prompts[0], both)
+    assert first.theory is not None
+    assert np.isnan(first.theory[binary]).all()
+    second = overlay(decoders[1], prompts[1], first)
+    assert second.theory is not None
+    np.testing.assert_array_equal(second.theory[~binary], first.theory[~binary])
+    alone = overlay(decoders[1], prompts[1], tables[1])
+    np.testing.assert_array_equal(second.theory[binary], alone.theory)
+    assert {key.coefficients for key in second.theory_checks()} == {"continuous", "binary"}
 
 
-@pytest.mark.parametrize("preconditioned", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_exact_method_has_the_law_of_the_chain(preconditioned: bool, dtype: torch.dtype) -> None:
-    """Whitened by the exact law of all asked steps together, N |mean|^2 and sum |z|^2 are ~ chi^2; each at ALPHA."""
-    state, w0, rule = gaussian_setting(preconditioned, dtype)
-    steps, samples = [9, 2, 9], 2**14
-    thoughts = decode(state, w0, rule=rule, steps=steps, samples=samples, seed=5, method="exact").thoughts.double()
-    assert torch.equal(thoughts[0], thoughts[2])
-    first = gaussian_law(state, rule, 2, w0)
-    M = torch.eye(STATE_DIM).double() + state[:, :, :-1].double()
-    power = torch.linalg.matrix_power(M, 7)
-    last = gaussian_law(state, rule, 9, w0)
-    cross = power @ first.covariance
-    for b in range(2):
-        mean = torch.cat((first.mean[b], last.mean[b]))
-        top = torch.cat((first.covariance[b], cross[b].mT), 1)
-        covariance = torch.cat((top, torch.cat((cross[b], last.covariance[b]), 1)))
-        w = torch.cat((thoughts[1, b], thoughts[0, b]), 1)
-        z = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), (w - mean).T, upper=False).numpy()
-        assert stats.chi2.sf(samples * (z.mean(1) ** 2).sum(), 6) > ALPHA
-        total = (z**2).sum()
-        assert 2 * min(stats.chi2.sf(total, samples * 6), stats.chi2.cdf(total, samples * 6)) > ALPHA
-        for i in range(6):
-            assert stats.kstest(z[i], "norm").pvalue > ALPHA
-            for j in range(i):
-                assert stats.pearsonr(z[i], z[j]).pvalue > ALPHA
+def test_another_verifier_or_other_prompts_are_refused() -> None:
+    decoder, prompts = small()
+    table = evaluate(decoder, prompts, steps=[3], samples=4, verifier=HeldOutLoss(5))
+    with pytest.raises(
+        ValueError, match=r"verifier: expected HeldOutLoss\(examples=5\) as the table has it, got InCon"
+    ):
+        overlay(decoder, prompts, table)
+    with pytest.raises(ValueError, match=r"verifier: expected .*, got HeldOutLoss\(examples=4\)"):
+        overlay(decoder, prompts, table, verifier=HeldOutLoss(4))
+    with pytest.raises(ValueError, match="prompts: expected the 3 of the table, got 2"):
+        overlay(decoder, prompts.part(0, 2), table, verifier=HeldOutLoss(5))
+    later = small(count=5)[1].part(2, 5)
+    with pytest.raises(ValueError, match="prompts: expected number 0, got number 2"):
+        overlay(decoder, later, table, verifier=HeldOutLoss(5))
+    with pytest.raises(TypeError, match="prompts: expected Prompts, got LinearRegression; sample the task"):
+        overlay(decoder, LinearRegression(4, 20), table)  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_exact_method_against_stepwise() -> None:
-    """Two-sample Kolmogorov-Smirnov tests of coefficients and of squared norms, each at ALPHA; other seeds."""
-    state, w0, rule = gaussian_setting(False, torch.float32)
-    drawn = [
-        decode(state, w0, rule=rule, steps=[3, 8], samples=2**14, seed=seed, method=method).thoughts  # type: ignore[arg-type]  # a literal below
-        for seed, method in ((1, "stepwise"), (2, "exact"))
-    ]
-    for one, other in zip(drawn[0].flatten(0, 1), drawn[1].flatten(0, 1)):
-        for i in range(STATE_DIM):
-            assert stats.ks_2samp(one[:, i], other[:, i]).pvalue > ALPHA
-        assert stats.ks_2samp(one.square().sum(1), other.square().sum(1)).pvalue > ALPHA
+def test_exact_recovery_of_votes() -> None:
+    """Where it takes milliseconds; elsewhere the budget has no law, but the others have."""
+    decoder, prompts = small(BernoulliSampling(temperature=0.5), 100)
+    table = evaluate(decoder, prompts, steps=[2], samples=64, seed=3, techniques=["majority_vote", "plurality"])
+    checks = overlay(decoder, prompts, table).theory_checks()
+    found = {name: {k.samples for k in checks if k.technique == name and k.metric == "exact_recovery"}
+             for name in ("majority_vote", "plurality")}  # fmt: skip
+    assert found == {"majority_vote": {1, 2, 4, 8}, "plurality": {1, 2, 4, 8, 16, 32}}
+    assert max(abs(check.z) for check in checks.values()) < 6
+    assert {key.samples for key in checks if key.technique == "majority_vote"} == {1, 2, 4, 8, 16, 32, 64}
 
 
-def test_exact_method_does_not_depend_on_the_chunk() -> None:
-    state, w0, rule = gaussian_setting(False, torch.float32)
-    whole = decode(state, w0, rule=rule, steps=[0, 4, 9], samples=100, seed=5, method="exact").thoughts
-    part = decode(
-        state[1:],
-        w0[1:],
-        rule=rule,
-        steps=[0, 4, 9],
-        samples=7,
-        seed=5,
-        method="exact",
-        first_sample=30,
-        first_prompt=1,
-    ).thoughts
-    assert torch.equal(whole[:, 1:, 30:37], part)
-    assert torch.equal(whole[0], w0[:, None].expand(-1, 100, -1))
-    # resumed from the samples' own thoughts, the words of the asked step are the same
-    resumed = decode(
-        state, whole[1], rule=rule, steps=[9], samples=100, seed=5, first_step=4, method="exact", backend="auto"
-    ).thoughts
-    torch.testing.assert_close(resumed[0], whole[2])
+def test_dimensions_and_prompts_beyond_the_limits_have_no_law() -> None:
+    model = LinearAttention.gradient_descent(12, examples=30)
+    decoder = StochasticDecoder(model, BernoulliSampling())
+    prompts = LinearRegression(12, 30, "binary").sample(2)
+    table = overlay(decoder, prompts, evaluate(decoder, prompts, steps=2, samples=4))
+    assert table.theory is not None
+    assert table.theory_checks() == {}
+    decoder, prompts = small(count=257)
+    checks = overlay(decoder, prompts, evaluate(decoder, prompts, steps=2, samples=2)).theory_checks()
+    assert {key.technique for key in checks} == {"greedy", "single", "mean"}
 
 
-def test_exact_method_is_for_gaussian_noise() -> None:
-    state, w0, _ = gaussian_setting(False, torch.float32)
-    with pytest.raises(ValueError, match="method: expected 'stepwise' for BernoulliSampling, got 'exact'"):
-        decode(state, w0, rule=BernoulliSampling(), steps=[1], samples=2, method="exact")
-    with pytest.raises(ValueError, match="method: expected one of 'stepwise', 'exact', got 'fast'"):
-        decode(state, w0, rule=GaussianNoise(), steps=[1], samples=2, method="fast")  # type: ignore[arg-type]  # wrong on purpose
+# Laws of a user's own.
 
 
-SMALL = ["run", "--dim", "3", "--examples", "9", "--prompts", "5", "--samples", "12", "--steps", "1", "4"]
+@pytest.fixture
+def _registry() -> Iterator[None]:
+    """What a test registers goes when it ends."""
+    before = dict(LAWS)
+    yield
+    LAWS.clear()
+    LAWS.update(before)
 
 
-def test_run_shows_theory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--json", str(tmp_path / "out.json")]) == 0
-    out = capsys.readouterr().out
-    assert "theory: exact means over these prompts" in out
-    records = json.loads((tmp_path / "out.json").read_text())["records"]
-    known = {(r["coefficients"], r["technique"]) for r in records if r["theory"] is not None}
-    shared = {"greedy", "single", "mean", "best_of_n", "oracle_best_of_n"}
-    assert known == {(k, t) for k in ("continuous", "binary") for t in shared} | {("binary", "majority_vote")}
-    assert all(
-        r["theory"] is None for r in records if r["technique"] == "majority_vote" and r["metric"] == "exact_recovery"
-    )
-    assert main([*SMALL, "--no-theory"]) == 0
-    assert "theory" not in capsys.readouterr().out
+@dataclass(frozen=True)
+class UniformNoise:
+    """A user's rule, without a kernel and not derived from ours: noise of variance width^2 / 3."""
+
+    width: float = 0.3
+
+    def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
+        return u + self.width * (2 * draws.uniform() - 1)
 
 
-def test_run_tells_of_the_heavy_tail(capsys: pytest.CaptureFixture[str]) -> None:
-    """32 steps: rare prompts dominate the exact mean over all prompts, which 64 prompts do not show."""
-    command = ["run", "--coefficients", "continuous", "--samples", "4", "--steps", "32", "--technique", "mean"]
-    assert main(command) == 0
-    assert "over all possible prompts the mean error of 4 samples is" in capsys.readouterr().out
-    assert main([*command, "--step-size", "0.2", "--steps", "8"]) == 0
-    assert "over all possible prompts" not in capsys.readouterr().out
+class ScaledNoise(GaussianNoise):
+    """A user's rule derived from ours, which draws otherwise."""
+
+    def encode(self, steps: int) -> None:  # type: ignore[override]  # no kernel
+        return None
+
+    def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
+        return u + 5 * self.noise_scale * draws.normal()  # type: ignore[operator]  # a number here
 
 
-def test_run_with_the_exact_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [*SMALL, "--method", "exact", "--json", str(tmp_path / "out.json")]
-    assert main(command) == 1
-    assert "method: expected 'stepwise' for binary coefficients, got 'exact'" in capsys.readouterr().err
-    assert main([*command, "--coefficients", "continuous"]) == 0
-    document = json.loads((tmp_path / "out.json").read_text())
-    assert document["config"]["method"] == "exact"
+def last_sample(candidates: Candidates) -> Tensor:
+    """A user's technique."""
+    return candidates.coefficients[:, :, -1]
 
 
-@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
-def test_plot(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -e '.[plot]'")
-    path = tmp_path / f"run.{suffix}"
-    assert main([*SMALL, "--quiet", "--plot", str(path), "--technique", "mean", "beam_search", "adaptive_vote"]) == 0
-    assert capsys.readouterr() == ("", "")
-    assert path.read_bytes()[:5] in (b"\x89PNG\r", b"%PDF-", b"<?xml")
+def law_of_last_sample(
+    problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
+) -> Mapping[str, Tensor]:
+    """Of the first thought w_1 = b + noise, whatever the budget; later ones are left without."""
+    if step > 1 or "squared_error" not in metrics:
+        return {}
+    assert problem.state is not None
+    assert problem.prompts.w_star is not None
+    variance = problem.rule.width**2 / 3  # type: ignore[attr-defined]  # the rule that it is registered for
+    error = (-problem.state[:, :, -1] - problem.prompts.w_star).square().mean(1) + variance
+    return {"squared_error": error[:, None].expand(-1, len(budgets))}
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("run.txt", "plot: expected a file that ends in .png, .pdf, .svg, got"),
-        ("missing/run.png", "plot: expected a file in a folder that exists, got"),
-    ],
-)
-def test_plot_errors(name: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--plot", str(tmp_path / name)]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert message in err
-    assert err.count("\n") == 1
+def evaluated(rule: Any, count: int = 100, steps: Sequence[int] = (1, 4)) -> tuple[StochasticDecoder, Prompts, Table]:
+    prompts = LinearRegression(4, 20, label_noise=0.3).sample(count, seed=6, dtype=torch.float64)
+    model = LinearAttention.gradient_descent(4, examples=20, dtype=torch.float64)
+    decoder = StochasticDecoder(model, rule)
+    return decoder, prompts, evaluate(decoder, prompts, steps=steps, samples=8, techniques=[last_sample, "single"])
 
 
-def test_plot_without_matplotlib(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main([*SMALL, "--plot", str(tmp_path / "run.png")]) == 1
-    assert "pip install 'ttc-fast[plot]'" in capsys.readouterr().err
+@pytest.mark.usefixtures("_registry")
+def test_a_law_of_ones_own_is_taken() -> None:
+    decoder, prompts, table = evaluated(UniformNoise())
+    assert overlay(decoder, prompts, table).theory_checks() == {}
+    given = law("last_sample", UniformNoise, about="w_1 = b + noise", metrics="squared error")(law_of_last_sample)
+    assert given is law_of_last_sample
+    checks = overlay(decoder, prompts, table).theory_checks()
+    assert set(checks) == {Key("continuous", "last_sample", 1, k, "squared_error") for k in (1, 2, 4, 8)}
+    assert max(abs(check.z) for check in checks.values()) < 6
 
 
-def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
-    """The plan's error is that of its split, and the simulation agrees within 5 standard errors."""
-    assert main(["plan", "--budget", "300", "--dim", "4", "--examples", "40", "--simulate", "--prompts", "64"]) == 0
-    out = capsys.readouterr().out
-    assert "best split of 300 chain steps" in out
-    z = float(out.split("simulated: ")[1].split(", ")[1].split()[0])
-    assert abs(z) < 5
-    assert "diverge" not in out
-    assert main(["plan", "--budget", "64", "--step-size", "1.9", "--prompts", "8"]) == 0
-    assert "8 of 8 prompts make the chain diverge" in capsys.readouterr().out
+@pytest.mark.usefixtures("_registry")
+def test_a_law_may_leave_out_budgets() -> None:
+    """NaN: that key has no law, the others keep theirs."""
+
+    def up_to_two(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+        found = law_of_last_sample(problem, step, budgets, metrics)
+        kept = torch.tensor(budgets) <= 2
+        return {name: value.where(kept, torch.nan) for name, value in found.items()}
+
+    law("last_sample", UniformNoise, about="", metrics="squared error")(up_to_two)
+    decoder, prompts, table = evaluated(UniformNoise(), 3)
+    checks = overlay(decoder, prompts, table).theory_checks()
+    assert {key.samples for key in checks} == {1, 2}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        ([], 2, "--budget"),
-        (["--budget", "0"], 1, "budget: expected an integer from 1"),
-        (["--budget", "9", "--longest", "0"], 1, "longest: expected an integer from 1"),
-        (["--budget", "9", "--prompts", "0"], 1, "prompts: expected an integer from 1"),
-        (["--budget", "9", "--noise-scale", "-1"], 1, "noise_scale: expected a finite number of at least 0"),
-    ],
-)
-def test_plan_errors(arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", *arguments]) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert message in err
-    assert err.count("\n") == 1
+@pytest.mark.usefixtures("_registry")
+def test_a_law_is_registered_once() -> None:
+    law("last_sample", UniformNoise, about="", metrics="")(law_of_last_sample)
+    with pytest.raises(ValueError, match="law: there is one of 'last_sample' under UniformNoise already"):
+        law("last_sample", UniformNoise, about="", metrics="")(law_of_last_sample)
+    with pytest.raises(ValueError, match="law: there is one of 'mean' under GaussianNoise already"):
+        law("mean", GaussianNoise, about="", metrics="")(law_of_last_sample)
+
+
+def test_a_law_does_not_hold_for_a_subclass_of_the_rule() -> None:
+    assert find_law("single", GaussianNoise(0.1)) is not None
+    assert find_law("single", ScaledNoise(0.1)) is None
+    decoder, prompts, table = evaluated(ScaledNoise(0.1), 3)
+    assert overlay(decoder, prompts, table).theory_checks() == {}
+
+
+@pytest.mark.usefixtures("_registry")
+def test_a_law_of_a_wrong_shape_is_told() -> None:
+    law("last_sample", UniformNoise, about="", metrics="")(lambda *_: {"squared_error": torch.zeros(3)})
+    decoder, prompts, table = evaluated(UniformNoise(), 3)
+    message = r"law of last_sample: expected squared_error of shape \[B, K\] = \[3, 4\], got \[3\]"
+    with pytest.raises(ValueError, match=message):
+        overlay(decoder, prompts, table)
 
 
 def test_all_laws_are_of_known_techniques() -> None:
-    from ttc_fast.theory.overlay import SELECTIONS
+    overlay_of_ours = {name for name, rule in LAWS if rule in (GaussianNoise, BernoulliSampling)}
+    assert overlay_of_ours <= set(TECHNIQUES)
+    assert {name for name, rule in LAWS if rule is GaussianNoise} == {
+        "greedy", "single", "mean", "best_of_n", "oracle_best_of_n"
+    }  # fmt: skip
+    assert overlay_of_ours == set(ASKED)
 
-    assert set(SELECTIONS) == {name for name, t in TECHNIQUES.items() if isinstance(t, Technique) and t.selects}
+
+def test_problem_knows_no_state_of_a_model_without() -> None:
+    """The laws of ours need a linear state, and are left out without it."""
+    decoder, prompts = small()
+
+    class Constant:
+        """A user's model, which always answers zero."""
+
+        dim = 4
+
+        def prefill(self, prompts: Prompts) -> Tensor:
+            return prompts.x
+
+        def output(self, state: Tensor, w: Tensor) -> Tensor:
+            return torch.zeros_like(w)
+
+    constant = StochasticDecoder(Constant(), decoder.rule)
+    assert Problem(constant.model, constant.rule, prompts, prompts, InContextLoss()).state is None
+    table = evaluate(constant, prompts, steps=2, samples=2)
+    assert overlay(constant, prompts, table).theory_checks() == {}

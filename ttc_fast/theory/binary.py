@@ -19,6 +19,7 @@ from torch import Tensor
 from ..decoding.rules import Rule
 from ..estimators.arrays import Array, Integers
 from ..numerics import check
+from ..numerics.protocols import complete, described
 
 MAX_DIM = 14
 """Coefficients: 4^14 multiplications for a step."""
@@ -38,7 +39,9 @@ def bit_strings(dim: int) -> Array:
 
 
 class BinaryChain:
-    """The chain of one prompt whose thoughts are drawn at every step.
+    """The chain of one prompt: laws of all thoughts, expected time to the right answer.
+
+    Its thoughts are drawn at every step.
 
     Args:
         state: of the prompt, ``[d, d+1]``: one row of ``LinearAttention.prefill(prompts).linear``.
@@ -159,9 +162,9 @@ def binary_law(state: Tensor, rule: Rule, steps: int) -> Array:
     """
     check.tensor("state", state, ("B", "d", "d+1"))
     check.integer("steps", steps, 1, 2**34)
-    encoded, bits = rule.encode(1), _bit_rule(rule)
+    encoded, bits = complete(rule, Rule, "rule").encode(1), _bit_rule(rule)
     if encoded is None or bits is None:
-        raise TypeError(f"rule: expected BernoulliSampling, got {type(rule).__name__}; theory.gaussian has other laws")
+        raise TypeError(f"rule: expected BernoulliSampling, got {described(rule)}; theory.gaussian has other laws")
     check.integer("dim", state.shape[1], 1, MAX_DIM)
     if encoded.every_step:
         return np.stack([BinaryChain(prompt, bits).law(steps) for prompt in state])

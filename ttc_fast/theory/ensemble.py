@@ -108,7 +108,7 @@ class ErrorCurve:
 def exact_curve(
     examples: int, dim: int, step_size: Number, noise_scale: Sequence[Number] | Number, steps: int
 ) -> ErrorCurve:
-    """The exact curve for T = 0, ..., ``steps`` at finite n and d, in rational numbers.
+    """Error of the mean of N over all prompts, for T = 0, 1, ... at finite n and d, in rational numbers.
 
     Args:
         examples: n.
@@ -156,7 +156,7 @@ def _spread(bias: Sequence[Fraction], noise_scale: Sequence[Number] | Number) ->
 
 
 def limit_contraction(gamma: float, step_size: float, steps: int) -> Array:
-    """B_0, ..., B_T in the limit n, d -> infinity, d / n -> gamma, for any step size.
+    """Contraction B_T = E tr (I - eta S)^{2T} / d, T = 0, 1, ..., in the limit n, d -> infinity, d / n -> gamma.
 
     B_T = |(I - eta J)^T e_0|^2 with the Jacobi matrix J of the Marchenko-Pastur law, diagonal (1, 1 + gamma, 1 +
     gamma, ...) and off it sqrt(gamma): no quadrature, and for gamma > 1 the mass at 0 is in it.
@@ -188,7 +188,7 @@ def limit_contraction(gamma: float, step_size: float, steps: int) -> Array:
 
 
 def limit_noise_sum(gamma: float, step_size: float) -> float:
-    """sum_{j >= 0} B_j in the limit: the noise floor of a long chain is sigma^2 / N times it.
+    """Sum of all B_T in the limit: the noise floor of a long chain is sigma^2 / N times it.
 
     (1 / 2 eta) (1 / (1 - gamma) + G(2 / eta)), G the Stieltjes transform of the Marchenko-Pastur law. Valid for gamma <
     1 and a stable chain, 0 < eta < 2 / (1 + sqrt(gamma))^2; at eta = 1 / (1 + gamma) it is 1 / (1 - gamma).
@@ -218,8 +218,9 @@ def limit_noise_sum(gamma: float, step_size: float) -> float:
 
 
 def never_overthinks_from(gamma: float, noise_scale: float, start: float = 1.0) -> float:
-    """Samples from which on every further thought lowers the error of their mean: (sigma^2 / R) ((1 + gamma) / (1 -
-    gamma))^2. Limit of large n and d, eta = 1 / (1 + gamma).
+    """Samples from which on every further thought lowers the error of their mean.
+
+    (sigma^2 / R) ((1 + gamma) / (1 - gamma))^2, in the limit of large n and d, with eta = 1 / (1 + gamma).
 
     Args:
         gamma: d / n, below 1.

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..decoding.gaussian_chain import affine, transition
 from ..decoding.rules import GaussianNoise, Rule
 from ..numerics import check
+from ..numerics.protocols import complete, described
 from ..tasks.quadratic import Quadratic
 
 
@@ -65,9 +66,9 @@ def gaussian_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None
     """
     check.tensor("state", state, ("B", "d", "d+1"))
     steps = check.integer("steps", steps, 0, 2**34)
-    encoded = rule.encode(steps) if hasattr(rule, "encode") else None
+    encoded = complete(rule, Rule, "rule").encode(steps)
     if encoded is None or encoded.kind != "gaussian":
-        raise TypeError(f"rule: expected GaussianNoise, got {type(rule).__name__}; theory.binary has laws of bits")
+        raise TypeError(f"rule: expected GaussianNoise, got {described(rule)}; theory.binary has laws of bits")
     matrix, offset, root = transition(state, encoded.scales(steps))
     if w0 is None:
         return GaussianLaw(offset, root)

@@ -66,7 +66,7 @@ def gaussian_best_of_n(
 
 
 def success_probability(law: GaussianLaw, metric: Quadratic, threshold: float) -> Tensor:
-    """P(q(w) <= threshold) of one decode, the law of a quadratic form of a Gaussian.
+    """P(error <= threshold) of one decode: the law of a quadratic form of a Gaussian.
 
     Args:
         law: of a thought.
