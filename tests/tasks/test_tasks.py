@@ -10,9 +10,21 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor
 
 from oracles import ALPHA
-from ttc_fast import LinearRegression, Prompts, load_prompts
+from ttc_fast import (
+    GaussianNoise,
+    Key,
+    LinearAttention,
+    LinearRegression,
+    Prompts,
+    StochasticDecoder,
+    TaskPrompts,
+    evaluate,
+    load_prompts,
+)
+from ttc_fast.tasks.metrics import Metric, truth
 
 
 @pytest.mark.parametrize("coefficients", ["continuous", "binary"])
@@ -175,3 +187,66 @@ def test_load_prompts_refuses(tmp_path: Path) -> None:
             load_prompts(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         load_prompts(tmp_path / "missing.npz")
+
+
+class OneHot:
+    """A user's task: every feature vector has a single 1; its own class, with nothing but what is required."""
+
+    def sample(self, prompts: int, *, seed: int = 0, first_prompt: int = 0) -> Prompts:
+        every = torch.randn(100, 3, generator=torch.Generator().manual_seed(seed))
+        x, w_star = torch.eye(3).repeat(4, 1).expand(prompts, -1, -1), every[first_prompt : first_prompt + prompts]
+        return Prompts(x, (x @ w_star[:, :, None])[:, :, 0], w_star, torch.full((3,), 1 / 3), first=first_prompt)
+
+
+class Robust(OneHot):
+    """With a metric and a loss of its own."""
+
+    def metrics(self) -> dict[str, Metric]:
+        return {"largest": lambda prompts, w: (w - truth(prompts)).abs().amax(2)}
+
+    def in_context_loss(self, prompts: Prompts, w: Tensor) -> Tensor:
+        return (w @ prompts.x.mT - prompts.y[:, None]).abs().mean(2)
+
+
+def test_task_of_a_user() -> None:
+    """Sampled part by part or at once: the same, to the bit; its global indices go on from the first prompt."""
+    decoder = StochasticDecoder(LinearAttention.gradient_descent(3, step_size=1.0), GaussianNoise(0.3))
+    arguments: dict[str, Any] = {"steps": [1, 3], "samples": 8, "seed": 4}
+    task: Any = OneHot()
+    whole = evaluate(decoder, task.sample(7, seed=1, first_prompt=5), **arguments)
+    parts = evaluate(decoder, TaskPrompts(task, 7, seed=1, first_prompt=5), bank=100, **arguments)
+    assert whole.keys == parts.keys
+    assert parts.prompts.tolist() == list(range(5, 12))
+    assert np.array_equal(whole.values, parts.values)
+    assert np.array_equal(
+        evaluate(decoder, task.sample(2, seed=1, first_prompt=9), **arguments).values, parts.values[:, 4:6]
+    )
+
+
+def test_task_with_its_own_metric_and_loss() -> None:
+    """Every technique is measured by the metric, and best-of-N trusts the loss: by hand for all samples."""
+    decoder = StochasticDecoder(LinearAttention.gradient_descent(3, step_size=1.0), GaussianNoise(0.3))
+    source, techniques = TaskPrompts(Robust(), 7, seed=1), ["single", "mean", "median", "best_of_n", "beam_search"]  # type: ignore[arg-type]  # it gets the defaults
+    table = evaluate(decoder, source, steps=2, samples=8, budgets=[8], techniques=techniques, seed=4)
+    prompts = source.part(0, 7)
+    w, w_star = decoder(prompts, steps=2, samples=8, seed=4).thoughts[0], truth(prompts)
+    best = w[torch.arange(7), Robust().in_context_loss(prompts, w).argmin(1)]
+    for technique, expected in (
+        ("single", (w - w_star).abs().amax(2).mean(1)),
+        ("mean", (w.mean(1) - w_star[:, 0]).abs().amax(1)),
+        ("best_of_n", (best - w_star[:, 0]).abs().amax(1)),
+    ):
+        key = Key("continuous", technique, 2, 1 if technique == "single" else 8, "largest")
+        np.testing.assert_allclose(table[key], expected, rtol=1e-5)
+    assert {key.technique for key in table.keys if key.metric == "largest"} == set(techniques)
+
+
+def test_prompts_of_a_task_refuse() -> None:
+    with pytest.raises(TypeError, match="task: expected an object with the method sample"):
+        TaskPrompts(3, 4)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(TypeError, match=r"task: .* got the class OneHot; make an object of it"):
+        TaskPrompts(OneHot, 4)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(ValueError, match="count: expected an integer from 1"):
+        LinearRegression(3, 4).prompts(0)
+    with pytest.raises(ValueError, match="first_prompt: expected an integer from 0"):
+        LinearRegression(3, 4).prompts(2, first_prompt=2**32 - 1)

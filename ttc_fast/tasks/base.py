@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..numerics import check
 from ..numerics.protocols import complete
 from .metrics import Metric
 from .prompts import Prompts
@@ -71,7 +72,7 @@ class Task(Protocol):
             seed: of the random numbers.
             first_prompt: global index of the first.
         """
-        return TaskPrompts(complete(self, Task, "task"), count, seed, first_prompt)
+        return TaskPrompts(self, count, seed, first_prompt)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class TaskPrompts:
     seed: int = 0
     first_prompt: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", complete(self.task, Task, "task"))
+        check.integer("count", self.count, 1, 2**32)
+        check.integer("first_prompt", self.first_prompt, 0, 2**32 - self.count)
 
     def part(self, start: int, stop: int) -> Prompts:
         sample = self.task.sample(stop - start, seed=self.seed, first_prompt=self.first_prompt + start)
