@@ -12,7 +12,7 @@ import torch
 
 from ttc_fast import GaussianNoise, LinearAttention, LinearRegression
 from ttc_fast.tasks.quadratic import quadratic
-from ttc_fast.theory.allocation import Split, best_split, curves, iso_error
+from ttc_fast.theory.allocation import Split, best_split, bias_and_variance, iso_error
 from ttc_fast.theory.ensemble import (
     best_steps,
     error_over_prompts,
@@ -20,9 +20,9 @@ from ttc_fast.theory.ensemble import (
     limit_contraction,
     limit_noise_sum,
     never_overthinks_from,
-    trace_moments,
 )
 from ttc_fast.theory.gaussian import error_of_mean, gaussian_law
+from ttc_fast.theory.moments import trace_moments
 
 HALF = Fraction(1, 2)
 
@@ -170,7 +170,7 @@ def test_curves_and_splits() -> None:
     prompts = LinearRegression(4, 12, label_noise=0.3).sample(3, seed=2, dtype=torch.float64)
     state = LinearAttention.preconditioned([1.0, 0.9, 0.8, 0.7], 12, dtype=torch.float64).prefill(prompts).linear
     rule, metric = GaussianNoise(0.4), quadratic(prompts, "prediction_risk")
-    bias, variance = curves(state, rule, metric, 9)
+    bias, variance = bias_and_variance(state, rule, metric, 9)
     for steps in (1, 4, 9):
         expected = error_of_mean(gaussian_law(state, rule, steps), metric, [1, math.inf])
         torch.testing.assert_close(bias[:, steps - 1] + variance[:, steps - 1], expected[:, 0])

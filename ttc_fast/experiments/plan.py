@@ -16,7 +16,7 @@ from ..models.linear_attention import LinearAttention, default_step_size
 from ..numerics import check
 from ..tasks.linear_regression import LinearRegression
 from ..tasks.quadratic import quadratic
-from ..theory.allocation import Split, best_split, curves
+from ..theory.allocation import Split, best_split, bias_and_variance
 from .config import PlanConfig
 
 
@@ -56,7 +56,7 @@ def plan(config: PlanConfig) -> Plan:
     simulated = None
     with torch.inference_mode():
         state = decoder.model.prefill(prompts).linear
-        bias, variance = curves(state, rule, quadratic(prompts, "squared_error"), longest)
+        bias, variance = bias_and_variance(state, rule, quadratic(prompts, "squared_error"), longest)
         best = best_split(bias.mean(0).numpy(), variance.mean(0).numpy(), budget)
         errors = bias[:, best.steps - 1] + variance[:, best.steps - 1] / best.samples
         radius = torch.linalg.eigvalsh(affine(state)[0]).abs().amax(1)

@@ -1,7 +1,7 @@
 """Where to spend a budget of C = N T chain steps: on longer chains or on more of them.
 
 The error of the mean of N after T thoughts is bias(T) + variance(T) / N for every task, so that curves of bias and
-variance decide. They come from :func:`curves` (mean over simulated prompts, exact given each), from
+variance decide. They come from :func:`bias_and_variance` (mean over simulated prompts, exact given each), from
 :func:`ttc_fast.theory.ensemble.exact_curve`, or from its limit.
 """
 
@@ -32,7 +32,7 @@ class Split:
     """Of the mean of the samples."""
 
 
-def curves(state: Tensor, rule: GaussianNoise, metric: Quadratic, steps: int) -> tuple[Tensor, Tensor]:
+def bias_and_variance(state: Tensor, rule: GaussianNoise, metric: Quadratic, steps: int) -> tuple[Tensor, Tensor]:
     """bias(T) and variance(T) of every prompt for T = 1, ..., ``steps``, from w_0 = 0.
 
     Args:
@@ -48,7 +48,7 @@ def curves(state: Tensor, rule: GaussianNoise, metric: Quadratic, steps: int) ->
     >>> from ttc_fast.tasks.quadratic import quadratic
     >>> prompts = tf.LinearRegression(4, 16, label_noise=0.1).sample(3)
     >>> state = tf.LinearAttention.gradient_descent(4, examples=16).prefill(prompts).linear
-    >>> bias, variance = curves(state, tf.GaussianNoise(0.2), quadratic(prompts, "squared_error"), steps=8)
+    >>> bias, variance = bias_and_variance(state, tf.GaussianNoise(0.2), quadratic(prompts, "squared_error"), steps=8)
     >>> best_split(bias.mean(0).detach(), variance.mean(0).detach(), budget=64).steps
     8
     """

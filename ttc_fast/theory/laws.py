@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from ..models.base import Model
 from ..numerics.protocols import original
 from ..tasks.prompts import Prompts
 from ..techniques.verifiers import Verifier
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,23 @@ class Problem:
         return None if linear is None else linear.detach().cpu().double()
 
     @cached_property
-    def cache(self) -> dict[Any, Any]:
-        """What several laws need, such as the law of a thought, made once for these prompts; by a key of their own."""
+    def _cache(self) -> dict[Any, Any]:
         return {}
+
+    def cached(self, key: Any, make: Callable[[], T]) -> T:
+        """What several laws need, such as the law of a thought, made once for these prompts.
+
+        Args:
+            key: what it is; a law of your own takes a key that no other has, such as a tuple with its name.
+            make: called at the first time.
+
+        Returns:
+            What ``make`` returned.
+        """
+        if key not in self._cache:
+            self._cache[key] = make()
+        value: T = self._cache[key]
+        return value
 
 
 class Law(Protocol):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +20,7 @@ from ..numerics.protocols import described
 from ..tasks.base import Source
 from ..tasks.prompts import Prompts
 from ..techniques.verifiers import ScoreFunction, Verifier
-from . import run_laws as _registered  # noqa: F401  # importing it registers our laws
+from . import binary_laws, gaussian_laws  # noqa: F401  # importing them registers our laws
 from .laws import LawEntry, Problem, find_law
 
 TILE = 64
@@ -65,19 +67,25 @@ def overlay(
     theory = np.full(table.values.shape, np.nan) if table.theory is None else table.theory.copy()
     kind = "binary" if decoder.rule.binary else "continuous"
     groups = _groups(decoder, table, kind, len(source))
+    with _one_thread(), reporting(progress) as report:
+        for tile in sums.tiles(len(source), TILE):
+            part = source.part(tile.start, tile.stop).to("cpu")
+            if part.first != table.prompts[tile.start]:
+                raise ValueError(f"prompts: expected number {table.prompts[tile.start]}, got number {part.first}")
+            _fill(theory[:, tile], table.keys, groups, _problem(decoder, part, used))
+            report(f"theory of {kind}", tile.stop / len(source))
+    return replace(table, theory=theory)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The arrays are small: on busy cores a second thread made it five times slower."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the arrays are small: on busy cores a second thread made it five times slower
+    torch.set_num_threads(1)
     try:
-        with reporting(progress) as report:
-            for tile in sums.tiles(len(source), TILE):
-                part = source.part(tile.start, tile.stop).to("cpu")
-                if part.first != table.prompts[tile.start]:
-                    raise ValueError(f"prompts: expected number {table.prompts[tile.start]}, got number {part.first}")
-                _fill(theory[:, tile], table.keys, groups, _problem(decoder, part, used))
-                report(f"theory of {kind}", tile.stop / len(source))
+        yield
     finally:
         torch.set_num_threads(threads)
-    return replace(table, theory=theory)
 
 
 @dataclass(frozen=True)

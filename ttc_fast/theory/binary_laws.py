@@ -1,33 +1,26 @@
-"""Our laws, entered in the registry: techniques under :class:`GaussianNoise` and :class:`BernoulliSampling`."""
+"""Laws of techniques under :class:`BernoulliSampling`, from the Markov chain on all 2^d thoughts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..decoding.rules import BernoulliSampling, GaussianNoise
+from ..decoding.rules import BernoulliSampling
 from ..estimators.arrays import Array
 from ..tasks import metrics as all_metrics
-from ..tasks.quadratic import QUADRATIC, Quadratic, QuadraticMetric, QuadraticScore, quadratic
-from ..techniques.verifiers import Oracle
 from .binary import binary_law, bit_strings, marginals, string_index
 from .binary_techniques import binary_best_of_n, majority_probability, majority_recovery, plurality_right
-from .gaussian import GaussianLaw, error_of_mean, gaussian_law
 from .laws import Problem, law
-from .quadratic import gaussian_best_of_n
 
-T = TypeVar("T")
+MAX_DIM = 10
+"""Above it there is no law: 4^d multiplications for every step and prompt."""
 
-GAUSSIAN_DIM, SELECTION_PROMPTS = 64, 256
-"""Above them there is no law of best-of-N: d^3 and more for every prompt and step, some 10 milliseconds at d = 16."""
-
-BINARY_DIM = 10
-"""Above it there is no law of binary coefficients: 4^d multiplications for every step and prompt."""
+MAX_PROMPTS = 256
+"""Above it there is no law of best-of-N and of plurality."""
 
 MAJORITY_COUNTS = 2**16
 """Largest (k + 1)^d for the exact recovery of majorities: some 5 milliseconds for every prompt, step and budget."""
@@ -35,98 +28,8 @@ MAJORITY_COUNTS = 2**16
 PLURALITY_WORK = 2**14
 """Largest 2^d k^2 for the plurality of whole answers: some 5 milliseconds likewise."""
 
-_QUADRATIC_METRICS = "squared error, prediction risk, in-context loss"
 _EVERY_METRIC = "every metric"
 _SUMS = "squared error, prediction risk, hamming"
-
-
-def _cached(problem: Problem, key: Any, make: Callable[[], T]) -> T:
-    if key not in problem.cache:
-        problem.cache[key] = make()
-    value: T = problem.cache[key]
-    return value
-
-
-# Gaussian noise: a thought is Gaussian, errors and scores are quadratic.
-
-
-def _thought(problem: Problem, step: int, *, greedy: bool = False) -> GaussianLaw | None:
-    rule, state = problem.rule.greedy() if greedy else problem.rule, problem.state
-    if state is None:
-        return None
-    return _cached(problem, ("gaussian", step, greedy), lambda: gaussian_law(state, rule, step))
-
-
-def _form(problem: Problem, metric: QuadraticMetric) -> Quadratic:
-    return _cached(problem, metric, lambda: quadratic(problem.seen, metric))
-
-
-def _error_of_mean(
-    problem: Problem, law: GaussianLaw | None, budgets: Sequence[int], metrics: Sequence[str]
-) -> dict[str, Tensor]:
-    if law is None:
-        return {}
-    return {name: error_of_mean(law, _form(problem, name), budgets) for name in QUADRATIC if name in metrics}
-
-
-@law("greedy", GaussianNoise, about="the noise-free chain", metrics=_QUADRATIC_METRICS)
-def _gaussian_greedy(
-    problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
-) -> Mapping[str, Tensor]:
-    return _error_of_mean(problem, _thought(problem, step, greedy=True), [1], metrics)
-
-
-@law("single", GaussianNoise, about="bias + variance", metrics=_QUADRATIC_METRICS)
-def _gaussian_single(
-    problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
-) -> Mapping[str, Tensor]:
-    return _error_of_mean(problem, _thought(problem, step), [1], metrics)
-
-
-@law("mean", GaussianNoise, about="bias + variance / k", metrics=_QUADRATIC_METRICS)
-def _gaussian_mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
-    return _error_of_mean(problem, _thought(problem, step), budgets, metrics)
-
-
-def _gaussian_selected(
-    problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str], score: QuadraticScore | None
-) -> dict[str, Tensor]:
-    law, names = _thought(problem, step), [name for name in QUADRATIC if name in metrics]
-    if law is None or score is None or not names or not bool(law.root.isfinite().all()):
-        return {}
-    forms = [_form(problem, name) for name in names]
-    return dict(zip(names, gaussian_best_of_n(law, score.form, forms, budgets, noise=score.noise)))
-
-
-@law(
-    "best_of_n",
-    GaussianNoise,
-    about="inverse Laplace transform of the joint law of score and error; scores quadratic in w, with Gaussian noise",
-    metrics=_QUADRATIC_METRICS,
-    max_dim=GAUSSIAN_DIM,
-    max_prompts=SELECTION_PROMPTS,
-)
-def _gaussian_best(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
-    score = _cached(problem, "score", lambda: problem.verifier.as_quadratic(problem.prompts))
-    return _gaussian_selected(problem, step, budgets, metrics, score)
-
-
-@law(
-    "oracle_best_of_n",
-    GaussianNoise,
-    about="as best_of_n, with the squared error as the score",
-    metrics=_QUADRATIC_METRICS,
-    max_dim=GAUSSIAN_DIM,
-    max_prompts=SELECTION_PROMPTS,
-)
-def _gaussian_oracle(
-    problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
-) -> Mapping[str, Tensor]:
-    score = _cached(problem, "oracle", lambda: Oracle().as_quadratic(problem.prompts))
-    return _gaussian_selected(problem, step, budgets, metrics, score)
-
-
-# Binary coefficients: the Markov chain on all 2^d thoughts.
 
 
 def _law_of_answers(problem: Problem, step: int, *, greedy: bool = False) -> Array | None:
@@ -134,7 +37,7 @@ def _law_of_answers(problem: Problem, step: int, *, greedy: bool = False) -> Arr
     rule, state = problem.rule.greedy() if greedy else problem.rule, problem.state
     if state is None:
         return None
-    return _cached(problem, ("binary", step, greedy), lambda: binary_law(state, rule, step))
+    return problem.cached(("binary", step, greedy), lambda: binary_law(state, rule, step))
 
 
 def _all_answers(problem: Problem) -> Tensor:
@@ -151,7 +54,7 @@ def _values(problem: Problem, metrics: Sequence[str]) -> dict[str, Array]:
         measured = all_metrics.measure(problem.seen, _all_answers(problem), names, bits=True)
         return {name: value.double().numpy() for name, value in measured.items()}
 
-    return {name: value for name, value in _cached(problem, "values", make).items() if name in metrics}
+    return {name: value for name, value in problem.cached("values", make).items() if name in metrics}
 
 
 def _expectations(problem: Problem, law: Array | None, metrics: Sequence[str]) -> dict[str, Tensor]:
@@ -160,12 +63,12 @@ def _expectations(problem: Problem, law: Array | None, metrics: Sequence[str]) -
     return {name: torch.from_numpy((law * value).sum(1))[:, None] for name, value in _values(problem, metrics).items()}
 
 
-@law("greedy", BernoulliSampling, about="the noise-free chain", metrics=_EVERY_METRIC, max_dim=BINARY_DIM)
+@law("greedy", BernoulliSampling, about="the noise-free chain", metrics=_EVERY_METRIC, max_dim=MAX_DIM)
 def _binary_greedy(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
     return _expectations(problem, _law_of_answers(problem, step, greedy=True), metrics)
 
 
-@law("single", BernoulliSampling, about="the chain on 2^d thoughts", metrics=_EVERY_METRIC, max_dim=BINARY_DIM)
+@law("single", BernoulliSampling, about="the chain on 2^d thoughts", metrics=_EVERY_METRIC, max_dim=MAX_DIM)
 def _binary_single(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
     return _expectations(problem, _law_of_answers(problem, step), metrics)
 
@@ -187,14 +90,13 @@ def _binary_selected(
     BernoulliSampling,
     about="powers of the law of the score, for scores without noise",
     metrics=_EVERY_METRIC,
-    max_dim=BINARY_DIM,
-    max_prompts=SELECTION_PROMPTS,
+    max_dim=MAX_DIM,
+    max_prompts=MAX_PROMPTS,
 )
 def _binary_best(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
     score = None
     if problem.verifier.deterministic:
-        score = _cached(
-            problem,
+        score = problem.cached(
             "score",
             lambda: problem.verifier.score(problem.prompts, _all_answers(problem)).double().numpy(),
         )
@@ -206,8 +108,8 @@ def _binary_best(problem: Problem, step: int, budgets: Sequence[int], metrics: S
     BernoulliSampling,
     about="as best_of_n, with the squared error as the score",
     metrics=_EVERY_METRIC,
-    max_dim=BINARY_DIM,
-    max_prompts=SELECTION_PROMPTS,
+    max_dim=MAX_DIM,
+    max_prompts=MAX_PROMPTS,
 )
 def _binary_oracle(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
     error = _values(problem, ["squared_error"]).get("squared_error")
@@ -267,7 +169,7 @@ def _recovery_by_plurality(law: Array, w_star: Array, votes: int) -> float:
     BernoulliSampling,
     about="binomial tail of every coefficient, half of a tie; exact recovery by Fourier transform of the counts",
     metrics=f"{_SUMS}; exact recovery where (k+1)^d <= 2^16",
-    max_dim=BINARY_DIM,
+    max_dim=MAX_DIM,
 )
 def _binary_majority(
     problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
@@ -289,8 +191,8 @@ def _binary_majority(
     BernoulliSampling,
     about="P(w* is the most frequent whole answer), a tie by a fair draw",
     metrics="exact recovery where 2^d k^2 <= 2^14",
-    max_dim=BINARY_DIM,
-    max_prompts=SELECTION_PROMPTS,
+    max_dim=MAX_DIM,
+    max_prompts=MAX_PROMPTS,
 )
 def _binary_plurality(
     problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
@@ -306,7 +208,7 @@ def _binary_plurality(
     BernoulliSampling,
     about="(q - w*)^2 + q (1 - q) / k of every coefficient; read at 1/2, a majority",
     metrics=_SUMS,
-    max_dim=BINARY_DIM,
+    max_dim=MAX_DIM,
 )
 def _binary_mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
     law = _law_of_answers(problem, step)
