@@ -272,7 +272,7 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="steps: expected an integer from 0"):
         beam_search(decoder, prompts, steps=-1, beams=1, expansions=1)
     late = StochasticDecoder(decoder.model, BernoulliSampling(sample_at="last_step"))
-    with pytest.raises(ValueError, match="rule: expected sample_at='every_step', got 'last_step'"):
+    with pytest.raises(ValueError, match=r"rule: expected .*sample_at='every_step', got .*'last_step'"):
         beam_search(late, prompts, steps=1, beams=1, expansions=1)
     with pytest.raises(ValueError, match="expansions: expected an integer from 1"):
         BeamSearch(expansions=0)
