@@ -33,7 +33,7 @@ class Split:
 
 
 def bias_and_variance(state: Tensor, rule: GaussianNoise, metric: Quadratic, steps: int) -> tuple[Tensor, Tensor]:
-    """bias(T) and variance(T) of every prompt for T = 1, ..., ``steps``, from w_0 = 0.
+    """bias(T) and variance(T) of every prompt for T = 1, 2, ..., from w_0 = 0.
 
     Args:
         state: ``[B, d, d+1]``, of any preconditioner.
@@ -64,7 +64,9 @@ def bias_and_variance(state: Tensor, rule: GaussianNoise, metric: Quadratic, ste
 
 
 def best_split(bias: ArrayLike, variance: ArrayLike, budget: int) -> Split:
-    """The T of least bias(T) + variance(T) / N, N = budget // T.
+    """The best split of a budget into steps and samples.
+
+    The T of least bias(T) + variance(T) / N, N = budget // T.
 
     Args:
         bias: for T = 1, 2, ..., ``[T]``.
@@ -89,7 +91,9 @@ def best_split(bias: ArrayLike, variance: ArrayLike, budget: int) -> Split:
 
 
 def iso_error(bias: ArrayLike, variance: ArrayLike, error: float) -> NDArray[np.float64]:
-    """Samples that reach an error at T = 1, 2, ...: variance(T) / (error - bias(T)), rounded up.
+    """Samples that it takes to reach an error, for T = 1, 2, and so on.
+
+    variance(T) / (error - bias(T)), rounded up.
 
     Args:
         bias: for T = 1, 2, ..., ``[T]``.

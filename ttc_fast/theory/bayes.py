@@ -15,7 +15,9 @@ from .binary import bit_strings, marginals
 
 
 def posterior(prompts: Prompts, label_noise: float, prior: float = 0.5) -> Array:
-    """Bayes' posterior over {0, 1}^d, proportional to exp(-|y - X w|^2 / 2 s^2) prior^|w| (1 - prior)^(d - |w|).
+    """Bayes' posterior over the binary answers {0, 1}^d.
+
+    It is proportional to exp(-|y - X w|^2 / 2 s^2) prior^|w| (1 - prior)^(d - |w|).
 
     No technique can beat it: its mode recovers w* most often, its marginals have the least errors.
 
@@ -57,9 +59,10 @@ class BayesBenchmark:
 
 
 def bayes_benchmark(posterior: Array) -> BayesBenchmark:
-    """The best exact recovery, Hamming and squared error that any technique can have, from :func:`posterior`.
+    """The best exact recovery, Hamming and squared error that any technique can have.
 
-    The largest probability, the mean of min(m_i, 1 - m_i), and the mean of m_i (1 - m_i), m the marginals.
+    From :func:`posterior`: the largest probability, the mean of min(m_i, 1 - m_i), and the mean of m_i (1 - m_i), m the
+    marginals.
     """
     m = marginals(posterior)
     return BayesBenchmark(posterior.max(-1), np.minimum(m, 1 - m).mean(-1), (m * (1 - m)).mean(-1))

@@ -149,9 +149,10 @@ class Exponents:
 
 
 def majority_exponents(q: ArrayLike) -> Exponents:
-    """How fast a coordinate's majority becomes right: rates 2 (q - 1/2)^2 and -ln(4 q (1 - q)) / 2.
+    """How fast a coordinate's majority becomes right.
 
-    Votes are right with probability ``q``; the rates are 0 for q <= 1/2, where more votes do not help.
+    Hoeffding's rate 2 (q - 1/2)^2 and Chernoff's -ln(4 q (1 - q)) / 2. Votes are right with probability ``q``; the
+    rates are 0 for q <= 1/2, where more votes do not help.
     """
     q = np.maximum(np.asarray(q, dtype=np.float64), 0.5)
     with np.errstate(divide="ignore"):
@@ -159,7 +160,9 @@ def majority_exponents(q: ArrayLike) -> Exponents:
 
 
 def plurality_exponents(right: float, rival: float) -> Exponents:
-    """How fast the right answer beats one rival: rates Delta^2 / 2 and -ln(1 - (sqrt p_1 - sqrt p_2)^2).
+    """How fast the right answer beats one rival in a vote on whole answers.
+
+    Hoeffding's rate (p_1 - p_2)^2 / 2 and Chernoff's -ln(1 - (sqrt p_1 - sqrt p_2)^2).
 
     Args:
         right: p_1, probability of the right answer.
@@ -177,9 +180,9 @@ def plurality_exponents(right: float, rival: float) -> Exponents:
 
 
 def votes_needed(q: ArrayLike, failure: float) -> int:
-    """Votes that make every coordinate's majority right: N >= ln(d / failure) / (2 min (q - 1/2)^2).
+    """Votes that make every coordinate's majority right.
 
-    By Hoeffding's inequality and the union bound.
+    N >= ln(d / failure) / (2 min (q - 1/2)^2), by Hoeffding's inequality and the union bound.
 
     Args:
         q: probability of each coordinate to be right ``[d]``.

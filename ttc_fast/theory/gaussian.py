@@ -39,7 +39,7 @@ class GaussianLaw:
 
 
 def gaussian_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None) -> GaussianLaw:
-    """Mean and covariance of the thought w_T.
+    """Mean and covariance of the thought w_T given its prompt.
 
     In the eigenbasis of S, for P = eta I: mu_i = a_i^T w0_i + (1 - a_i^T) what_i and v_i = sum_t sigma_t^2
     a_i^{2(T-1-t)}, with least squares what = S^+ b.
@@ -99,7 +99,7 @@ def error_of_mean(law: GaussianLaw, metric: Quadratic, budgets: Sequence[float])
 def modes_that_improve(
     state: Tensor, w_star: Tensor, noise_scale: float, samples: int, w0: Tensor | None = None
 ) -> Tensor:
-    """Per-mode overthinking: whether one more step lowers the error of the mean of N along each eigenvector.
+    """Along which eigenvectors of S one more step lowers the error of the mean of N: overthinking mode by mode.
 
     (w0 - w*)_i^2 > sigma^2 / (N (1 - a_i^2)), for every T alike. Valid for noise-free labels, constant noise, P =
     eta I and a stable chain, eta lambda_max < 2.
@@ -139,7 +139,7 @@ class WeightedLaw(NamedTuple):
 
 
 def tilt(law: GaussianLaw, score: Quadratic, beta: float) -> WeightedLaw:
-    """The law of candidates weighted by exp(beta score): its mean is what ``softmax_mean`` of many samples tends to.
+    """The law of candidates weighted by exp(beta score), whose mean is the limit of softmax_mean.
 
     In the eigenbasis of S: mean what_i + delta_i / (1 + beta lambda_i v_i), variance v_i / (1 + beta lambda_i v_i).
 
@@ -173,9 +173,9 @@ def tilt(law: GaussianLaw, score: Quadratic, beta: float) -> WeightedLaw:
 def filter_law(
     state: Tensor, rule: GaussianNoise, steps: int, score: Quadratic, beta: float, *, every: int = 1
 ) -> WeightedLaw:
-    """What ``particle_filter`` estimates: the Kalman filter with potentials exp(-beta q(w_t)), and its evidence.
+    """What particle_filter estimates: the Kalman filter and its evidence.
 
-    Kalman, 1960. The potentials are at every ``every`` steps and at the last; from w_0 = 0.
+    Kalman, 1960. The potentials are exp(-beta q(w_t)). They are at every ``every`` steps and at the last; from w_0 = 0.
 
     Args:
         state: ``[B, d, d+1]``.

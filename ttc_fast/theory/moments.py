@@ -9,13 +9,13 @@ from ..numerics import check
 
 
 def trace_moments(examples: int, dim: int, order: int) -> list[Fraction]:
-    """E tr S^k / d for k = 0, ..., ``order``, exactly: S = X^T X / n, X with n rows N(0, I_d).
+    """E tr S^k / d for k = 0, 1, ..., exactly.
 
-    tr W^k, W = n S, in zonal polynomials J_lambda, whose expectations are products over boxes: E tr W^k = sum 2 k
-    theta / j prod (n + c)(d + c) over partitions of k, c = 2 (column) - (row) from 0, theta the product of all c but
-    the first, j the product of (2 arm + leg + 1)(2 arm + leg + 2). theta is 0 for all partitions but (a, b, 1, ..., 1),
-    so that the cost is O(order^3), not the number of partitions. Sources: Hanlon, Stanley, Stembridge,
-    Contemporary Mathematics 138, 1992; Macdonald, Symmetric functions, VI.10.
+    S = X^T X / n, where X has n rows N(0, I_d). tr W^k, W = n S, in zonal polynomials J_lambda, whose expectations are
+    products over boxes: E tr W^k = sum 2 k theta / j prod (n + c)(d + c) over partitions of k, c = 2 (column) - (row)
+    from 0, theta the product of all c but the first, j the product of (2 arm + leg + 1)(2 arm + leg + 2). theta is 0
+    for all partitions but (a, b, 1, ..., 1), so that the cost is O(order^3), not the number of partitions. Sources:
+    Hanlon, Stanley, Stembridge, Contemporary Mathematics 138, 1992; Macdonald, Symmetric functions, VI.10.
 
     Args:
         examples: n.
