@@ -23,10 +23,10 @@ MAX_PROMPTS = 256
 """Above it there is no law of best-of-N and of plurality."""
 
 MAJORITY_COUNTS = 2**16
-"""Largest (k + 1)^d for the exact recovery of majorities: some 5 milliseconds for every prompt, step and budget."""
+"""Largest (k + 1)^d for the exact recovery of majorities: some 2 milliseconds for every prompt, step and budget."""
 
 PLURALITY_WORK = 2**14
-"""Largest 2^d k^2 for the plurality of whole answers: some 5 milliseconds likewise."""
+"""Largest 2^d k^2 for the plurality of whole answers: some 7 milliseconds likewise."""
 
 _EVERY_METRIC = "every metric"
 _SUMS = "squared error, prediction risk, hamming"
@@ -167,7 +167,7 @@ def _recovery_by_plurality(law: Array, w_star: Array, votes: int) -> float:
 @law(
     "majority_vote",
     BernoulliSampling,
-    about="binomial tail of every coefficient, half of a tie; exact recovery by Fourier transform of the counts",
+    about="binomial tail of every coefficient, half of a tie; exact recovery by Fourier transform",
     metrics=f"{_SUMS}; exact recovery where (k+1)^d <= 2^16",
     max_dim=MAX_DIM,
 )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from ..estimators.arrays import Array
@@ -46,7 +46,9 @@ def majority_probability(q: ArrayLike, votes: int) -> Array:
 
 
 def majority_recovery(law: Array, w_star: ArrayLike, votes: int) -> float:
-    """P(the coordinate majority of N answers is w*), ties by fair coins: (sum_w law(w) z^w)^N by Fourier transform.
+    """P(the coordinate majority of N answers is w*), ties by fair coins.
+
+    The counts of ones have the generating function (sum_w law(w) z^w)^N, summed here by Fourier transform.
 
     Args:
         law: of an answer ``[2^d]``.
@@ -62,14 +64,32 @@ def majority_recovery(law: Array, w_star: ArrayLike, votes: int) -> float:
     dim, votes = dim_of(law), check.integer("votes", votes, 1, 2**24)
     if (votes + 1) ** dim > 2**24:
         raise ValueError(f"votes: expected (votes + 1)^d <= 2^24, got {votes} votes for d = {dim}")
-    counts = np.zeros((votes + 1,) * dim)
-    counts[(slice(0, 2),) * dim] = law.reshape((2,) * dim)
-    counts = np.fft.irfftn(np.fft.rfftn(counts) ** votes, counts.shape, axes=range(dim))
-    ones = 2 * np.arange(votes + 1)
-    for truth in np.asarray(w_star, dtype=np.float64):
-        wins = ones > votes if truth else ones < votes
-        counts = np.tensordot(wins + 0.5 * (ones == votes), counts, axes=(0, 0))
-    return float(counts)
+    # sum_c P(counts c) win(c) = sum_f generating(e^{i f})^N transform_of_win(f), f the frequencies of each coordinate
+    ones = np.arange(votes + 1)
+    wave = np.exp(2j * np.pi * ones / (votes + 1))
+    generating = np.asarray(law, dtype=complex)
+    for axis in range(dim):  # from the last coordinate to the first: bits become frequencies
+        points = wave if axis < dim - 1 else wave[: (votes + 1) // 2 + 1]  # the others are their conjugates
+        bits = generating.reshape(2 ** (dim - 1 - axis), 2, -1)
+        generating = bits[:, :1] + points[:, None] * bits[:, 1:]
+    value = _power(generating.ravel(), votes)
+    for axis, truth in enumerate(np.asarray(w_star, dtype=np.float64)):
+        win = (2 * ones > votes if truth else 2 * ones < votes) + 0.5 * (2 * ones == votes)
+        transform = np.fft.fft(win) / (votes + 1)
+        if axis == 0:
+            transform = transform[: len(points)] * np.where(2 * ones[: len(points)] % (votes + 1) == 0, 1, 2)
+        value = transform @ value.reshape(len(transform), -1)
+    return float(value[0].real)
+
+
+def _power(values: NDArray[np.complex128], exponent: int) -> NDArray[np.complex128]:
+    """By repeated squaring: much faster than complex powers."""
+    result = np.ones_like(values)
+    while exponent:
+        if exponent % 2:
+            result = result * values
+        values, exponent = values * values, exponent // 2
+    return result
 
 
 def plurality_right(law: Array, answer: int, votes: int) -> float:
