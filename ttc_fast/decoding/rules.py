@@ -53,6 +53,12 @@ class Rule(Protocol):
     binary: bool = False
     """Whether the answers are bits."""
 
+    @property
+    def resumable(self) -> bool:
+        """Whether an answer is the thought itself, so that it tells how its chain goes on; searches need that. A rule
+        with a method :meth:`answer` of its own says False."""
+        return True
+
     @abstractmethod
     def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
         """The next thought ``[b, n, d]``: the definition that every kernel is checked against.
@@ -85,7 +91,8 @@ class Schedule(Protocol):
     """Noise scales that change from step to step; a user's own class will do."""
 
     def scales(self, steps: int) -> Tensor:
-        """sigma_0, ..., sigma_{steps-1}, at least 0: ``[steps]``."""
+        """sigma_0, ..., sigma_{steps-1}, at least 0: ``[steps]``. A step's scale does not depend on how many there are:
+        chains are cut, resumed and asked for at several steps."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,13 @@ class GaussianNoise(Rule):
             raise ValueError(
                 f"noise_scale: expected {steps} finite numbers >= 0 of {scale}.scales({steps}), got {values.tolist()}"
             )
+        if steps > 1 and not torch.compiler.is_compiling():
+            shorter = torch.as_tensor(scale.scales(steps - 1), dtype=torch.float64)  # type: ignore[union-attr]
+            if not torch.allclose(values[:-1], shorter, rtol=1e-6, atol=0.0):
+                raise ValueError(
+                    f"noise_scale: expected a scale of each step whatever their number, got a {type(scale).__name__} "
+                    f"whose scales({steps}) do not begin with its scales({steps - 1}); give it the number of steps"
+                )
         return EncodedRule("gaussian", values)
 
     def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
@@ -215,6 +229,11 @@ class BernoulliSampling(Rule):
                 f"temperature: expected none with link='clip', got {self.temperature}; leave it out, "
                 "or take link='sigmoid'"
             )
+
+    @property
+    def resumable(self) -> bool:
+        """Only if bits are drawn at every step."""
+        return self.sample_at == "every_step"
 
     def probability(self, u: Tensor) -> Tensor:
         """P(coefficient = 1) given the transformer's output ``u``, of any shape."""

@@ -220,7 +220,7 @@ class Bank:
     def _check_answer(self, technique: Technique, answer: object, given: Candidates) -> None:
         prompts, count, _, dim = given.coefficients.shape
         shape = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        if shape not in ([prompts, count, dim], [prompts, count * given.coefficients.shape[2], dim]):
+        if shape != [prompts, count, dim]:
             wanted = f"answers [B, G, d] = [{prompts}, {count}, {dim}]"
             raise ValueError(f"technique: expected {wanted} of {technique.name!r}, got {shape}")
 

@@ -22,7 +22,7 @@ from ..numerics.protocols import described
 from ..tasks.metrics import Metric
 from ..tasks.prompts import Prompts
 from ..techniques.base import Chains, Technique, Work
-from ..techniques.verifiers import Verifier, as_verifier
+from ..techniques.verifiers import Verifier, as_verifier, check_scores
 from .bank import Bank, MetricValues
 from .subsets import SUBSETS
 
@@ -77,11 +77,14 @@ class Plan:
         metrics: Mapping[str, Metric],
     ) -> Plan:
         samples = check.integer("samples", samples, 1, 2**32)
-        asked = [steps] if isinstance(steps, int) else list(steps)
-        ordered = tuple(sorted({check.integer("steps", t, 0, 2**34) for t in asked}))
+        ordered = tuple(sorted({check.integer("steps", t, 0, 2**34) for t in check.one_or_more("steps", steps)}))
         if not ordered:
             raise ValueError("steps: expected at least one step, got none")
-        ks = powers_of_two(samples) if budgets is None else [check.integer("budgets", k, 1, samples) for k in budgets]
+        ks = (
+            powers_of_two(samples)
+            if budgets is None
+            else [check.integer("budgets", k, 1, samples) for k in check.one_or_more("budgets", budgets)]
+        )
         if not ks:
             raise ValueError("budgets: expected at least one, got none")
         binary = decoder.rule.binary
@@ -184,7 +187,7 @@ def decode_bank(
     else:
         name = resolve_backend(backend, linear.dtype, linear.device, linear.shape[1])
     if decoder.rule.encode(max(steps)) is None:
-        name = require_reference(backend, "fp32", f"the rule {decoder.rule}")
+        name = require_reference(backend, "fp32", f"the rule {described(decoder.rule)}")
     thoughts, seconds = start.new_empty(len(steps), len(seen), samples, start.shape[1]), 0.0
     shared: dict[str, Any] = {"steps": steps, "first_prompt": prompts.first, "backend": name}
     for n in sums.tiles(samples, chunk // start.numel()):
@@ -273,10 +276,7 @@ def _candidates(plan: Plan, bank: DecodedBank, i: int) -> Bank:
     score: Tensor | str | None = plan.verifier.measured_as
     if score is None:
         score = plan.verifier.score_chain(bank.prompts, bank.thoughts[: i + 1], plan.steps[: i + 1])
-        if score.shape != bank.thoughts.shape[1:3]:
-            raise ValueError(
-                f"verifier: expected scores [B, N] = {list(bank.thoughts.shape[1:3])}, got {list(score.shape)}"
-            )
+        check_scores(score, bank.thoughts[i])
     return Bank(
         bank.seen, bank.thoughts[i], score, bank.greedy[i], binary=plan.decoder.rule.binary, step=plan.steps[i],
         seed=plan.seed, extra=plan.metrics,
@@ -301,12 +301,25 @@ def _search(
             technique.search(replace(chains, thoughts=chains.thoughts[:, :, n : n + size], first_sample=n))
             for n in firsts
         ]
+        for result in found:
+            _check_found(technique, result, chains)
         answers = torch.stack([result.answer for result in found], 1)
         for metric, value in bank.measure(answers, bits=technique.binary_only).items():
             values.setdefault(metric, []).append(value)
         spent = [torch.stack([torch.as_tensor(r.work[i]).cpu().double() for r in found]).mean(0) for i in (0, 1)]
         work.append(Work(*(part.numpy() for part in spent)))
     return {metric: torch.stack(value) for metric, value in values.items()}, work
+
+
+def _check_found(technique: Technique, result: object, chains: Chains) -> None:
+    wanted = [len(chains.prompts), chains.thoughts.shape[3]]
+    answer = getattr(result, "answer", None)
+    if answer is None or not hasattr(result, "work"):
+        raise TypeError(f"technique: expected a SearchResult of {technique.name!r}, got {type(result).__name__}")
+    if list(answer.shape) != wanted:
+        raise ValueError(
+            f"technique: expected answers [B, d] = {wanted} of {technique.name!r}, got {list(answer.shape)}"
+        )
 
 
 def diverges(state: Any, prompts: Prompts) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from ..decoding import chain
@@ -62,7 +63,7 @@ class StochasticDecoder(nn.Module):
         return self.decode(
             self.model.prefill(prompts),
             self.start(prompts),
-            steps=(steps,) if isinstance(steps, int) else steps,
+            steps=check.one_or_more("steps", steps),  # type: ignore[arg-type]  # they are checked next
             samples=samples,
             seed=seed,
             first_sample=first_sample,
@@ -121,7 +122,8 @@ class StochasticDecoder(nn.Module):
         given = Arguments.checked(
             w0, len(w0), w0.shape[-1], steps, samples, seed, first_sample, first_prompt, first_step
         )
-        thoughts = chain.decode(partial(self.model.output, state), w0, rule=self.rule, **given.named())
+        with torch.no_grad():
+            thoughts = chain.decode(partial(self.model.output, state), w0, rule=self.rule, **given.named())
         return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
 
     def extra_repr(self) -> str:

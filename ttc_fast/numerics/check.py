@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,15 @@ def integer(name: str, value: object, low: int, high: int) -> int:
     if not low <= value <= high:
         raise ValueError(f"{name}: expected an integer from {low} to {high}, got {value}")
     return int(value)
+
+
+def one_or_more(name: str, value: object) -> list[object]:
+    """``value`` as a list; a number is one of them."""
+    if isinstance(value, (int, np.integer)):
+        return [value]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}: expected an integer or a sequence of them, got {value!r}")
+    return list(value)
 
 
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:

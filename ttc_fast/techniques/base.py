@@ -225,7 +225,7 @@ def as_technique(part: Any, name: str | None = None) -> Technique:
     """
     known = {field.name: getattr(part, field.name) for field in fields(Technique) if hasattr(part, field.name)}
     own = name or known.get("name") or getattr(part, "__name__", None) or type(part).__name__
-    about = known.get("about") or (part.__doc__ or "").strip().partition("\n")[0]
+    about = known["about"] if "about" in known else (part.__doc__ or "").strip().partition("\n")[0]
     if known.get("answer") is None and known.get("search") is None:
         if not callable(part):
             wanted = "a name, a function of candidates, or an object with answer or search"

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ..models.decoder import StochasticDecoder
 from ..numerics import check, rng, sums
+from ..numerics.protocols import described
 from ..tasks.prompts import Prompts
 from .base import Chains, SearchResult, Work
-from .verifiers import INVERSE_TEMPERATURE, ScoreFunction, Verifier, as_verifier
+from .verifiers import INVERSE_TEMPERATURE, ScoreFunction, Verifier, as_verifier, check_scores
 
 Resampling: TypeAlias = Literal["multinomial", "systematic", "residual"]
 
@@ -299,11 +300,10 @@ class _Resumable:
         backend: str,
         state: Any,
     ) -> None:
-        encoded = decoder.rule.encode(0)
-        if encoded is not None and not encoded.every_step:
+        if not decoder.rule.resumable:
             raise ValueError(
-                "rule: expected sample_at='every_step', got 'last_step': the bits drawn from a thought do not tell how "
-                "its chain goes on"
+                f"rule: expected one whose answers are its thoughts, as with sample_at='every_step', got "
+                f"{described(decoder.rule)}: the answer drawn from a thought does not tell how its chain goes on"
             )
         self.decoder, self.prompts, self.seed, self.first_sample = decoder, prompts, seed, first_sample
         self.verifier, self.backend = as_verifier(verifier), backend
@@ -328,7 +328,9 @@ class _Resumable:
 
     def score(self, w: Tensor, step: int) -> Tensor:
         """``[B, N]``."""
-        return self.verifier.score(self.prompts, w, first_sample=self.first_sample, step=step)
+        score = self.verifier.score(self.prompts, w, first_sample=self.first_sample, step=step)
+        check_scores(score, w)
+        return score
 
 
 def _best(w: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:

@@ -106,6 +106,19 @@ def as_verifier(verifier: Verifier | ScoreFunction | None) -> Verifier:
     return complete(verifier, Verifier, "verifier")
 
 
+def check_scores(score: object, w: Tensor) -> None:
+    """What a verifier said of candidates ``w [B, N, d]`` is ``[B, N]``.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    wanted = f"verifier: expected scores [B, N] = {list(w.shape[:2])}"
+    if not isinstance(score, Tensor):
+        raise TypeError(f"{wanted}, got {type(score).__name__}")
+    if score.shape != w.shape[:2]:
+        raise ValueError(f"{wanted}, got {list(score.shape)}")
+
+
 @dataclass(frozen=True)
 class InContextLoss(Verifier):
     """Minus the loss on the prompt's own examples, sum_i (y_i - <w, x_i>)^2 / (2n)."""
