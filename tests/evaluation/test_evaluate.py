@@ -284,6 +284,14 @@ def test_a_figure_does_not_depend_on_the_other_budgets_and_steps(rule: Rule) -> 
         assert key.samples == 3 or np.array_equal(some[key], whole[key]), key
 
 
+def test_integers_of_numpy_are_integers() -> None:
+    prompts, wanted = LinearRegression(3, 8).sample(2), decoder(GaussianNoise(0.3))
+    plain = evaluate(wanted, prompts, steps=3, samples=6, budgets=[2, 6])
+    assert_equal(evaluate(wanted, prompts, steps=np.int64(3), samples=np.int64(6), budgets=np.array([2, 6])), plain)  # type: ignore[arg-type]
+    thoughts = wanted(prompts, steps=np.int64(3), samples=6).thoughts
+    assert torch.equal(thoughts, wanted(prompts, steps=[3], samples=6).thoughts)
+
+
 def test_prompts_may_be_made_when_they_are_needed() -> None:
     task = LinearRegression(3, 8, label_noise=0.2)
     arguments: dict[str, Any] = {"steps": [2], "samples": 6, "seed": 4, "bank": 40}
@@ -318,6 +326,7 @@ def test_progress_reaches_the_end() -> None:
     ("arguments", "message"),
     [
         ({"steps": []}, "steps: expected at least one step"),
+        ({"steps": 2.5}, "steps: expected an integer or a sequence of them, got 2.5"),
         ({"steps": -1}, "steps: expected an integer from 0"),
         ({"samples": 0}, "samples: expected an integer from 1"),
         ({"budgets": []}, "budgets: expected at least one, got none"),

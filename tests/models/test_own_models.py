@@ -197,6 +197,32 @@ def test_prompts_are_read_once() -> None:
     assert seen == [2, 2, 2]
 
 
+class Trained(torch.nn.Module):
+    """Softmax attention with a weight that wants a gradient."""
+
+    dim = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def prefill(self, prompts: Prompts) -> Prompts:
+        return prompts
+
+    def output(self, prompts: Prompts, w: Tensor) -> Tensor:
+        return Softmax().output(prompts, w) * self.scale
+
+
+def test_decoding_makes_no_graph() -> None:
+    rule = GaussianNoise(0.1)
+    prompts, decoder = sample(rule), StochasticDecoder(Trained(), rule)
+    thoughts = decoder(prompts, steps=STEPS, samples=4).thoughts
+    assert not thoughts.requires_grad
+    assert torch.equal(thoughts, StochasticDecoder(Softmax(), rule)(prompts, steps=STEPS, samples=4).thoughts)
+    assert not beam_search(decoder, prompts, steps=3, beams=1, expansions=2).answer.requires_grad
+    assert evaluate(decoder, prompts, steps=3, samples=4).values.all()
+
+
 def test_models_of_a_user_are_checked() -> None:
     with pytest.raises(TypeError, match="model: expected an object with the methods dim, output, prefill"):
         StochasticDecoder(torch.nn.Linear(3, 3), GaussianNoise(0.1))  # type: ignore[arg-type]  # on purpose

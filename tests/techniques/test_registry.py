@@ -196,3 +196,6 @@ def test_register(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ValueError, match=f"technique: the name '{other.name}' is taken by another one"):
             registry.register(other)
     assert "mine" not in TECHNIQUES
+    plain = Technique("plain", average)  # without a line of its own
+    registry.register(plain)
+    assert chosen(["plain"]) == {"plain": plain}

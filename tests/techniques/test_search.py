@@ -16,7 +16,15 @@ from torch import Tensor
 
 import oracles
 from oracles import ALPHA
-from ttc_fast import BernoulliSampling, GaussianNoise, LinearAttention, LinearRegression, Prompts, StochasticDecoder
+from ttc_fast import (
+    BernoulliSampling,
+    Draws,
+    GaussianNoise,
+    LinearAttention,
+    LinearRegression,
+    Prompts,
+    StochasticDecoder,
+)
 from ttc_fast.tasks.quadratic import quadratic
 from ttc_fast.techniques.base import SearchResult
 from ttc_fast.techniques.search import (
@@ -263,6 +271,15 @@ def test_adaptive_vote_stops_where_the_likelihood_ratio_says(dim: int, error: fl
         assert samples[b].item() == max(n or 60 for n in first)
 
 
+class Rounded(GaussianNoise):
+    """A user's rule whose answers are not its thoughts."""
+
+    resumable = False
+
+    def answer(self, thought: Tensor, draws: Draws) -> Tensor:
+        return thought.round()
+
+
 def test_wrong_arguments() -> None:
     prompts, decoder = setting()
     with pytest.raises(ValueError, match="resampling: expected one of"):
@@ -274,6 +291,8 @@ def test_wrong_arguments() -> None:
     late = StochasticDecoder(decoder.model, BernoulliSampling(sample_at="last_step"))
     with pytest.raises(ValueError, match=r"rule: expected .*sample_at='every_step', got .*'last_step'"):
         beam_search(late, prompts, steps=1, beams=1, expansions=1)
+    with pytest.raises(ValueError, match=r"rule: expected one whose answers are its thoughts, .* got Rounded"):
+        beam_search(StochasticDecoder(decoder.model, Rounded()), prompts, steps=1, beams=1, expansions=1)
     with pytest.raises(ValueError, match="expansions: expected an integer from 1"):
         BeamSearch(expansions=0)
     with pytest.raises(ValueError, match="error: expected a probability"):
