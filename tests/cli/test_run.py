@@ -118,6 +118,21 @@ def test_full_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert "work 432 + 1.73k" in out  # 12 chains of 4 thoughts: 48 x 9 and 48 x 36
 
 
+@pytest.mark.parametrize("option", ["--theory", "--full"])
+def test_a_terminal_without_unicode(option: str, tmp_path: Path) -> None:
+    """Lines and signs that it lacks become question marks; nothing is lost."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ttc_fast.run", *SMALL[1:], option, "--json", "out.json"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "continuous coefficients" in done.stdout
+    assert (tmp_path / "out.json").exists()
+
+
 def test_searches_need_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--technique", "beam_search", "--method", "exact", "--coefficients", "continuous"]) == 1
     assert "method: expected 'stepwise' for techniques that resume chains (beam_search)" in capsys.readouterr().err
@@ -126,6 +141,21 @@ def test_searches_need_steps(capsys: pytest.CaptureFixture[str]) -> None:
 def test_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_json(tmp_path)["config"]["samples"] == 12
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_plot(suffix: str, start: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -e '.[plot]'")
+    path = tmp_path / f"run.{suffix}"
+    assert main([*SMALL, "--quiet", "--plot", str(path), "--technique", "mean", "beam_search", "adaptive_vote"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert path.read_bytes().startswith(start)
+
+
+def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main([*SMALL, "--plot", "run.png"]) == 1
+    assert "pip install 'ttc-fast[plot]'" in capsys.readouterr().err
 
 
 def test_parts_are_saved_and_put_together(tmp_path: Path) -> None:

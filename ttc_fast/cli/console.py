@@ -27,6 +27,12 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
+def show(text: str) -> None:
+    """Print to stdout, with question marks for what its encoding lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
+
+
 def notice(text: str) -> None:
     """Something to know before a long wait, on stderr."""
     print(f"ttc-fast: note: {text}", file=sys.stderr)

@@ -18,7 +18,7 @@ def main(config: RunConfig) -> None:
     from ..experiments import files, plot
     from ..experiments.records import run_json
     from ..experiments.run import run
-    from . import full, screen
+    from . import console, full, screen
 
     for name, path in (("json", config.json), ("save", config.save)):
         if path is not None:
@@ -31,7 +31,7 @@ def main(config: RunConfig) -> None:
         _note_interpreter(config.backend)
     result = run(config, progress=not config.quiet)
     if not config.quiet:
-        print((full if config.full else screen).text(result))
+        console.show((full if config.full else screen).text(result))
     if config.json is not None:
         files.write(config.json, run_json(result))
     if config.save is not None:

@@ -17,6 +17,7 @@ from ..models.decoder import StochasticDecoder
 from ..models.linear_attention import LinearAttention, stable_step_size
 from ..numerics import check
 from ..numerics.progress import Report, reporting
+from ..tasks.base import Source
 from ..tasks.prompts import Prompts
 from ..techniques.registry import TECHNIQUES
 from ..techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle, Verifier, WrongVerifier
@@ -69,16 +70,7 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
     parts: dict[Kind, Evaluation] = {}
     with reporting(progress) as report, torch.inference_mode():
         for kind, source in prompts.by_kind.items():
-            decoder = StochasticDecoder(model, rules[kind])
-            part = evaluation(
-                decoder, source, steps=config.steps, samples=config.samples, budgets=config.budgets, seed=config.seed,
-                techniques=[name for name in TECHNIQUES if name in config.technique], verifier=verifier,
-                backend=backend, method=config.method, progress=report,
-            )  # fmt: skip
-            if config.theory:
-                table = overlay(decoder, source, part.table, verifier=verifier, progress=report)
-                part = replace(part, table=table)
-            parts[kind] = part
+            parts[kind] = _evaluated(config, StochasticDecoder(model, rules[kind]), source, verifier, backend, report)
     return RunResult(
         replace(filled, temperature=binary.temperature),
         _joined([part.table for part in parts.values()]),
@@ -102,6 +94,20 @@ def _with_tuples(config: RunConfig) -> RunConfig:
     steps = (config.steps,) if isinstance(config.steps, int) else tuple(config.steps)
     budgets = None if config.budgets is None else tuple(config.budgets)
     return replace(config, technique=names, steps=steps, budgets=budgets)
+
+
+def _evaluated(
+    config: RunConfig, decoder: StochasticDecoder, prompts: Source, verifier: Verifier, backend: str, report: Report
+) -> Evaluation:
+    """One kind of coefficients, with theory if asked for."""
+    part = evaluation(
+        decoder, prompts, steps=config.steps, samples=config.samples, budgets=config.budgets, seed=config.seed,
+        techniques=[name for name in TECHNIQUES if name in config.technique], verifier=verifier, backend=backend,
+        method=config.method, progress=report,
+    )  # fmt: skip
+    if not config.theory:
+        return part
+    return replace(part, table=overlay(decoder, prompts, part.table, verifier=verifier, progress=report))
 
 
 def _joined(tables: list[Table]) -> Table:
