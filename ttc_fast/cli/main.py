@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the command line; default that of the process.
 
     Returns:
-        The exit code: 0, 1 after an error, 2 for a command line that makes no sense.
+        The exit code: 0, 1 after an error, 2 for a command line that makes no sense, and as in a shell 130 after Ctrl-C,
+        141 if nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments == ["--version"]:
@@ -40,11 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = tyro.extras.subcommand_cli_from_dict(settings, prog="ttc-fast", args=arguments)
         execute = next(command for kind, command in COMMANDS.values() if type(config) is kind)
         execute(config)
+        sys.stdout.flush()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         print("ttc-fast: interrupted, nothing was written", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # as in `ttc-fast techniques | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain when it ends
+        return 141
     except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
         message = (error.strerror if isinstance(error, OSError) and not error.filename else None) or str(error)
         print(f"ttc-fast: error: {message}", file=sys.stderr)

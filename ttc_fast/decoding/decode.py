@@ -167,7 +167,12 @@ class Arguments:
         first_prompt: int,
         first_step: int,
     ) -> Arguments:
-        """The arguments of :func:`decode`, or the error of the first that is not as described there."""
+        """The arguments of :func:`decode`, or the error of the first that is not as described there.
+
+        Args:
+            prompts, dim: B and d.
+            w0, steps, samples, seed, first_sample, first_prompt, first_step: as in :func:`decode`.
+        """
         samples = check.integer("samples", samples, 0, 2**32)
         check.tensor("w0", w0, (prompts, dim) if getattr(w0, "ndim", 2) != 3 else (prompts, samples, dim))
         first_step = check.integer("first_step", first_step, 0, 2**34)

@@ -76,6 +76,12 @@ class Plan:
         method: Literal["stepwise", "exact"],
         metrics: Mapping[str, Metric],
     ) -> Plan:
+        """What :func:`ttc_fast.evaluate` is asked for, or the error of the first argument that is not as it says.
+
+        Args:
+            decoder, steps, samples, budgets, seed, techniques, verifier, backend, method: as there.
+            metrics: the task's own.
+        """
         samples = check.integer("samples", samples, 1, 2**32)
         ordered = tuple(sorted({check.integer("steps", t, 0, 2**34) for t in check.one_or_more("steps", steps)}))
         if not ordered:

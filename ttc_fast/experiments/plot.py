@@ -48,7 +48,7 @@ def plot(
         The axes.
 
     Raises:
-        ValueError: x or metric is unknown, or matplotlib is not installed.
+        ValueError: x or metric is unknown, the table is empty, or matplotlib is not installed.
 
     >>> import ttc_fast as tf
     >>> result = tf.run(tf.RunConfig(samples=16, prompts=4, steps=(2, 4), theory=False))
@@ -58,6 +58,8 @@ def plot(
     _check_matplotlib()
     check.choice("x", x, ("samples", "steps"))
     metrics = list(dict.fromkeys(key.metric for key in table.keys))
+    if not metrics:
+        raise ValueError("table: expected figures, got none")
     chosen = metric or ("squared_error" if "squared_error" in metrics else metrics[0])
     check.choice("metric", chosen, metrics)
     if ax is None:
@@ -90,7 +92,7 @@ def _draw(ax: Axes, table: Table, x: Literal["samples", "steps"]) -> None:
         label = technique if len(kinds) == 1 else f"{technique}, {kind}"
         if x == "samples":
             points = [(k.samples, k) for k in keys if k.steps == last]
-            if level and most > 1:  # a level line from end to end
+            if points and level and most > 1:  # a level line from end to end
                 points = [(1, points[0][1]), (most, points[0][1])]
         else:
             points = [(k.steps, k) for k in keys if k.steps > 0 and (level or k.samples == most)]

@@ -45,4 +45,5 @@ def run_json(result: RunResult) -> str:
         "unstable_prompts": dict(result.unstable),
         "records": run_records(result),
     }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    # Settings may be numbers of NumPy.
+    return json.dumps(document, indent=1, allow_nan=False, default=lambda number: number.item()) + "\n"

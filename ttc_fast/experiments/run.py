@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -91,8 +92,8 @@ def _with_tuples(config: RunConfig) -> RunConfig:
         raise ValueError("technique: expected at least one, got none")
     for name in names:
         check.choice("technique", name, tuple(TECHNIQUES))
-    steps = (config.steps,) if isinstance(config.steps, int) else tuple(config.steps)
-    budgets = None if config.budgets is None else tuple(config.budgets)
+    steps: Any = tuple(check.one_or_more("steps", config.steps))
+    budgets: Any = None if config.budgets is None else tuple(check.one_or_more("budgets", config.budgets))
     return replace(config, technique=names, steps=steps, budgets=budgets)
 
 

@@ -32,7 +32,15 @@ def integer(name: str, value: object, low: int, high: int) -> int:
 
 
 def one_or_more(name: str, value: object) -> list[object]:
-    """``value`` as a list; a number is one of them."""
+    """``value`` as a list; a number is one of them.
+
+    Args:
+        name: of the argument, for the error.
+        value: what the user gave.
+
+    Raises:
+        TypeError: it is neither an integer nor a sequence.
+    """
     if isinstance(value, (int, np.integer)):
         return [value]
     if isinstance(value, str) or not isinstance(value, Iterable):

@@ -107,7 +107,11 @@ def as_verifier(verifier: Verifier | ScoreFunction | None) -> Verifier:
 
 
 def check_scores(score: object, w: Tensor) -> None:
-    """What a verifier said of candidates ``w [B, N, d]`` is ``[B, N]``.
+    """Nothing, if what a verifier said of candidates is ``[B, N]``.
+
+    Args:
+        score: what it said.
+        w: the candidates ``[B, N, d]``.
 
     Raises:
         TypeError, ValueError: it is not.

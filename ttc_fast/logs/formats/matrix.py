@@ -52,6 +52,10 @@ def read(record: Record) -> Iterator[Sample | PromptCounts]:
 def rows(file: BinaryIO, path: str) -> Records:
     """The records of an archive: ``{"row": p, "correct": [...], ...}``, the values of every array's row p.
 
+    Args:
+        file: the archive.
+        path: of the file, for the error.
+
     Raises:
         ValueError: the file does not hold such arrays; the message names the file and the array.
     """
