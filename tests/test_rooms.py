@@ -1,8 +1,13 @@
-"""The rooms of the package import only those before them. ``python tests/test_rooms.py`` prints the module graph."""
+"""The rooms of the package import only those before them.
+
+``python tests/test_rooms.py`` prints the module graph; with the folder of another ``ttc_fast``, such as one of an old
+commit, that of it.
+"""
 
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -30,10 +35,10 @@ Graph = dict[str, set[str]]
 """Module -> modules that it imports, by their names within the package, such as ``decoding.rules``."""
 
 
-def modules() -> dict[str, Path]:
-    """Every module of the package by name; a room itself is its ``__init__``."""
+def modules(package: Path = ROOT / "ttc_fast") -> dict[str, Path]:
+    """Every module of the package by name, with the kernels beside it; a room itself is its ``__init__``."""
     found = {}
-    for folder, prefix in ((ROOT / "ttc_fast", ""), (ROOT / "kernels", "kernels")):
+    for folder, prefix in ((package, ""), (package.parent / "kernels", "kernels")):
         for path in folder.rglob("*.py"):
             parts = [prefix, *path.relative_to(folder).with_suffix("").parts]
             found[".".join(part for part in parts if part not in ("", "__init__"))] = path
@@ -58,10 +63,14 @@ def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
                 yield rest if rest in known else rest.rpartition(".")[0]
 
 
-def module_graph() -> Graph:
-    """The import graph without the top level, which knows all rooms and which rooms ask for the version only."""
-    known = modules()
-    rooms = {name: path for name, path in known.items() if name.split(".")[0] in ROOMS}
+def module_graph(package: Path = ROOT / "ttc_fast") -> Graph:
+    """The import graph without the top level, which knows all rooms and which rooms ask for the version only.
+
+    Without the entry of ``python -m`` too, which once was more than that.
+    """
+    known = modules(package)
+    outside = ("", "run") if "experiments.run" in known else ("",)
+    rooms = {name: path for name, path in known.items() if name not in outside}
     return {name: {one for one in imports(name, path, known) if one in rooms} - {name} for name, path in rooms.items()}
 
 
@@ -83,28 +92,30 @@ def circles(graph: Graph) -> list[list[str]]:
 
 
 def floors(graph: Graph) -> list[list[str]]:
-    """The modules by the longest way down to one that imports nothing; the graph has no circle."""
-    level: dict[str, int] = {}
+    """The modules by the longest way down to one that imports nothing; those of a circle are on one floor."""
+    whole = {name: frozenset({name}) for name in graph}
+    whole |= {name: frozenset(circle) for circle in circles(graph) for name in circle}
+    level: dict[frozenset[str], int] = {}
 
-    def floor(name: str) -> int:
-        if name not in level:
-            level[name] = 1 + max(map(floor, graph[name]), default=-1)
-        return level[name]
+    def floor(group: frozenset[str]) -> int:
+        if group not in level:
+            below = {whole[other] for name in group for other in graph[name]} - {group}
+            level[group] = 1 + max(map(floor, below), default=-1)
+        return level[group]
 
-    for name in graph:
-        floor(name)
-    return [sorted(n for n in graph if level[n] == i) for i in range(max(level.values(), default=-1) + 1)]
+    height = {name: floor(whole[name]) for name in graph}
+    return [sorted(n for n in graph if height[n] == i) for i in range(max(height.values(), default=-1) + 1)]
 
 
-def show() -> None:
+def show(package: Path) -> None:
     """Print floors, arrows and circles."""
-    graph, arrows = module_graph(), sum(map(len, module_graph().values()))
+    graph = module_graph(package)
+    for i, floor in enumerate(floors(graph)):
+        print(f"{i:2}  {' '.join(floor)}")
     for circle in circles(graph):
         print(f"circle: {' '.join(circle)}")
-    storeys = [] if circles(graph) else floors(graph)
-    for i, floor in enumerate(storeys):
-        print(f"{i:2}  {' '.join(floor)}")
-    print(f"{len(graph)} modules, {len(storeys)} floors, {arrows} arrows, {len(circles(graph))} circles")
+    arrows = sum(map(len, graph.values()))
+    print(f"{len(graph)} modules, {len(floors(graph))} floors, {arrows} arrows, {len(circles(graph))} circles")
 
 
 def test_every_package_is_a_room() -> None:
@@ -140,6 +151,7 @@ def test_graph_of_an_example() -> None:
     graph = {"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": {"e"}, "e": {"d"}}
     assert circles(graph) == [["d", "e"]]
     assert floors({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == [["c"], ["b"], ["a"]]
+    assert floors({"a": {"b"}, "b": {"a", "c"}, "c": set()}) == [["c"], ["a", "b"]]
     found = module_graph()
     assert "kernels" in found["decoding.backends"]
     assert "numerics.check" in found["decoding.rules"]  # from ..numerics import check
@@ -178,4 +190,4 @@ def test_every_room_says_what_it_is_for() -> None:
 
 
 if __name__ == "__main__":
-    show()
+    show(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "ttc_fast")

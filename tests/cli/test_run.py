@@ -73,8 +73,8 @@ def test_default_screen_fits(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_all_techniques_fit_the_width(capsys: pytest.CaptureFixture[str]) -> None:
     """Two rows for each technique; none is left out."""
-    steps = ["--steps", "1", "2", "4", "8", "16", "32"]
-    out = printed(capsys, "run", "--prompts", "4", "--samples", "16", *steps, "--technique", *TECHNIQUES)
+    steps = ["--steps", "1", "2", "3", "4", "8", "16"]
+    out = printed(capsys, "run", "--prompts", "2", "--samples", "8", *steps, "--no-theory", "--technique", *TECHNIQUES)
     assert max(map(len, out.splitlines())) <= 80
     for name, technique in TECHNIQUES.items():
         rows = [line for line in out.splitlines() if line.split()[:1] == [name]]
@@ -118,11 +118,10 @@ def test_full_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert "work 432 + 1.73k" in out  # 12 chains of 4 thoughts: 48 x 9 and 48 x 36
 
 
-@pytest.mark.parametrize("option", ["--theory", "--full"])
-def test_a_terminal_without_unicode(option: str, tmp_path: Path) -> None:
+def test_a_terminal_without_unicode(tmp_path: Path) -> None:
     """Lines and signs that it lacks become question marks; nothing is lost."""
     done = subprocess.run(
-        [sys.executable, "-m", "ttc_fast.run", *SMALL[1:], option, "--json", "out.json"],
+        [sys.executable, "-m", "ttc_fast.run", *SMALL[1:], "--json", "out.json"],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,
@@ -432,6 +431,20 @@ def test_interrupt_leaves_no_file(tmp_path: Path) -> None:
         process.wait()
     assert log.read_text().splitlines()[-1] == "ttc-fast: interrupted, nothing was written"
     assert os.listdir(folder) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("arguments", [["run", "--help"], ["techniques"]])
+def test_nobody_reads_on(arguments: list[str]) -> None:
+    """As in ``ttc-fast run --help | head -1``: no message."""
+    command = [sys.executable, "-c", "import sys; from ttc_fast.cli.main import main; sys.exit(main())", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=60) in (1, 141)
 
 
 def test_module_and_command_are_the_same() -> None:

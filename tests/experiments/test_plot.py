@@ -70,6 +70,16 @@ def test_errors_name_the_argument(table: Table) -> None:
         plot(table, x="prompts")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="metric: expected one of"):
         plot(table, metric="hamming")
+    with pytest.raises(ValueError, match="table: expected figures, got none"):
+        plot(Table((), table.prompts, table.values[:0]))
+
+
+def test_a_technique_without_the_last_step_is_no_error(table: Table) -> None:
+    """Figures put together from tables of other steps."""
+    keys = [i for i, key in enumerate(table.keys) if (key.technique, key.steps) != ("greedy", 4)]
+    part = Table(tuple(table.keys[i] for i in keys), table.prompts, table.values[keys])
+    assert "greedy" not in {line.get_label() for line in plot(part).lines}
+    assert "greedy" in {line.get_label() for line in plot(part, "steps").lines}
 
 
 def test_a_chain_that_diverged_has_a_picture(tmp_path: Path) -> None:

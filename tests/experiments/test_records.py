@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from experiments.small import document
@@ -70,6 +71,13 @@ def test_json() -> None:
     assert (config["dim"], config["examples"], config["prompts"], config["samples"]) == (3, 9, 5, 12)
     assert config["step_size"] == pytest.approx(1 / (1 + (3 / 9) ** 0.5) ** 2)
     assert (config["temperature"], config["seed"]) == (0.25, 2**64 - 1)
+
+
+def test_numbers_of_numpy_are_taken() -> None:
+    found = document(samples=np.int64(12), steps=np.array([1, 4]), label_noise=np.float32(0.25), budgets=np.int32(12))
+    config = found["config"]
+    assert (config["samples"], config["steps"], config["label_noise"], config["budgets"]) == (12, [1, 4], 0.25, [12])
+    assert found["records"] == document(label_noise=0.25, budgets=12)["records"]
 
 
 def test_records() -> None:

@@ -72,7 +72,7 @@ def test_a_wrong_verifier_is_a_dial() -> None:
     """Without distance it is nearly the oracle; far away it chooses badly; the config says how far."""
     error = {}
     for by in (0.0, 0.5, 5.0):
-        found = document(verifier="wrong", wrong_by=by, examples=40, prompts=40, samples=64)
+        found = document(verifier="wrong", wrong_by=by, examples=40, prompts=40, samples=64, theory=False)
         assert found["config"]["wrong_by"] == by
         for r in found["records"]:
             if (r["coefficients"], r["steps"], r["metric"]) == ("continuous", 4, "squared_error"):

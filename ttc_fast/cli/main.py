@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the command line; default that of the process.
 
     Returns:
-        The exit code: 0, 1 after an error, 2 for a command line that makes no sense, and as in a shell 130 after Ctrl-C,
+        The exit code: 0, 1 after an error, 2 for a command line that makes no sense; as in a shell 130 after Ctrl-C and
         141 if nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)

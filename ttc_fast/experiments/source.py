@@ -70,7 +70,7 @@ def _from_task(config: RunConfig, device: torch.device) -> RunPrompts:
     first = check.integer("first_prompt", config.first_prompt, 0, 2**32 - count)
     made = {kind: TaskPrompts(task, count, config.seed, first, str(device)) for kind, task in tasks.items()}
     task = tasks[kinds[0]]
-    return RunPrompts(task.dim, task.examples, task.label_noise, made)
+    return RunPrompts(task.dim, task.examples, float(task.label_noise), made)
 
 
 def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
