@@ -184,10 +184,10 @@ def _verifier(config: RunConfig, example: Prompts) -> Verifier:
 
 def _over_all_prompts(config: RunConfig, prompts: RunPrompts, kind: Kind) -> float | None:
     """See :attr:`RunResult.all_prompts`; up to 32 steps it takes below a second."""
-    steps = max(config.steps)
+    steps = int(max(config.steps))
     if kind == "binary" or prompts.label_noise is None or steps > 32 or config.step_size is None:
         return None
     seen = prompts.examples - (config.held_out or 0)
     curve = exact_curve(seen, prompts.dim, float(config.step_size), float(config.noise_scale), steps)
-    error = curve.error(steps, max(config.budgets or (config.samples,)), label_noise=prompts.label_noise)
+    error = curve.error(steps, int(max(config.budgets or (config.samples,))), label_noise=prompts.label_noise)
     return float(error) if error < 10**300 else math.inf
