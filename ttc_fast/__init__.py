@@ -12,11 +12,10 @@ _HOMES = {
         "Rule",
         "GaussianNoise",
         "BernoulliSampling",
-        "Schedule",
-        "GeometricDecay",
-        "PowerLawDecay",
         "EncodedRule",
     ),
+    "decoding.authors_rules": ("RankOneNoise", "ElementwiseNoise", "SubsetSampling", "LargestCoefficients"),
+    "decoding.schedules": ("Schedule", "GeometricDecay", "PowerLawDecay"),
     "decoding.draws": ("Draws",),
     "decoding.decode": ("decode", "DecodeOutput"),
     "decoding.backends": ("backends", "Backend"),
@@ -58,6 +57,10 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from .decoding.authors_rules import ElementwiseNoise as ElementwiseNoise
+    from .decoding.authors_rules import LargestCoefficients as LargestCoefficients
+    from .decoding.authors_rules import RankOneNoise as RankOneNoise
+    from .decoding.authors_rules import SubsetSampling as SubsetSampling
     from .decoding.backends import Backend as Backend
     from .decoding.backends import backends as backends
     from .decoding.decode import DecodeOutput as DecodeOutput
@@ -66,10 +69,10 @@ if TYPE_CHECKING:
     from .decoding.rules import BernoulliSampling as BernoulliSampling
     from .decoding.rules import EncodedRule as EncodedRule
     from .decoding.rules import GaussianNoise as GaussianNoise
-    from .decoding.rules import GeometricDecay as GeometricDecay
-    from .decoding.rules import PowerLawDecay as PowerLawDecay
     from .decoding.rules import Rule as Rule
-    from .decoding.rules import Schedule as Schedule
+    from .decoding.schedules import GeometricDecay as GeometricDecay
+    from .decoding.schedules import PowerLawDecay as PowerLawDecay
+    from .decoding.schedules import Schedule as Schedule
     from .estimators.selection import best_of_k as best_of_k
     from .estimators.selection import mean_of_k as mean_of_k
     from .estimators.selection import pass_at_k as pass_at_k

@@ -28,7 +28,8 @@ from ttc_fast import (
     decode,
 )
 from ttc_fast.decoding import chain, reference
-from ttc_fast.decoding.rules import Rule, decoded
+from ttc_fast.decoding.backends import decoded
+from ttc_fast.decoding.rules import Rule
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,8 @@ from torch import Tensor
 from ..kernels import MAX_DIM, PRECISIONS, interpreted
 from ..numerics import check, extension
 from . import native, reference
-from .rules import EncodedRule, decoded
+from .authors_rules import ElementwiseNoise, LargestCoefficients, RankOneNoise, SubsetSampling
+from .rules import BernoulliSampling, EncodedRule, GaussianNoise, Rule
 
 CPU = torch.device("cpu")
 
@@ -44,6 +45,27 @@ def _triton_normals(
         zeros, zeros[:, :, 0], rule=EncodedRule("gaussian", one), steps=[step + 1], samples=samples, seed=seed,
         first_sample=first_sample, first_prompt=first_prompt, first_step=step,
     )[0]  # fmt: skip
+
+
+_BY_SCHEDULE: dict[str, Callable[..., Rule]] = {
+    "gaussian": GaussianNoise,
+    "rank_one": RankOneNoise,
+    "elementwise": ElementwiseNoise,
+}
+_BY_ONES: dict[str, Callable[..., Rule]] = {"subset": SubsetSampling, "largest": LargestCoefficients}
+
+
+def decoded(rule: EncodedRule) -> Rule:
+    """The rule that encodes to this: what the reference makes of the operator's arguments."""
+    if rule.kind in _BY_SCHEDULE:
+        schedule = rule.schedule.tolist()
+        return _BY_SCHEDULE[rule.kind](schedule[0] if len(schedule) == 1 else schedule)
+    if rule.kind in _BY_ONES:
+        return _BY_ONES[rule.kind](rule.ones)
+    sample_at: Literal["every_step", "last_step"] = "every_step" if rule.every_step else "last_step"
+    if rule.kind == "clip":
+        return BernoulliSampling("clip", None, sample_at)
+    return BernoulliSampling("sigmoid", 0.0 if rule.kind == "threshold" else rule.temperature, sample_at)
 
 
 def _reference_decode(state: Tensor, w0: Tensor, *, rule: EncodedRule, **arguments: Any) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..numerics import check
 from ..numerics.protocols import complete, described
 from . import exact
+from .authors_rules import check_ones
 from .backends import DECODERS, NORMALS, require_reference, resolve_backend
 from .reference import decode as reference_decode
 from .rules import EncodedRule, Rule
@@ -55,8 +56,8 @@ def decode(
     Args:
         state: linear-attention state ``[B, d, d+1]``, float32 or float64 (:meth:`LinearAttention.prefill`).
         w0: initial thought ``[B, d]``, or one for each sample ``[B, N, d]``; dtype and device of ``state``.
-        rule: :class:`GaussianNoise`, :class:`BernoulliSampling`, or your own :class:`Rule`; one without a kernel
-            runs in PyTorch, with the same random numbers.
+        rule: one of ours, such as :class:`GaussianNoise`, or your own :class:`Rule`; one without a
+            kernel runs in PyTorch, with the same random numbers.
         steps: the steps t whose thoughts w_t are returned, in any order; 0 is w0 itself.
         samples: N, the decodes per prompt.
         seed: integer in [0, 2^64).
@@ -92,6 +93,7 @@ def decode(
         raise ValueError(f"w0: expected {state.dtype} on {state.device} as state, got {w0.dtype} on {w0.device}")
     check.choice("method", method, ("stepwise", "exact"))
     encoded = rule.encode(max(given.steps, default=0))
+    check_ones(0 if encoded is None else encoded.ones, dim)
     if out is not None:
         _check_out(out, w0, given)
     if method == "exact":
@@ -223,6 +225,7 @@ def _decode(
     schedule: Tensor,
     temperature: float,
     every_step: bool,
+    ones: int,
     steps: list[int],
     samples: int,
     seed: int,
@@ -239,7 +242,7 @@ def _decode(
     return DECODERS[backend](
         state,
         w0,
-        rule=EncodedRule(kind, schedule, temperature, every_step),
+        rule=EncodedRule(kind, schedule, temperature, every_step, ones),
         steps=steps,
         samples=samples,
         seed=seed % 2**64,
@@ -252,7 +255,7 @@ def _decode(
 
 
 def _decode_fake(state: Tensor, w0: Tensor, *rest: Any) -> Tensor:
-    steps, samples = rest[4], rest[5]
+    steps, samples = rest[5], rest[6]
     return state.new_empty(len(steps), state.shape[0], samples, state.shape[1])
 
 
@@ -261,7 +264,7 @@ def _decode_fake(state: Tensor, w0: Tensor, *rest: Any) -> Tensor:
 torch.library.define(
     "ttc_fast::decode",
     "(Tensor state, Tensor w0, str kind, Tensor schedule, float temperature, bool every_step, "
-    "int[] steps, int samples, int seed, int first_sample, int first_prompt, int first_step, "
+    "int ones, int[] steps, int samples, int seed, int first_sample, int first_prompt, int first_step, "
     "str backend, str precision) -> Tensor",
 )
 torch.library.impl("ttc_fast::decode", "CompositeExplicitAutograd")(_decode)

@@ -30,6 +30,10 @@ class Draws:
         """Uniform in [0, 1)."""
         return rng.uniform(self._block.words(stream)[self.step % rng.STEPS_PER_BLOCK], self._block.dtype)
 
+    def exponential(self, stream: rng.Stream = rng.Stream.SUBSET_SAMPLING) -> Tensor:
+        """Exponentials with mean 1."""
+        return rng.exponential(self._block.words(stream)[self.step % rng.STEPS_PER_BLOCK], self._block.dtype)
+
 
 class Block:
     """The words of four consecutive steps, made once.

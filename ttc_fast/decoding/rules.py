@@ -5,17 +5,16 @@ A rule holds the parameters of a law; the backends hold the loop. :class:`Rule` 
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ..numerics import check
 from .draws import Draws
+from .schedules import NoiseSchedule, checked_schedule, encoded_schedule, scale_of_step
 
 DEFAULT_TEMPERATURE: Final = 0.25
 
@@ -24,13 +23,16 @@ class EncodedRule(NamedTuple):
     """A rule as the fused kernels take it."""
 
     kind: str
-    """``"gaussian"``, ``"clip"``, ``"sigmoid"`` or ``"threshold"``."""
+    """``"gaussian"``, ``"rank_one"``, ``"elementwise"``, ``"clip"``, ``"sigmoid"``, ``"threshold"``, ``"subset"`` or
+    ``"largest"``."""
     schedule: Tensor
     """Noise scales, float64: one for every step ``[steps]``, or a single one for all of them ``[1]``."""
     temperature: float = 1.0
     """Of the sigmoid."""
     every_step: bool = True
     """False: the thoughts stay what the transformer says, and only an answer that is asked for is drawn."""
+    ones: int = 0
+    """Of a thought, where the rule fixes them."""
 
     def scales(self, steps: int) -> Tensor:
         """The schedule with one number for each step, float64 ``[steps]``."""
@@ -87,53 +89,12 @@ class Rule(Protocol):
         return BernoulliSampling(temperature=0.0) if self.binary else GaussianNoise(0.0)
 
 
-class Schedule(Protocol):
-    """Noise scales that change from step to step; a user's own class will do."""
-
-    def scales(self, steps: int) -> Tensor:
-        """sigma_0, ..., sigma_{steps-1}, at least 0: ``[steps]``. A step's scale does not depend on how many there are:
-        chains are cut, resumed and asked for at several steps."""
-
-
-@dataclass(frozen=True)
-class GeometricDecay:
-    """Noise schedule sigma_t = initial * ratio^t, in units of w."""
-
-    initial: float
-    ratio: float
-
-    def __post_init__(self) -> None:
-        check.number("initial", self.initial, low=0.0)
-        check.number("ratio", self.ratio, low=0.0)
-
-    def scales(self, steps: int) -> Tensor:
-        """float64 tensor [steps]."""
-        return self.initial * self.ratio ** torch.arange(steps, dtype=torch.float64)
-
-
-@dataclass(frozen=True)
-class PowerLawDecay:
-    """Noise schedule sigma_t = initial * (t + 1)^-exponent, in units of w."""
-
-    initial: float
-    exponent: float
-
-    def __post_init__(self) -> None:
-        check.number("initial", self.initial, low=0.0)
-        check.number("exponent", self.exponent)
-
-    def scales(self, steps: int) -> Tensor:
-        """float64 tensor [steps]."""
-        return self.initial * torch.arange(1, steps + 1, dtype=torch.float64) ** -self.exponent
-
-
-NoiseSchedule: TypeAlias = float | Schedule | Sequence[float] | Tensor
-"""A number for every step, an object with ``scales(steps)``, or one number for each step."""
-
-
 @dataclass(frozen=True)
 class GaussianNoise(Rule):
     """Continuous coefficients: w_{t+1} = u(w_t) + sigma_t xi_t, xi_t ~ N(0, I).
+
+    The additive rule of Chen et al.'s authors (design and sources: ``theory/multiplicative.py``), who do not divide
+    sums by n, is sigma = eta s.
 
     Args:
         noise_scale: the standard deviation sigma_t, in units of w: one number for every step, a
@@ -144,60 +105,21 @@ class GaussianNoise(Rule):
     noise_scale: NoiseSchedule = 0.1
 
     def __post_init__(self) -> None:
-        scale = self.noise_scale
-        if hasattr(scale, "scales"):
-            return
-        if isinstance(scale, (int, float, str)):
-            check.number("noise_scale", scale, low=0.0)
-            return
-        values = torch.as_tensor(scale, dtype=torch.float64)
-        if values.ndim != 1 or not _are_scales(values):
-            raise ValueError(f"noise_scale: expected finite numbers >= 0, one for each step, got {scale}")
-        object.__setattr__(self, "noise_scale", tuple(values.tolist()))  # hashable and comparable
+        object.__setattr__(self, "noise_scale", checked_schedule("noise_scale", self.noise_scale))
 
     def scales(self, steps: int) -> Tensor:
         """The schedule sigma_0, ..., sigma_{steps-1} as a float64 tensor [steps]."""
-        encoded: EncodedRule = self.encode(steps)
-        return encoded.scales(steps)
+        return self.encode(steps).scales(steps)
 
     def encode(self, steps: int) -> EncodedRule:
-        scale = self.noise_scale
-        if isinstance(scale, (int, float)):
-            return EncodedRule("gaussian", torch.tensor([float(scale)], dtype=torch.float64))
-        if isinstance(scale, tuple):
-            if len(scale) < steps:
-                raise ValueError(f"noise_scale: expected one number for each of {steps} steps, got {len(scale)}")
-            return EncodedRule("gaussian", torch.tensor(scale[:steps], dtype=torch.float64))
-        values = torch.as_tensor(scale.scales(steps), dtype=torch.float64)  # type: ignore[union-attr]  # a Schedule
-        if values.shape != (steps,) or not (torch.compiler.is_compiling() or _are_scales(values)):
-            raise ValueError(
-                f"noise_scale: expected {steps} finite numbers >= 0 of {scale}.scales({steps}), got {values.tolist()}"
-            )
-        if steps > 1 and not torch.compiler.is_compiling():
-            shorter = torch.as_tensor(scale.scales(steps - 1), dtype=torch.float64)  # type: ignore[union-attr]
-            if not torch.allclose(values[:-1], shorter, rtol=1e-6, atol=0.0):
-                raise ValueError(
-                    f"noise_scale: expected a scale of each step whatever their number, got a {type(scale).__name__} "
-                    f"whose scales({steps}) do not begin with its scales({steps - 1}); give it the number of steps"
-                )
-        return EncodedRule("gaussian", values)
+        return EncodedRule("gaussian", encoded_schedule("noise_scale", self.noise_scale, steps))
 
     def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
-        return u + self._scale(draws.step) * draws.normal()
-
-    def _scale(self, step: int) -> float:
-        scale = self.noise_scale
-        if isinstance(scale, (int, float)):
-            return scale
-        return float(self.scales(step + 1)[step])
+        return u + scale_of_step(self.noise_scale, draws.step) * draws.normal()
 
     def greedy(self) -> GaussianNoise:
         """The same rule without noise."""
         return GaussianNoise(0.0)
-
-
-def _are_scales(values: Tensor) -> bool:
-    return not len(values) or 0 <= values.min().item() <= values.max().item() < math.inf
 
 
 @dataclass(frozen=True)
@@ -264,14 +186,3 @@ class BernoulliSampling(Rule):
     def greedy(self) -> BernoulliSampling:
         """The same rule without randomness: every draw becomes its more probable value."""
         return BernoulliSampling("sigmoid", 0.0, self.sample_at)
-
-
-def decoded(rule: EncodedRule) -> Rule:
-    """The rule that encodes to this: what the reference makes of the operator's arguments."""
-    if rule.kind == "gaussian":
-        schedule = rule.schedule.tolist()
-        return GaussianNoise(schedule[0] if len(schedule) == 1 else schedule)
-    sample_at: Literal["every_step", "last_step"] = "every_step" if rule.every_step else "last_step"
-    if rule.kind == "clip":
-        return BernoulliSampling("clip", None, sample_at)
-    return BernoulliSampling("sigmoid", 0.0 if rule.kind == "threshold" else rule.temperature, sample_at)

@@ -45,6 +45,7 @@ class Stream(enum.IntEnum):
     TIES = 7
     SUBSETS = 8
     AIM = 9
+    SUBSET_SAMPLING = 10
 
 
 def counter(
@@ -104,6 +105,16 @@ def uniform(word: Tensor, dtype: torch.dtype) -> Tensor:
         dtype: of the result.
     """
     return (word >> 8).to(dtype) * 2.0**-24
+
+
+def exponential(word: Tensor, dtype: torch.dtype) -> Tensor:
+    """Exponential with mean 1, -ln((a + 0.5) 2^-32) of a word a; in float32 a near 2^32 gives 0.
+
+    Args:
+        word: random words in [0, 2^32), int64.
+        dtype: of the result, in which each operation is rounded once.
+    """
+    return ((word.to(dtype) + 0.5) * 2.0**-32).log_().neg_()
 
 
 def normals(words: Words, dtype: torch.dtype) -> Words:
