@@ -1,23 +1,20 @@
 """The result of everything: metrics of techniques at budgets, one figure for each prompt.
 
-A table is what :func:`ttc_fast.evaluate` returns, what shards are made of, and what pictures are drawn from. It is
-saved as Parquet: a column store with types, checksums and compression that pandas, R, DuckDB, Spark and spreadsheets
-read, where a file of NumPy's arrays would need our code to be understood.
+A table is what :func:`ttc_fast.evaluate` returns, what shards are made of, and what pictures are drawn from.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import table_file
 from .intervals import Summary, summarize
 from .selection import Array
 from .theory_check import TheoryCheck, check_against_theory
@@ -25,9 +22,6 @@ from .theory_check import TheoryCheck, check_against_theory
 if TYPE_CHECKING:
     import pandas
     import xarray
-
-VERSION = "ttc_fast.Table/1"
-"""Of the columns in a file."""
 
 _OPTIONAL = ("theory", "thoughts", "scores")
 
@@ -176,10 +170,8 @@ class Table:
         arrays: dict[str, Any] = {}
         for name in ("values", *_OPTIONAL):
             have = [getattr(part, name) for part in parts]
-            if any(array is None for array in have):
-                arrays[name] = None
-            else:
-                arrays[name] = np.concatenate(have, axis=1)[:, order]
+            lacking = any(array is None for array in have)
+            arrays[name] = None if lacking else np.concatenate(have, axis=1)[:, order]
         return replace(first, prompts=prompts[order], **arrays)
 
     def join(self, other: Table) -> Table:
@@ -251,13 +243,8 @@ class Table:
 
     def _columns(self, names: Sequence[str]) -> dict[str, Any]:
         """Long form: a row for each key and prompt."""
-        keys, prompts = len(self.keys), len(self.prompts)
-        columns: dict[str, Any] = {
-            name: np.repeat(np.array([getattr(key, name) for key in self.keys]), prompts) for name in Key._fields
-        }
-        columns["prompt"] = np.tile(self.prompts, keys)
-        columns["value"] = self.values.ravel()
-        return columns | {name: getattr(self, name).ravel() for name in names if getattr(self, name) is not None}
+        arrays = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return table_file.long_form(Key._fields, self.keys, self.prompts, {"value": self.values, **arrays})
 
     def to_pandas(self, *, work: bool = False) -> pandas.DataFrame:
         """A frame with a row for each key and prompt: the fields of :class:`Key`, ``prompt``, ``value``, and
@@ -269,7 +256,7 @@ class Table:
         Raises:
             ImportError: pandas is not installed; the message says how to get it.
         """
-        pandas = _imported("pandas")
+        pandas = table_file.imported("pandas")
         return pandas.DataFrame(self._columns(_OPTIONAL if work else ("theory",)))
 
     def to_xarray(self) -> xarray.Dataset:
@@ -278,7 +265,7 @@ class Table:
         Raises:
             ImportError: xarray or pandas is not installed; the message says how to get it.
         """
-        _imported("xarray")
+        table_file.imported("xarray")
         dataset: xarray.Dataset = self.to_pandas(work=True).set_index([*Key._fields, "prompt"]).to_xarray()
         return dataset
 
@@ -292,22 +279,7 @@ class Table:
             ValueError: another ending.
             OSError: the file cannot be written.
         """
-        pyarrow, parquet = _imported("pyarrow"), _imported("pyarrow.parquet")
-        target = _parquet(path)
-        columns = self._columns(_OPTIONAL)
-        for name in ("coefficients", "technique", "metric"):
-            columns[name] = pyarrow.array(columns[name].astype(object), pyarrow.string()).dictionary_encode()
-        table = pyarrow.table(columns).replace_schema_metadata(
-            {"format": VERSION, "about": json.dumps(dict(self.about), sort_keys=True)}
-        )
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            parquet.write_table(table, draft)
-            with open(draft, "rb") as file:
-                os.fsync(file.fileno())
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
+        table_file.write(path, self._columns(_OPTIONAL), self.about)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Table:
@@ -323,49 +295,5 @@ class Table:
             ValueError: it is no such file.
             OSError: it cannot be read.
         """
-        pyarrow, parquet = _imported("pyarrow"), _imported("pyarrow.parquet")
-        source = _parquet(path)
-        try:
-            read = parquet.read_table(source)
-        except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{source}: expected a Parquet file: {error}") from error
-        about = {name.decode(): text.decode() for name, text in (read.schema.metadata or {}).items()}
-        if about.get("format") != VERSION:
-            raise ValueError(f"{source}: expected the format {VERSION}, got {about.get('format', 'none')}")
-        needed = (*Key._fields, "prompt", "value")
-        if lacking := [name for name in needed if name not in read.column_names]:
-            raise ValueError(f"{source}: expected the columns {', '.join(needed)}, got none called {lacking[0]}")
-        rows = list(map(Key, *(read.column(name).to_pylist() for name in Key._fields)))
-        keys = tuple(dict.fromkeys(rows))
-        row = {key: i for i, key in enumerate(keys)}
-        prompts, column = np.unique(read.column("prompt").to_numpy(), return_inverse=True)
-        # Another program may have sorted the rows.
-        place = np.array([row[key] for key in rows], dtype=np.int64) * len(prompts) + column
-        shape = (len(keys), len(prompts))
-        if not np.array_equal(np.sort(place), np.arange(math.prod(shape))):
-            raise ValueError(f"{source}: expected one row for each figure and prompt, got {len(rows)} for {shape}")
-        order = np.argsort(place)
-        shaped = {
-            name: read.column(name).to_numpy()[order].reshape(shape)
-            for name in ("value", *_OPTIONAL)
-            if name in read.column_names
-        }
-        return Table(keys, prompts, shaped.pop("value"), about=json.loads(about["about"]), **shaped)
-
-
-def _parquet(path: str | os.PathLike[str]) -> Path:
-    result = Path(path)
-    if result.suffix != ".parquet":
-        raise ValueError(f"path: expected a file that ends in .parquet, got {result}")
-    return result
-
-
-def _imported(name: str) -> Any:
-    """A package that is needed here only."""
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise ImportError(f"{package} is needed for this: pip install {package}", name=package) from error
+        keys, prompts, arrays, about = table_file.read(path, Key._fields, _OPTIONAL)
+        return Table(tuple(map(Key._make, keys)), prompts, arrays.pop("value"), about=about, **arrays)

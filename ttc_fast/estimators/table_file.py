@@ -1,0 +1,147 @@
+"""Tables in long form, a row for each key and prompt, and as Parquet files of it.
+
+Parquet is a column store with types, checksums and compression that pandas, R, DuckDB, Spark and spreadsheets read,
+where a file of NumPy's arrays would need our code to be understood.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .selection import Array
+
+VERSION = "ttc_fast.Table/1"
+"""Of the columns in a file."""
+
+_TEXT = ("coefficients", "technique", "metric")
+
+
+class Contents(NamedTuple):
+    """What a file holds."""
+
+    keys: tuple[tuple[Any, ...], ...]
+    """In the order in which they come up."""
+    prompts: NDArray[np.int64]
+    """Ascending."""
+    arrays: dict[str, Array]
+    """``[keys, prompts]`` by name; ``value`` is one of them."""
+    about: dict[str, str]
+
+
+def long_form(
+    fields: Sequence[str], keys: Sequence[tuple[Any, ...]], prompts: NDArray[np.int64], arrays: Mapping[str, Array]
+) -> dict[str, Any]:
+    """Columns with a row for each key and prompt: the fields of the key, ``prompt``, and the arrays.
+
+    Args:
+        fields: names of a key's parts.
+        keys: the keys.
+        prompts: the prompts.
+        arrays: ``[keys, prompts]`` by name.
+
+    Returns:
+        The columns by name.
+    """
+    columns = {name: np.repeat(np.array([key[i] for key in keys]), len(prompts)) for i, name in enumerate(fields)}
+    return columns | {"prompt": np.tile(prompts, len(keys))} | {name: array.ravel() for name, array in arrays.items()}
+
+
+def write(path: str | os.PathLike[str], columns: Mapping[str, Any], about: Mapping[str, str]) -> None:
+    """Write columns to a Parquet file, whole or not at all.
+
+    Args:
+        path: ends in ``.parquet``.
+        columns: as of :func:`long_form`.
+        about: facts that belong to them.
+
+    Raises:
+        ValueError: another ending.
+        OSError: the file cannot be written.
+    """
+    pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
+    target = _parquet(path)
+    texts = {name: pyarrow.array(columns[name].astype(object), pyarrow.string()).dictionary_encode() for name in _TEXT}
+    table = pyarrow.table({**columns, **texts}).replace_schema_metadata(
+        {"format": VERSION, "about": json.dumps(dict(about), sort_keys=True)}
+    )
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        parquet.write_table(table, draft)
+        with open(draft, "rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence[str]) -> Contents:
+    """Read what :func:`write` wrote, whatever order another program has put the rows in.
+
+    Args:
+        path: of the file.
+        fields: names of a key's parts.
+        optional: columns beside ``value`` that it may have.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ValueError: it is no such file.
+        OSError: it cannot be read.
+    """
+    pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
+    source = _parquet(path)
+    try:
+        table = parquet.read_table(source)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{source}: expected a Parquet file: {error}") from error
+    about = {name.decode(): text.decode() for name, text in (table.schema.metadata or {}).items()}
+    if about.get("format") != VERSION:
+        raise ValueError(f"{source}: expected the format {VERSION}, got {about.get('format', 'none')}")
+    needed = (*fields, "prompt", "value")
+    if lacking := [name for name in needed if name not in table.column_names]:
+        raise ValueError(f"{source}: expected the columns {', '.join(needed)}, got none called {lacking[0]}")
+    rows = list(zip(*(table.column(name).to_pylist() for name in fields)))
+    keys = tuple(dict.fromkeys(rows))
+    row = {key: i for i, key in enumerate(keys)}
+    prompts, column = np.unique(table.column("prompt").to_numpy(), return_inverse=True)
+    place = np.array([row[key] for key in rows], dtype=np.int64) * len(prompts) + column
+    shape = (len(keys), len(prompts))
+    if not np.array_equal(np.sort(place), np.arange(math.prod(shape))):
+        raise ValueError(f"{source}: expected one row for each figure and prompt, got {len(rows)} for {shape}")
+    order = np.argsort(place)
+    arrays = {
+        name: table.column(name).to_numpy()[order].reshape(shape)
+        for name in ("value", *optional)
+        if name in table.column_names
+    }
+    return Contents(keys, prompts, arrays, json.loads(about["about"]))
+
+
+def _parquet(path: str | os.PathLike[str]) -> Path:
+    result = Path(path)
+    if result.suffix != ".parquet":
+        raise ValueError(f"path: expected a file that ends in .parquet, got {result}")
+    return result
+
+
+def imported(name: str) -> Any:
+    """A package that is needed here only.
+
+    Raises:
+        ImportError: it is not installed; the message says how to get it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ImportError(f"{package} is needed for this: pip install {package}", name=package) from error
