@@ -36,7 +36,8 @@ _HOMES = {
         "WrongVerifier",
         "ProcessReward",
     ),
-    "techniques.search": ("particle_filter", "rejection_search", "beam_search", "self_refinement"),
+    "techniques.particles": ("particle_filter", "rejection_search"),
+    "techniques.search": ("beam_search", "self_refinement"),
     "techniques.stopping": ("stop_early", "adaptive_vote"),
     "evaluation.evaluate": ("evaluate",),
     "estimators.table": ("Table", "Key"),
@@ -103,10 +104,10 @@ if TYPE_CHECKING:
     from .techniques.base import Candidates as Candidates
     from .techniques.base import SearchResult as SearchResult
     from .techniques.base import Technique as Technique
+    from .techniques.particles import particle_filter as particle_filter
+    from .techniques.particles import rejection_search as rejection_search
     from .techniques.registry import TECHNIQUES as TECHNIQUES
     from .techniques.search import beam_search as beam_search
-    from .techniques.search import particle_filter as particle_filter
-    from .techniques.search import rejection_search as rejection_search
     from .techniques.search import self_refinement as self_refinement
     from .techniques.stopping import adaptive_vote as adaptive_vote
     from .techniques.stopping import stop_early as stop_early

@@ -31,8 +31,9 @@ from ttc_fast.evaluation.evaluate import evaluation
 from ttc_fast.evaluation.subsets import groups
 from ttc_fast.numerics import candidates
 from ttc_fast.tasks import metrics
+from ttc_fast.techniques.particles import ParticleFilter, particle_filter
 from ttc_fast.techniques.registry import TECHNIQUES
-from ttc_fast.techniques.search import BeamSearch, ParticleFilter, beam_search, particle_filter, self_refinement
+from ttc_fast.techniques.search import BeamSearch, beam_search, self_refinement
 from ttc_fast.techniques.stopping import StopEarly, VoteUntilDecided, adaptive_vote, stop_early
 from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle
 

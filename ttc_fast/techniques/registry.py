@@ -8,7 +8,8 @@ from typing import Any, Final, TypeAlias
 from ..numerics import check
 from . import aggregate
 from .base import Candidates, Technique, as_technique
-from .search import BeamSearch, ParticleFilter, SelfRefinement
+from .particles import ParticleFilter
+from .search import BeamSearch, SelfRefinement
 from .stopping import StopEarly, VoteUntilDecided
 
 TECHNIQUES: Final[dict[str, Technique]] = {
