@@ -28,14 +28,16 @@ from ttc_fast.decoding.rules import Rule
 from ttc_fast.estimators.budgets import powers_of_two
 from ttc_fast.estimators.intervals import summarize
 from ttc_fast.evaluation.evaluate import evaluation
+from ttc_fast.evaluation.plan import Plan
 from ttc_fast.evaluation.subsets import groups
 from ttc_fast.numerics import candidates
 from ttc_fast.tasks import metrics
+from ttc_fast.techniques.faulty_verifiers import NoisyVerifier
 from ttc_fast.techniques.particles import ParticleFilter, particle_filter
 from ttc_fast.techniques.registry import TECHNIQUES
 from ttc_fast.techniques.search import BeamSearch, beam_search, self_refinement
 from ttc_fast.techniques.stopping import StopEarly, VoteUntilDecided, adaptive_vote, stop_early
-from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle
+from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, Oracle
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_results_do_not_depend_on_the_chunk(rule: Rule) -> None:
     prompts = LinearRegression(3, 8, kind, label_noise=0.2).sample(3)
     arguments: dict[str, Any] = {"steps": [2, 5], "samples": 131, "seed": 4, "techniques": TECHNIQUES}
     arguments["verifier"] = NoisyVerifier(InContextLoss(), 0.05)
-    whole = evaluation(decoder(rule), prompts, **arguments)
+    whole = evaluation(Plan.checked(decoder(rule), prompts, **arguments), prompts)
     assert whole.unstable.shape == (3,)
     assert not np.isnan(whole.table.values).any()
     assert {key.technique for key in whole.table.keys} == {
@@ -302,7 +304,8 @@ def test_prompts_may_be_made_when_they_are_needed() -> None:
 
 def test_divergent_prompts_are_found() -> None:
     x = torch.stack((torch.eye(3), 10 * torch.eye(3)))
-    result = evaluation(decoder(GaussianNoise(0.1)), Prompts(x, torch.zeros(2, 3)), steps=[1], samples=2, seed=0)
+    prompts = Prompts(x, torch.zeros(2, 3))
+    result = evaluation(Plan.checked(decoder(GaussianNoise(0.1)), prompts, steps=[1], samples=2, seed=0), prompts)
     assert result.unstable.tolist() == [False, True]
 
 

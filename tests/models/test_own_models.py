@@ -29,6 +29,7 @@ from ttc_fast.decoding import chain, reference
 from ttc_fast.decoding.backends import resolve_backend
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.evaluation.evaluate import evaluation
+from ttc_fast.evaluation.plan import Plan
 from ttc_fast.numerics import sums
 
 STEPS = [1, 3, 6]
@@ -101,7 +102,7 @@ def test_softmax_attention_does_not_depend_on_the_chunk(rule: Rule, monkeypatch:
     """To the bit, in every technique, among them the searches, whatever is held at a time."""
     prompts, decoder = sample(rule), StochasticDecoder(Softmax(), rule)
     arguments: dict[str, Any] = {"steps": [2, 5], "samples": 10, "seed": 4, "techniques": TECHNIQUES}
-    whole = evaluation(decoder, prompts, **arguments)
+    whole = evaluation(Plan.checked(decoder, prompts, **arguments), prompts)
     assert whole.backend == "reference"
     assert not whole.unstable.any()
     assert not np.isnan(whole.table.values).any()
@@ -169,7 +170,10 @@ def test_linear_state_of_a_user_runs_in_the_kernels(rule: Rule) -> None:
     out = theirs(prompts, **arguments)
     assert out.backend == resolve_backend("auto")
     assert torch.equal(out.thoughts, ours(prompts, **arguments).thoughts)
-    one, two = (evaluation(decoder, prompts, techniques=TECHNIQUES, **arguments) for decoder in (theirs, ours))
+    one, two = (
+        evaluation(Plan.checked(decoder, prompts, techniques=TECHNIQUES, **arguments), prompts)
+        for decoder in (theirs, ours)
+    )
     assert one.backend == two.backend
     assert torch.equal(one.unstable, two.unstable)
     assert one.table.keys == two.table.keys

@@ -38,7 +38,8 @@ from ttc_fast import (
 )
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.estimators.theory_check import check_against_theory
-from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Verifier, WrongVerifier
+from ttc_fast.techniques.faulty_verifiers import NoisyVerifier, WrongVerifier
+from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, Verifier
 from ttc_fast.theory.laws import find_law
 
 Setting: TypeAlias = tuple[int, int, tuple[int, ...], int, float, Rule, float | None]
@@ -223,6 +224,38 @@ def test_a_table_of_both_kinds_is_filled_kind_by_kind() -> None:
     alone = overlay(decoders[1], prompts[1], tables[1])
     np.testing.assert_array_equal(second.theory[binary], alone.theory)
     assert {key.coefficients for key in second.theory_checks()} == {"continuous", "binary"}
+
+
+@pytest.mark.parametrize("rule", [GaussianNoise(0.4), BernoulliSampling()], ids=["continuous", "binary"])
+def test_laws_that_ask_no_scores_need_no_verifier(rule: Rule) -> None:
+    """The others are left out, and the rest is what it is with the verifier."""
+    decoder, prompts = small(rule)
+    verifier = WrongVerifier(0.5)
+    table = evaluate(decoder, prompts, steps=[2], samples=4, verifier=verifier)
+    known = overlay(decoder, prompts, table, verifier=verifier).theory
+    theory = overlay(decoder, prompts, table).theory
+    assert known is not None and theory is not None
+    asked = np.array([key.technique == "best_of_n" for key in table.keys])
+    assert np.isnan(theory[asked]).all()
+    assert np.isfinite(known[asked]).any()
+    assert np.array_equal(theory[~asked], known[~asked], equal_nan=True)
+
+
+def test_a_law_that_asks_for_an_unknown_verifier_says_so() -> None:
+    class Own(GaussianNoise):
+        pass
+
+    @law("single", Own, about="asks without saying so", metrics="squared error")
+    def single(problem: Any, step: int, budgets: Any, metrics: Any) -> Any:
+        return {"squared_error": problem.verifier.score(problem.prompts, torch.zeros(3, 1, 4))}
+
+    try:
+        decoder, prompts = small(Own(0.2))
+        table = evaluate(decoder, prompts, steps=[2], samples=4, techniques=["single"], verifier=WrongVerifier(0.5))
+        with pytest.raises(ValueError, match="verifier: expected that of the table"):
+            overlay(decoder, prompts, table)
+    finally:
+        del LAWS["single", Own]
 
 
 def test_another_verifier_or_other_prompts_are_refused() -> None:

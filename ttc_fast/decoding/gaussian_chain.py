@@ -27,6 +27,21 @@ def affine(state: Tensor) -> tuple[Tensor, Tensor]:
     return torch.eye(state.shape[1], dtype=torch.float64) + state[:, :, :-1], -state[:, :, -1]
 
 
+DIVERGES_ABOVE = 1 + 1e-4
+"""Spectral radius of I - P S. It is 1 where n < d, up to the rounding of a state in float32."""
+
+
+def diverges(matrix: Tensor) -> Tensor:
+    """Whether the noise-free chain u(w) = M w + c diverges: ``[B]`` bool.
+
+    Args:
+        matrix: M = I - P S ``[B, d, d]``.
+    """
+    symmetric = torch.equal(matrix, matrix.mT)
+    eigenvalues: Tensor = torch.linalg.eigvalsh(matrix) if symmetric else torch.linalg.eigvals(matrix)
+    return eigenvalues.abs().amax(1) > DIVERGES_ABOVE
+
+
 def transition(state: Tensor, scales: Tensor) -> Transition:
     """The law of w_{t+k} given w_t over k steps.
 

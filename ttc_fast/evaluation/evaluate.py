@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -11,10 +11,11 @@ from ..estimators.table import Table
 from ..models.decoder import StochasticDecoder
 from ..numerics import sums
 from ..numerics.progress import Report, reporting
-from ..tasks.base import Source, Task
-from ..techniques.registry import Part, chosen
-from ..techniques.verifiers import ScoreFunction, Verifier, as_verifier
-from .stages import BANK, CHUNK, Evaluation, Plan, Share, evaluate_part
+from ..tasks.base import Source
+from ..techniques.registry import Part
+from ..techniques.verifiers import ScoreFunction, Verifier
+from .plan import Plan
+from .stages import BANK, CHUNK, Evaluation, Share, evaluate_part
 
 
 def evaluate(
@@ -71,85 +72,34 @@ def evaluate(
     >>> [(key.steps, key.samples) for key in table.select(metric="squared_error").keys]
     [(2, 1), (2, 8), (2, 64), (8, 1), (8, 8), (8, 64)]
     """
-    return evaluation(
+    plan = Plan.checked(
         decoder, prompts, steps=steps, samples=samples, budgets=budgets, seed=seed, techniques=techniques,
-        verifier=verifier, backend=backend, method=method, progress=progress, chunk=chunk, bank=bank,
-    ).table  # fmt: skip
+        verifier=verifier, backend=backend, method=method,
+    )  # fmt: skip
+    return evaluation(plan, prompts, progress=progress, chunk=chunk, bank=bank).table
 
 
 def evaluation(
-    decoder: StochasticDecoder,
-    prompts: Source,
-    *,
-    steps: int | Sequence[int],
-    samples: int,
-    budgets: Sequence[int] | None = None,
-    seed: int = 0,
-    techniques: Mapping[str, Part] | Iterable[Part] | Part | None = None,
-    verifier: Verifier | ScoreFunction | None = None,
-    backend: str = "auto",
-    method: Literal["stepwise", "exact"] = "stepwise",
-    progress: bool | Report = False,
-    chunk: int = CHUNK,
-    bank: int = BANK,
+    plan: Plan, prompts: Source, *, progress: bool | Report = False, chunk: int = CHUNK, bank: int = BANK
 ) -> Evaluation:
     """:func:`evaluate` with its time, backend and unstable prompts.
 
     Args:
-        decoder, prompts, steps, samples, budgets, seed, techniques, verifier, backend, method, progress, chunk, bank:
-            see :func:`evaluate`.
+        plan: what is asked for.
+        prompts: those that the plan was made for.
+        progress, chunk, bank: see :func:`evaluate`.
 
     Returns:
         The table and facts of how it was made.
-
-    Raises:
-        TypeError, ValueError: see :func:`evaluate`.
     """
-    source = as_source(prompts)
-    task: Task | None = getattr(source, "task", None)
-    plan = Plan.checked(
-        decoder, steps, samples, budgets, seed, chosen(techniques), verifier_for(source, verifier), backend, method,
-        {} if task is None else dict(task.metrics()),
-    )  # fmt: skip
     parts = []
     with reporting(progress) as report, torch.no_grad():
-        for b in sums.tiles(len(source), bank // plan.coefficients):
-            part = source.part(b.start, b.stop)
-            share = Share(report, plan.kind, b.start / len(source), (b.stop - b.start) / len(source))
-            parts.append(evaluate_part(plan, part, chunk, share))
+        for b in sums.tiles(len(prompts), bank // plan.coefficients):
+            share = Share(report, plan.kind, b.start / len(prompts), (b.stop - b.start) / len(prompts))
+            parts.append(evaluate_part(plan, prompts.part(b.start, b.stop), chunk, share))
     return Evaluation(
         Table.concat([part.table for part in parts]),
         parts[0].backend,
         sum(part.decode_seconds for part in parts),
         torch.cat([part.unstable for part in parts]),
     )
-
-
-def as_source(prompts: Any) -> Source:
-    """``prompts`` if they can be divided into parts.
-
-    Raises:
-        TypeError: they cannot, such as a task.
-        ValueError: there is none.
-    """
-    if not (hasattr(prompts, "part") and hasattr(prompts, "__len__")):
-        hint = "; sample the task: task.sample(64), or task.prompts(64) part by part" * hasattr(prompts, "sample")
-        raise TypeError(f"prompts: expected Prompts, got {type(prompts).__name__}{hint}")
-    if len(prompts) == 0:
-        raise ValueError("prompts: expected at least one, got none")
-    source: Source = prompts
-    return source
-
-
-def verifier_for(source: Source, verifier: Verifier | ScoreFunction | None) -> Verifier:
-    """The verifier of some prompts.
-
-    Args:
-        source: the prompts.
-        verifier: as asked for; None is minus the task's own in-context loss, if it has one, else that of squares.
-    """
-    task: Task | None = getattr(source, "task", None)
-    loss = None if task is None else task.in_context_loss
-    if verifier is None and loss is not None:
-        return as_verifier(lambda prompts, w: -loss(prompts, w))
-    return as_verifier(verifier)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,17 +12,17 @@ import torch
 from torch import Tensor
 
 from ..decoding.backends import require_reference, resolve_backend
-from ..estimators.budgets import powers_of_two
+from ..decoding.gaussian_chain import affine, diverges
 from ..estimators.table import Key, Table
 from ..models.decoder import StochasticDecoder
-from ..numerics import check, rng, sums
+from ..numerics import sums
 from ..numerics.progress import Report
 from ..numerics.protocols import described
-from ..tasks.metrics import Metric
 from ..tasks.prompts import Prompts
 from ..techniques.base import Chains, Technique, Work
 from ..techniques.verifiers import Verifier, as_verifier, check_scores
 from .bank import Bank, MetricValues
+from .plan import Plan
 from .subsets import SUBSETS
 
 CHUNK = 2**20
@@ -31,6 +30,10 @@ CHUNK = 2**20
 
 BANK = 2**25
 """Coefficients of candidates held at a time, as far as one prompt's candidates allow: 128 MB in float32."""
+
+
+ALL_EXAMPLES = "all examples"
+"""Fact ``context`` of a table whose chains saw everything."""
 
 
 @dataclass(frozen=True)
@@ -41,90 +44,7 @@ class Evaluation:
     backend: str
     decode_seconds: float
     unstable: Tensor
-    """``[P]`` bool: prompts whose noise-free chain diverges, spectral radius of I - P S above 1."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is asked for, checked."""
-
-    decoder: StochasticDecoder
-    steps: tuple[int, ...]
-    samples: int
-    budgets: tuple[int, ...]
-    seed: int
-    techniques: Mapping[str, Technique]
-    asked: tuple[str, ...]
-    """Names of all techniques, applicable or not."""
-    verifier: Verifier
-    backend: str
-    method: Literal["stepwise", "exact"]
-    metrics: Mapping[str, Metric]
-    """The task's own."""
-
-    @classmethod
-    def checked(
-        cls,
-        decoder: StochasticDecoder,
-        steps: int | Sequence[int],
-        samples: int,
-        budgets: Sequence[int] | None,
-        seed: int,
-        techniques: Mapping[str, Technique],
-        verifier: Verifier,
-        backend: str,
-        method: Literal["stepwise", "exact"],
-        metrics: Mapping[str, Metric],
-    ) -> Plan:
-        """What :func:`ttc_fast.evaluate` is asked for, or the error of the first argument that is not as it says.
-
-        Args:
-            decoder, steps, samples, budgets, seed, techniques, verifier, backend, method: as there.
-            metrics: the task's own.
-        """
-        samples = check.integer("samples", samples, 1, 2**32)
-        ordered = tuple(sorted({check.integer("steps", t, 0, 2**34) for t in check.one_or_more("steps", steps)}))
-        if not ordered:
-            raise ValueError("steps: expected at least one step, got none")
-        ks = (
-            powers_of_two(samples)
-            if budgets is None
-            else [check.integer("budgets", k, 1, samples) for k in check.one_or_more("budgets", budgets)]
-        )
-        if not ks:
-            raise ValueError("budgets: expected at least one, got none")
-        binary = decoder.rule.binary
-        used = {name: technique for name, technique in techniques.items() if binary or not technique.binary_only}
-        check.choice("method", method, ("stepwise", "exact"))
-        resuming = [name for name, technique in used.items() if technique.search is not None and technique.resumes]
-        if method == "exact" and resuming:
-            raise ValueError(
-                f"method: expected 'stepwise' for techniques that resume chains ({', '.join(resuming)}), got 'exact'; "
-                "leave them out, or the method"
-            )
-        seed = check.integer("seed", seed, 0, 2**64 - 1)
-        plan = cls(
-            decoder, ordered, samples, tuple(sorted(set(ks))), seed, used, tuple(techniques), verifier, backend, method,
-            metrics,
-        )  # fmt: skip
-        _check_memory(plan.coefficients * 4)
-        return plan
-
-    @property
-    def kind(self) -> str:
-        return "binary" if self.decoder.rule.binary else "continuous"
-
-    @property
-    def coefficients(self) -> int:
-        """Of one prompt's candidates."""
-        return len(self.steps) * self.samples * self.decoder.model.dim
-
-    def facts(self) -> dict[str, str]:
-        """What tables must agree on to be put together."""
-        return {"rng_layout": rng.LAYOUT, "seed": str(self.seed), "verifier": described(self.verifier)}
-
-    def budgets_of(self, technique: Technique) -> tuple[int, ...]:
-        return self.budgets if technique.uses_budget else (1,)
+    """``[P]`` bool: prompts whose noise-free chain diverges."""
 
 
 @dataclass
@@ -227,7 +147,7 @@ class _Figures:
                 self.values.append(values[k])
                 self.work.append(work[k])
 
-    def table(self, plan: Plan, prompts: Prompts) -> Table:
+    def table(self, plan: Plan, prompts: Prompts, context: str) -> Table:
         """The third stage."""
         count = len(prompts)
         spent = np.array(
@@ -239,7 +159,7 @@ class _Figures:
             torch.stack(self.values).cpu().double().numpy(),
             thoughts=spent[:, 0],
             scores=spent[:, 1],
-            about=plan.facts(),
+            about=plan.facts() | {"context": context},
         )
 
 
@@ -274,7 +194,16 @@ def evaluate_part(plan: Plan, prompts: Prompts, chunk: int, share: Share) -> Eva
                 figures.add(plan, name, step, *_search(technique, chains, plan.budgets, candidates))
                 done += 1
                 share(done / stages)
-    return Evaluation(figures.table(plan, prompts), bank.backend, bank.seconds, diverges(bank.state, prompts).cpu())
+    return Evaluation(
+        figures.table(plan, prompts, _context(bank)), bank.backend, bank.seconds, _unstable(bank.state, prompts)
+    )
+
+
+def _context(bank: DecodedBank) -> str:
+    """What the chains saw: theory needs to know."""
+    seen, whole = bank.seen, bank.prompts
+    same = seen.x.shape == whole.x.shape and torch.equal(seen.x, whole.x) and torch.equal(seen.y, whole.y)
+    return ALL_EXAMPLES if same else "without what the verifier holds out"
 
 
 def _candidates(plan: Plan, bank: DecodedBank, i: int) -> Bank:
@@ -328,20 +257,10 @@ def _check_found(technique: Technique, result: object, chains: Chains) -> None:
         )
 
 
-def diverges(state: Any, prompts: Prompts) -> Tensor:
-    """Whether the spectral radius of I - P S is above 1, up to the rounding of float32: ``[b]``; never where the state
-    is not linear.
-
-    Args:
-        state: of ``model.prefill``.
-        prompts: the b prompts.
-    """
+def _unstable(state: Any, prompts: Prompts) -> Tensor:
+    """Prompts whose noise-free chain diverges ``[b]``; none where the state is not linear."""
     linear = getattr(state, "linear", None)
-    if linear is None:
-        return torch.zeros(len(prompts), dtype=torch.bool)
-    eye = torch.eye(linear.shape[1], dtype=linear.dtype, device=linear.device)
-    radius: Tensor = torch.linalg.eigvals(linear[:, :, :-1] + eye).abs().amax(1)
-    return radius > 1 + 1e-4
+    return torch.zeros(len(prompts), dtype=torch.bool) if linear is None else diverges(affine(linear)[0])
 
 
 def _check_applicable(plan: Plan, known: bool) -> None:
@@ -350,16 +269,3 @@ def _check_applicable(plan: Plan, known: bool) -> None:
     if not possible:
         kind = f"{plan.kind} coefficients{'' if known else ' without w_star'}"
         raise ValueError(f"technique: expected one for {kind}, got {', '.join(plan.asked) or 'none'}")
-
-
-def _check_memory(needed: int) -> None:
-    """One prompt's candidates must fit; better an error now than a killed process later."""
-    try:
-        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not known on this system
-        return
-    if needed > physical / 4:
-        raise ValueError(
-            f"samples: the candidates of one prompt need {needed / 1e6:.1f} MB, more than a quarter of this "
-            f"machine's {physical / 1e6:.1f} MB; ask for fewer samples or steps"
-        )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..decoding.gaussian_chain import affine
+from ..decoding.gaussian_chain import affine, diverges
 from ..decoding.rules import GaussianNoise
 from ..estimators.table import Key
 from ..estimators.theory_check import check_against_theory
@@ -59,7 +59,7 @@ def plan(config: PlanConfig) -> Plan:
         bias, variance = bias_and_variance(state, rule, quadratic(prompts, "squared_error"), longest)
         best = best_split(bias.mean(0).numpy(), variance.mean(0).numpy(), budget)
         errors = bias[:, best.steps - 1] + variance[:, best.steps - 1] / best.samples
-        radius = torch.linalg.eigvalsh(affine(state)[0]).abs().amax(1)
+        unstable = int(diverges(affine(state)[0]).sum())
         if config.simulate:
             table = evaluate(
                 decoder, prompts, steps=best.steps, samples=best.samples, budgets=[best.samples], seed=config.seed,
@@ -72,4 +72,4 @@ def plan(config: PlanConfig) -> Plan:
         for t in (2**i for i in range(longest.bit_length()))
         if t <= longest
     )
-    return Plan(best, others, float(errors.median()), int((radius > 1 + 1e-6).sum()), simulated)
+    return Plan(best, others, float(errors.median()), unstable, simulated)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -13,6 +13,7 @@ from ..decoding.backends import resolve_backend
 from ..decoding.rules import BernoulliSampling, GaussianNoise, Rule
 from ..estimators.table import Table
 from ..evaluation.evaluate import evaluation
+from ..evaluation.plan import Plan
 from ..evaluation.stages import Evaluation
 from ..models.decoder import StochasticDecoder
 from ..models.linear_attention import LinearAttention, stable_step_size
@@ -20,11 +21,12 @@ from ..numerics import check
 from ..numerics.progress import Report, reporting
 from ..tasks.base import Source
 from ..tasks.prompts import Prompts
+from ..techniques.faulty_verifiers import NoisyVerifier, WrongVerifier
 from ..techniques.registry import TECHNIQUES
-from ..techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle, Verifier, WrongVerifier
+from ..techniques.verifiers import HeldOutLoss, InContextLoss, Oracle, SmallestNorm, Verifier
 from ..theory.ensemble import exact_curve
 from ..theory.overlay import overlay
-from .config import RunConfig
+from .config import RunConfig, VerifierName
 from .results import RunResult
 from .source import Kind, RunPrompts, run_prompts, usable_device
 
@@ -101,11 +103,12 @@ def _evaluated(
     config: RunConfig, decoder: StochasticDecoder, prompts: Source, verifier: Verifier, backend: str, report: Report
 ) -> Evaluation:
     """One kind of coefficients, with theory if asked for."""
-    part = evaluation(
+    plan = Plan.checked(
         decoder, prompts, steps=config.steps, samples=config.samples, budgets=config.budgets, seed=config.seed,
         techniques=[name for name in TECHNIQUES if name in config.technique], verifier=verifier, backend=backend,
-        method=config.method, progress=report,
+        method=config.method,
     )  # fmt: skip
+    part = evaluation(plan, prompts, progress=report)
     if not config.theory:
         return part
     return replace(part, table=overlay(decoder, prompts, part.table, verifier=verifier, progress=report))
@@ -167,17 +170,20 @@ def _wrong_by(config: RunConfig) -> float | None:
 
 def _verifier(config: RunConfig, example: Prompts) -> Verifier:
     """The verifier that settings with all defaults filled in ask for."""
-    check.choice("verifier", config.verifier, ("in_context_loss", "held_out_loss", "oracle", "wrong"))
+    check.choice("verifier", config.verifier, get_args(VerifierName))
     noise = check.number("verifier_noise", config.verifier_noise, low=0.0)
     if config.verifier in ("oracle", "wrong") and example.w_star is None:
         raise ValueError(
             f"verifier: expected w_star in {config.prompts_file} for {config.verifier!r}, got none; take another"
         )
-    verifier: Verifier = Oracle() if config.verifier == "oracle" else InContextLoss()
+    verifier: Verifier
     if config.held_out is not None:
         verifier = HeldOutLoss(config.held_out)
-    if config.wrong_by is not None:
+    elif config.wrong_by is not None:
         verifier = WrongVerifier(config.wrong_by, config.seed)
+    else:
+        others = {"oracle": Oracle(), "smallest_norm": SmallestNorm(), "smallest_l1_norm": SmallestNorm(1)}
+        verifier = others.get(config.verifier, InContextLoss())
     noisy = NoisyVerifier(verifier, noise, false_positive_rate=config.false_positive_rate, seed=config.seed)
     return verifier if noise == noisy.false_positive_rate == 0 else noisy
 

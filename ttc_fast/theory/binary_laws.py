@@ -92,6 +92,7 @@ def _binary_selected(
     metrics=_EVERY_METRIC,
     max_dim=MAX_DIM,
     max_prompts=MAX_PROMPTS,
+    uses_score=True,
 )
 def _binary_best(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
     score = None

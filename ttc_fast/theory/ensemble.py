@@ -22,6 +22,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from ..decoding.gaussian_chain import affine, diverges
 from ..decoding.rules import GaussianNoise
 from ..estimators.arrays import Array
 from ..models.linear_attention import LinearAttention
@@ -263,8 +264,8 @@ def error_over_prompts(
     with torch.no_grad():
         state = model.prefill(batch).linear
     errors = error_of_mean(gaussian_law(state, rule, steps), quadratic(batch, metric), [samples])[:, 0].numpy()
-    radius = torch.linalg.eigvalsh(torch.eye(task.dim, dtype=torch.float64) + state[:, :, :-1]).abs().amax(1)
-    return ErrorOverPrompts(float(errors.mean()), float(np.median(errors)), float((radius > 1 + 1e-9).double().mean()))
+    unstable = diverges(affine(state)[0]).double().mean()
+    return ErrorOverPrompts(float(errors.mean()), float(np.median(errors)), float(unstable))
 
 
 def _rational(name: str, value: Number) -> Fraction:

@@ -74,6 +74,7 @@ def _gaussian_selected(
     metrics=_METRICS,
     max_dim=MAX_DIM,
     max_prompts=MAX_PROMPTS,
+    uses_score=True,
 )
 def _gaussian_best(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
     score = problem.cached("score", lambda: problem.verifier.as_quadratic(problem.prompts))

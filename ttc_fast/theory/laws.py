@@ -89,6 +89,8 @@ class LawEntry:
     max_dim: int | None = None
     """Above it the law is left out, as it would take too long."""
     max_prompts: int | None = None
+    uses_score: bool = False
+    """It asks the verifier, not only what the chains see."""
 
 
 LAWS: dict[tuple[str, type], LawEntry] = {}
@@ -103,6 +105,7 @@ def law(
     metrics: str,
     max_dim: int | None = None,
     max_prompts: int | None = None,
+    uses_score: bool = False,
 ) -> Callable[[Law], Law]:
     """Decorator: register a law.
 
@@ -112,6 +115,7 @@ def law(
         about: one line for ``ttc-fast theory``.
         metrics: which metrics it knows, in words.
         max_dim, max_prompts: above them it would take too long.
+        uses_score: whether it asks ``problem.verifier`` for scores, or what they are as a quadratic.
 
     Returns:
         The decorator, which returns the law as it is.
@@ -140,7 +144,7 @@ def law(
     def register(function: Law) -> Law:
         if (technique, rule) in LAWS:
             raise ValueError(f"law: there is one of {technique!r} under {rule.__name__} already")
-        LAWS[technique, rule] = LawEntry(function, about, metrics, max_dim, max_prompts)
+        LAWS[technique, rule] = LawEntry(function, about, metrics, max_dim, max_prompts, uses_score)
         return function
 
     return register

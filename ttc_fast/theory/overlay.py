@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..estimators.arrays import Array
 from ..estimators.table import Key, Table
-from ..evaluation.evaluate import as_source, verifier_for
+from ..evaluation.plan import as_source, verifier_for
+from ..evaluation.stages import ALL_EXAMPLES
 from ..models.decoder import StochasticDecoder
 from ..numerics import sums
 from ..numerics.progress import Report, reporting
@@ -41,7 +43,8 @@ def overlay(
         decoder: as evaluated.
         prompts: as evaluated.
         table: of :func:`ttc_fast.evaluate`.
-        verifier: as evaluated.
+        verifier: as evaluated. Without it a table of another verifier than the default gets the laws that do not ask
+            for scores, if the chains saw all examples.
         progress: True, or a function of a stage and the share of it that is done.
 
     Returns:
@@ -59,22 +62,38 @@ def overlay(
     True
     """
     source = as_source(prompts)
-    used = verifier_for(source, verifier)
-    if table.about.get("verifier", described(used)) != described(used):
-        raise ValueError(f"verifier: expected {table.about['verifier']} as the table has it, got {described(used)}")
+    used = _verifier(source, table, verifier)
     if len(source) != len(table.prompts):
         raise ValueError(f"prompts: expected the {len(table.prompts)} of the table, got {len(source)}")
     theory = np.full(table.values.shape, np.nan) if table.theory is None else table.theory.copy()
     kind = "binary" if decoder.rule.binary else "continuous"
-    groups = _groups(decoder, table, kind, len(source))
+    groups = _groups(decoder, table, kind, len(source), used is not None)
     with _one_thread(), reporting(progress) as report:
         for tile in sums.tiles(len(source), TILE):
             part = source.part(tile.start, tile.stop).to("cpu")
             if part.first != table.prompts[tile.start]:
                 raise ValueError(f"prompts: expected number {table.prompts[tile.start]}, got number {part.first}")
-            _fill(theory[:, tile], table.keys, groups, _problem(decoder, part, used))
+            _fill(theory[:, tile], table.keys, groups, _problem(decoder, part, used or _NotGiven()))
             report(f"theory of {kind}", tile.stop / len(source))
     return replace(table, theory=theory)
+
+
+class _NotGiven(Verifier):
+    """Of a table whose verifier is not at hand: chains saw all examples, what it said of them is not known."""
+
+    def score(self, prompts: Prompts, w: Tensor, *, first_sample: int = 0, step: int = 0) -> Tensor:
+        raise ValueError("verifier: expected that of the table for a law that asks for scores, got none; give it")
+
+
+def _verifier(source: Source, table: Table, verifier: Verifier | ScoreFunction | None) -> Verifier | None:
+    """The table's verifier; None if it is not at hand and was asked for nothing but scores."""
+    used = verifier_for(source, verifier)
+    theirs = table.about.get("verifier", described(used))
+    if theirs == described(used):
+        return used
+    if verifier is None and table.about.get("context") == ALL_EXAMPLES:
+        return None
+    raise ValueError(f"verifier: expected {theirs} as the table has it, got {described(used)}; give that")
 
 
 @contextmanager
@@ -98,7 +117,7 @@ class _Group:
     rows: list[int]
 
 
-def _groups(decoder: StochasticDecoder, table: Table, kind: str, prompts: int) -> list[_Group]:
+def _groups(decoder: StochasticDecoder, table: Table, kind: str, prompts: int, scores: bool) -> list[_Group]:
     rows: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     for i, key in enumerate(table.keys):
         if key.coefficients == kind and key.steps > 0:  # w_0 is given
@@ -106,7 +125,7 @@ def _groups(decoder: StochasticDecoder, table: Table, kind: str, prompts: int) -
     found = []
     for (technique, step), group in rows.items():
         entry = find_law(technique, decoder.rule)
-        if entry is not None and _affordable(entry, decoder.model.dim, prompts):
+        if entry is not None and (scores or not entry.uses_score) and _affordable(entry, decoder.model.dim, prompts):
             found.append(_Group(technique, step, entry, group))
     return found
 
