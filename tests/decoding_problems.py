@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from ttc_fast import BernoulliSampling, GaussianNoise, PowerLawDecay
+from ttc_fast import (
+    BernoulliSampling,
+    ElementwiseNoise,
+    GaussianNoise,
+    GeometricDecay,
+    LargestCoefficients,
+    PowerLawDecay,
+    RankOneNoise,
+    SubsetSampling,
+)
 from ttc_fast.decoding.rules import Rule
 
 RULES: list[Rule] = [
@@ -16,6 +27,26 @@ RULES: list[Rule] = [
     BernoulliSampling("sigmoid", 0.2, "last_step"),
     BernoulliSampling("clip", sample_at="last_step"),
 ]
+
+AUTHORS_RULES: list[Rule] = [
+    RankOneNoise(0.05),
+    RankOneNoise(PowerLawDecay(0.1, 0.7)),
+    ElementwiseNoise(0.3),
+    ElementwiseNoise(GeometricDecay(0.5, 0.9)),
+    SubsetSampling(1),
+    SubsetSampling(5),
+    SubsetSampling(20),
+    LargestCoefficients(3),
+    LargestCoefficients(12),
+]
+"""Take :func:`fitting` before a decode of few coefficients."""
+
+
+def fitting(rule: Rule, dim: int) -> Rule:
+    """The rule with no more ones than ``dim`` coefficients."""
+    if isinstance(rule, (SubsetSampling, LargestCoefficients)):
+        return replace(rule, ones=min(rule.ones, dim))
+    return rule
 
 
 def problem(prompts: int, dim: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:

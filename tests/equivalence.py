@@ -9,9 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decoding_problems import RULES, problem
-from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay
+from decoding_problems import RULES, fitting, problem
+from ttc_fast import (
+    BernoulliSampling,
+    ElementwiseNoise,
+    GaussianNoise,
+    GeometricDecay,
+    LargestCoefficients,
+    RankOneNoise,
+    SubsetSampling,
+)
 from ttc_fast.decoding import reference
+from ttc_fast.decoding.authors_rules import LEAST_WEIGHT, MOST_WEIGHT
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.numerics import rng
 
@@ -29,6 +38,9 @@ sines within 4 and 1 ulp, 3e-7; times the radius, 8.4e-6.
 Triton: lg2.approx within 2^-22 (where x < 1 - 2^-6, so that the radius is above 0.177: 9.3e-7), the
 root within 2^-23 relative; sines within 2^-20.5, 6.8e-7, the angle's roundings as above; 1.1e-5."""
 
+LOG_ERROR = 8 * EPS
+"""Relative, of a logarithm in either backend: within 4 ulp in C++ and 1 in PyTorch."""
+
 Decode = Callable[..., Tensor]
 
 
@@ -37,11 +49,20 @@ def magnitude(state: Tensor, w: Tensor) -> float:
     return (w.abs() + w.abs() @ state[:, :, :-1].abs().mT + state[:, None, :, -1].abs()).max().item()
 
 
-def check_step(decode: Decode, rule: Rule, dim: int, samples: int = 37, roundings: int = 0) -> None:
+def check_step(
+    decode: Decode,
+    rule: Rule,
+    dim: int,
+    samples: int = 37,
+    roundings: int = 0,
+    log_error: float = LOG_ERROR,
+    log_floor: float = 0.0,
+) -> None:
     """Steps t = 0 and 6 from the same thoughts. Each side rounds the d + 3 operations of u, or
     ``roundings``; a normal differs by NORMAL_ERROR; a Bernoulli draw may differ only where
-    |uniform - p| is within the error of p."""
+    |uniform - p| is within the error of p, a subset only where keys are as near as their errors."""
     state, _ = problem(3, dim)
+    rule = fitting(rule, dim)
     w = torch.rand(3, samples, dim, generator=torch.Generator().manual_seed(dim))
     error = (dim + 3 + max(roundings, dim + 3)) * EPS * magnitude(state, w)
     for first_step in (0, 6):
@@ -54,9 +75,11 @@ def check_step(decode: Decode, rule: Rule, dim: int, samples: int = 37, rounding
         if isinstance(rule, GaussianNoise):
             scale = rule.scales(first_step + 1)[first_step].item()
             assert (got - expected).abs().max() <= error + scale * NORMAL_ERROR + 2 * EPS * magnitude(state, w)
-        else:
-            assert isinstance(rule, BernoulliSampling)
+        elif isinstance(rule, BernoulliSampling):
             assert flips_are_proved(state, w, rule, first_step, got, expected, error) <= 1
+        else:
+            operations = max(roundings, dim + 3)
+            assert check_authors_step(state, w, rule, got, expected, operations, log_error, log_floor, arguments) <= 1
 
 
 def flips_are_proved(
@@ -85,12 +108,138 @@ def flips_are_proved(
     return int(flips.sum())
 
 
+def check_authors_step(
+    state: Tensor,
+    w: Tensor,
+    rule: Rule,
+    got: Tensor,
+    expected: Tensor,
+    operations: int,
+    log_error: float,
+    log_floor: float,
+    arguments: dict[str, Any],
+) -> int:
+    """One step of a rule of AUTHORS_RULES from thoughts ``w [B, N, d]``.
+
+    Args:
+        got, expected: the next thoughts, of a backend and of the reference.
+        operations: roundings of u on either side, and of a sum over the coefficients.
+        log_error, log_floor: of a logarithm in either, relative and absolute.
+        arguments: of both decodes, with one step.
+
+    Returns:
+        The number of samples with another subset, each proved to lie at the boundary.
+    """
+    dim, (t,) = w.shape[2], (step - 1 for step in arguments["steps"])
+    u_error = operations * EPS * magnitude(state, w)
+    if isinstance(rule, (SubsetSampling, LargestCoefficients)):
+        u = w.double() + w.double() @ state[:, :, :-1].double().mT - state[:, None, :, -1].double()
+        return subsets_are_proved(rule, t, u, got, expected, u_error, log_error, log_floor, arguments)
+    place = {name: arguments.get(name, 0) for name in ("seed", "first_sample", "first_prompt")}
+    xi = reference.normals(len(w), w.shape[1], dim, step=t, like=state.double(), **place)
+    if isinstance(rule, RankOneNoise):
+        scale = rule.scales(t + 1)[t].item()
+        along = (xi * w).sum(2, keepdim=True).abs()
+        # Each side rounds the products and their sum; then two products, and kappa_t itself.
+        size = w.double().abs().sum(2, keepdim=True)
+        along_error = NORMAL_ERROR * size + 2 * (dim + 1) * EPS * (xi * w).abs().sum(2, keepdim=True)
+        noise, error = along * xi.abs(), along_error * (xi.abs() + NORMAL_ERROR) + along * NORMAL_ERROR
+    else:
+        assert isinstance(rule, ElementwiseNoise)
+        scale = rule.scales(t + 1)[t].item()
+        noise, error = w.double().abs() * xi.abs(), w.double().abs() * NORMAL_ERROR
+    bound = 2 * u_error + scale * (error + 6 * EPS * noise) + 2 * EPS * (magnitude(state, w) + scale * noise)
+    assert bool(((got.double() - expected.double()).abs() <= bound).all())
+    return 0
+
+
+def subsets_are_proved(
+    rule: SubsetSampling | LargestCoefficients,
+    t: int,
+    u: Tensor,
+    got: Tensor,
+    expected: Tensor,
+    u_error: float,
+    log_error: float,
+    log_floor: float,
+    arguments: dict[str, Any],
+) -> int:
+    """Number of samples whose subset differs in step t, each proved: a coordinate that only one of both has and one
+    that only the other has are in another order for either, so their keys must be as near as the errors allow.
+
+    A key is E / v, rounded: v of u with its error, E of a logarithm whose argument is rounded alike everywhere.
+    """
+    assert bool(((got == 0) | (got == 1)).all())
+    assert bool((got.sum(2) == rule.ones).all())
+    least, most = (torch.tensor(x).double().item() for x in (LEAST_WEIGHT, MOST_WEIGHT))
+    low, high = ((u + side * u_error).nan_to_num(nan=least).clamp(least, most) for side in (-1, 1))
+    if isinstance(rule, LargestCoefficients):
+        first, last = -high, -low
+    else:
+        e = exponentials(arguments, t, *u.shape)
+        e_error = log_floor + log_error * e
+        first, last = (e - e_error).clamp(0) / high * (1 - EPS), (e + e_error) / low * (1 + EPS)
+    flips = 0
+    for b, n in (got != expected).any(2).nonzero().tolist():
+        mine, other = got[b, n] > expected[b, n], got[b, n] < expected[b, n]
+        assert first[b, n, mine].max() <= last[b, n, other].min()
+        assert first[b, n, other].max() <= last[b, n, mine].min()
+        flips += 1
+    return flips
+
+
+def exponentials(arguments: dict[str, Any], t: int, prompts: int, samples: int, dim: int) -> Tensor:
+    """Those of step t in float64, of arguments rounded to float32: ``[B, N, d]``."""
+    first_prompt, first_sample = (arguments.get(name, 0) for name in ("first_prompt", "first_sample"))
+    words = rng.philox(
+        rng.counter(
+            rng.Stream.SUBSET_SAMPLING,
+            prompt=torch.arange(first_prompt, first_prompt + prompts)[:, None, None],
+            sample=torch.arange(first_sample, first_sample + samples)[:, None],
+            coordinate=torch.arange(dim),
+            block=t // 4,
+        ),
+        arguments["seed"],
+    )
+    return -((words[t % 4].float() + 0.5) * 2.0**-32).double().log()
+
+
+def check_exponentials(decode: Decode, samples: int = 300, spacing: float = 1e-5, least: float = 0.0) -> None:
+    """The words of subsets are equal to the bit: with weights E_i (1 - r_i spacing) the key of coordinate i is nearly
+    1, and the k smallest are those with r_i < k. What is drawn below ``least`` has so much weight that it is taken."""
+    dim, first_sample = 9, 2**32 - samples
+    order = torch.randperm(dim, generator=torch.Generator().manual_seed(1)).double()
+    for t, ones in ((0, 1), (1, 2), (2, 5), (3, 8), (7, 3), (4 * 2**31 + 2, 4)):
+        arguments: dict[str, Any] = {"first_sample": first_sample, "first_prompt": 2**32 - 2, "seed": 2**64 - 5}
+        e = exponentials(arguments, t, 2, samples, dim)
+        weights = torch.where(e <= least, 1e30, e * (1 - order * spacing)).float()
+        keys = torch.where(e <= least, -1.0, order)
+        expected = torch.zeros_like(weights).scatter_(2, keys.argsort(dim=2, stable=True)[..., :ones], 1.0)
+        got = decode(
+            torch.zeros(2, dim, dim + 1), weights, rule=SubsetSampling(ones), steps=[t + 1], first_step=t,
+            samples=samples, **arguments,
+        )[0]  # fmt: skip
+        clear = ((e <= least).sum(2) <= ones)[..., None] & (weights > 2 * LEAST_WEIGHT).all(2, keepdim=True)
+        assert clear.float().mean() > 0.9
+        assert bool(((got == expected) | ~clear).all())
+
+
 def check_free_run(
-    decode: Decode, rule: Rule, dim: int, samples: int, steps: int, roundings: int = 0, **arguments: Any
+    decode: Decode,
+    rule: Rule,
+    dim: int,
+    samples: int,
+    steps: int,
+    roundings: int = 0,
+    log_error: float = LOG_ERROR,
+    log_floor: float = 0.0,
+    **arguments: Any,
 ) -> Tensor:
     """The chains stay together: errors of a step do not grow, the state being stable. After a proved flip
-    a Bernoulli chain may go its own way; with these seeds none flips."""
+    a Bernoulli chain may go its own way; with these seeds none flips. For the rules of AUTHORS_RULES, of which some
+    let errors grow, each step is compared with the reference's from the thought before."""
     state, w0 = problem(3, dim)
+    rule = fitting(rule, dim)
     given = {"rule": rule, "steps": range(steps + 1), "samples": samples, "seed": 2**63 + 1, **arguments}
     got = decode(state, w0, **given)
     expected = reference.decode(state, w0, **given)
@@ -101,8 +250,19 @@ def check_free_run(
         operations = dim + 4 + max(roundings, dim + 4)
         step_error = operations * EPS * worst + rule.scales(steps).max().item() * NORMAL_ERROR if steps else 0.0
         assert (got - expected).abs().max() <= steps * math.sqrt(dim) * step_error
-    else:
+    elif isinstance(rule, BernoulliSampling):
         assert torch.equal(got, expected)
+    else:
+        assert torch.equal(got[0], expected[0])
+        flips = 0
+        for t in range(steps):
+            one: dict[str, Any] = {**given, "steps": [t + 1], "first_step": t}
+            following = reference.decode(state, got[t], **one)[0]
+            operations = max(roundings, dim + 3)
+            flips += check_authors_step(
+                state, got[t], rule, got[t + 1], following, operations, log_error, log_floor, one
+            )
+        assert flips <= 1
     if steps:  # the last thought alone: by way of loops that keep no thought
         assert torch.equal(decode(state, w0, **{**given, "steps": [steps]}), got[-1:])
     return got
