@@ -32,10 +32,10 @@ _HOMES = {
         "InContextLoss",
         "HeldOutLoss",
         "Oracle",
-        "NoisyVerifier",
-        "WrongVerifier",
+        "SmallestNorm",
         "ProcessReward",
     ),
+    "techniques.faulty_verifiers": ("NoisyVerifier", "WrongVerifier"),
     "techniques.particles": ("particle_filter", "rejection_search"),
     "techniques.search": ("beam_search", "self_refinement"),
     "techniques.stopping": ("stop_early", "adaptive_vote"),
@@ -104,6 +104,8 @@ if TYPE_CHECKING:
     from .techniques.base import Candidates as Candidates
     from .techniques.base import SearchResult as SearchResult
     from .techniques.base import Technique as Technique
+    from .techniques.faulty_verifiers import NoisyVerifier as NoisyVerifier
+    from .techniques.faulty_verifiers import WrongVerifier as WrongVerifier
     from .techniques.particles import particle_filter as particle_filter
     from .techniques.particles import rejection_search as rejection_search
     from .techniques.registry import TECHNIQUES as TECHNIQUES
@@ -113,11 +115,10 @@ if TYPE_CHECKING:
     from .techniques.stopping import stop_early as stop_early
     from .techniques.verifiers import HeldOutLoss as HeldOutLoss
     from .techniques.verifiers import InContextLoss as InContextLoss
-    from .techniques.verifiers import NoisyVerifier as NoisyVerifier
     from .techniques.verifiers import Oracle as Oracle
     from .techniques.verifiers import ProcessReward as ProcessReward
+    from .techniques.verifiers import SmallestNorm as SmallestNorm
     from .techniques.verifiers import Verifier as Verifier
-    from .techniques.verifiers import WrongVerifier as WrongVerifier
     from .theory.laws import LAWS as LAWS
     from .theory.laws import Problem as Problem
     from .theory.laws import law as law

@@ -84,6 +84,21 @@ def test_a_wrong_verifier_is_a_dial() -> None:
     assert document()["config"]["wrong_by"] is None
 
 
+def test_the_verifiers_of_small_answers() -> None:
+    """By the commands' names: as :class:`SmallestNorm`."""
+    found = {
+        name: run(RunConfig(**{**SMALL, "coefficients": "continuous", "verifier": name})).table
+        for name in ("smallest_norm", "smallest_l1_norm", "in_context_loss")
+    }
+    assert {name: table.about["verifier"] for name, table in found.items()} == {
+        "smallest_norm": "SmallestNorm(p=2)",
+        "smallest_l1_norm": "SmallestNorm(p=1)",
+        "in_context_loss": "InContextLoss()",
+    }
+    best = {table.select(technique="best_of_n").values.tobytes() for table in found.values()}
+    assert len(best) == 3
+
+
 def test_prompts_file(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "dim": None,

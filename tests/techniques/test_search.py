@@ -27,10 +27,11 @@ from ttc_fast import (
 )
 from ttc_fast.tasks.quadratic import quadratic
 from ttc_fast.techniques.base import SearchResult
+from ttc_fast.techniques.faulty_verifiers import NoisyVerifier
 from ttc_fast.techniques.particles import Resampling, particle_filter, rejection_search, resample
 from ttc_fast.techniques.search import BeamSearch, beam_search, self_refinement
 from ttc_fast.techniques.stopping import adaptive_vote, stop_early
-from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, NoisyVerifier, Oracle
+from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, Oracle
 from ttc_fast.theory.gaussian import filter_law
 
 SCHEMES: list[Resampling] = ["multinomial", "systematic", "residual"]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy import integrate, stats
 
 from oracles import ALPHA, Array
-from ttc_fast import GaussianNoise, Key, LinearAttention, LinearRegression, Prompts, StochasticDecoder, evaluate
-from ttc_fast.tasks import metrics
-from ttc_fast.techniques.verifiers import (
-    HeldOutLoss,
-    InContextLoss,
-    NoisyVerifier,
-    Oracle,
-    ProcessReward,
-    Verifier,
-    WrongVerifier,
+from ttc_fast import (
+    BernoulliSampling,
+    GaussianNoise,
+    Key,
+    LinearAttention,
+    LinearRegression,
+    Prompts,
+    StochasticDecoder,
+    evaluate,
+    overlay,
 )
+from ttc_fast.decoding.rules import Rule
+from ttc_fast.tasks import metrics
+from ttc_fast.techniques.faulty_verifiers import NoisyVerifier, WrongVerifier
+from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, Oracle, ProcessReward, SmallestNorm, Verifier
 
 SIGMA = 0.7
 
@@ -138,6 +144,63 @@ def test_held_out_loss() -> None:
         HeldOutLoss(8).score(prompts, w)
 
 
+def test_smallest_norm_by_hand() -> None:
+    prompts, w = LinearRegression(3, 8).sample(1), torch.tensor([[[2.0, -1.0, 2.0], [0.0, 0.0, 0.0], [0.0, -5.0, 0.0]]])
+    assert SmallestNorm() == SmallestNorm(p=2)
+    assert SmallestNorm().score(prompts, w).tolist() == [[-3, 0, -5]]
+    assert SmallestNorm(1).score(prompts, w).tolist() == [[-5, 0, -5]]
+    assert SmallestNorm().score(Prompts(prompts.x, -prompts.y), w).tolist() == [[-3, 0, -5]]
+
+
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_smallest_norm_does_not_depend_on_the_chunk(p: Any, dtype: torch.dtype) -> None:
+    prompts = LinearRegression(13, 20).sample(5)
+    w, verifier = torch.randn(5, 301, 13, generator=torch.Generator().manual_seed(0), dtype=dtype), SmallestNorm(p)
+    whole = verifier.score(prompts, w)
+    torch.testing.assert_close(whole, -torch.linalg.vector_norm(w, p, dim=2))
+    for first, last in ((0, 1), (1, 60), (60, 301)):
+        assert torch.equal(verifier.score(prompts.part(2, 4), w[2:4, first:last]), whole[2:4, first:last])
+    assert torch.equal(verifier.score(prompts, w.mT.contiguous().mT), whole)
+
+
+@pytest.mark.parametrize("rule", [GaussianNoise(0.4), BernoulliSampling()])
+@pytest.mark.parametrize("p", [1, 2])
+def test_smallest_norm_against_theory(rule: Rule, p: Any) -> None:
+    """Best-of-N of the smallest answer: a t test on the scale of the normal law for every budget and metric, 14 of each
+    law, with a false alarm of any with probability 14 * ALPHA. The norm of bits grows with their number, so that both
+    have ties."""
+    prompts = LinearRegression(4, 20, "binary" if rule.binary else "continuous", label_noise=0.3).sample(
+        100, seed=6, dtype=torch.float64
+    )
+    decoder = StochasticDecoder(LinearAttention.gradient_descent(4, examples=20, dtype=torch.float64), rule)
+    verifier, limit = SmallestNorm(p), stats.norm.isf(ALPHA / 2)
+    table = evaluate(decoder, prompts, steps=5, samples=64, seed=1, techniques=["best_of_n"], verifier=verifier)
+    checks = overlay(decoder, prompts, table, verifier=verifier).theory_checks()
+    lawful = [k for k in checks if k.metric in ("squared_error", "prediction_risk")]
+    assert len(lawful) == (0 if p == 1 and not rule.binary else 14)
+    assert max((abs(check.z) for check in checks.values()), default=0.0) < limit
+    if lawful:  # the smallest answers are not the best ones
+        most, one = (table[Key(*lawful[0][:3], k, "squared_error")].mean() for k in (64, 1))
+        assert most > one
+
+
+def test_smallest_norm_as_a_quadratic_is_an_order() -> None:
+    """Noise is added to the norm, not to its square, so that there is no law of both together."""
+    prompts = LinearRegression(3, 8).sample(2)
+    w = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    score = SmallestNorm().as_quadratic(prompts)
+    assert score is not None
+    square = torch.stack([score.form(w[:, i]) for i in range(50)], 1)
+    torch.testing.assert_close(square, SmallestNorm().score(prompts, w).square())
+    assert score.order_only
+    assert NoisyVerifier(SmallestNorm(), noise=0.1).as_quadratic(prompts) is None
+    same = NoisyVerifier(SmallestNorm(), bias=0.1).as_quadratic(prompts)
+    assert same is not None
+    assert same.order_only
+    assert SmallestNorm(1).as_quadratic(prompts) is None
+
+
 def test_process_reward() -> None:
     prompts, thoughts = LinearRegression(3, 8).sample(2), torch.rand(4, 2, 5, 3)
     scores = -torch.stack([metrics.in_context_loss(prompts, w) for w in thoughts])
@@ -157,6 +220,7 @@ def test_work_is_counted() -> None:
     counted: list[Verifier] = [InContextLoss(), HeldOutLoss(2), Oracle(), NoisyVerifier(Oracle())]
     assert [verifier.work(prompts) for verifier in counted] == [32, 8, 3, 3]
     assert WrongVerifier(torch.zeros(3)).work(prompts) == 32
+    assert SmallestNorm().work(prompts) == SmallestNorm(1).work(prompts) == 3
 
 
 def test_wrong_arguments() -> None:
@@ -169,5 +233,8 @@ def test_wrong_arguments() -> None:
         WrongVerifier(-1.0)
     with pytest.raises(ValueError, match="w_star: expected the true coefficients"):
         WrongVerifier(1.0).score(Prompts(prompts.x, prompts.y), torch.zeros(2, 1, 3))
+    for p in (0, 3, 1.5, "inf"):
+        with pytest.raises(ValueError, match=f"p: expected one of 1, 2, got {p!r}"):
+            SmallestNorm(p)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="reduce: expected one of"):
         ProcessReward(reduce="median")  # type: ignore[arg-type]  # wrong on purpose

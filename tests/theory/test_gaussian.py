@@ -164,7 +164,7 @@ def test_best_of_n_identities(verifier: Verifier) -> None:
     law = gaussian_law(state, GaussianNoise(0.4), 3)
     score = verifier.as_quadratic(prompts)
     assert score is not None
-    form, noise = score
+    form, noise = score.form, score.noise
     metrics = [quadratic(prompts, "squared_error"), quadratic(prompts, "prediction_risk"), form]
     values = gaussian_best_of_n(law, form, metrics, [1, 2, 8, 10**6], noise=noise)
     for metric, value in zip(metrics, values):
@@ -176,7 +176,7 @@ def test_wrong_verifier_tends_to_its_aim() -> None:
     """N -> infinity: |w_R - w*|^2 / d; candidates near w_R in 4 dimensions get closer as N^-1/4."""
     prompts, state = setting()
     aim = torch.tensor([0.3, -0.2, 0.1, 0.4]).double()
-    form, _ = WrongVerifier(aim).as_quadratic(prompts)
+    form = WrongVerifier(aim).as_quadratic(prompts).form
     metric = quadratic(prompts, "squared_error")
     value = gaussian_best_of_n(gaussian_law(state, GaussianNoise(0.5), 3), form, [metric], [10**9])[0, :, 0]
     torch.testing.assert_close(value, metric(aim.expand(3, -1)), rtol=0.02, atol=0)

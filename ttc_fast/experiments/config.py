@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
+
+VerifierName: TypeAlias = Literal[
+    "in_context_loss", "held_out_loss", "oracle", "wrong", "smallest_norm", "smallest_l1_norm"
+]
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,10 @@ class RunConfig:
     to diverge)."""
     technique: tuple[str, ...] = ("greedy", "single", "mean", "majority_vote", "best_of_n", "oracle_best_of_n")
     """Inference techniques by name: ``ttc-fast techniques`` lists them."""
-    verifier: Literal["in_context_loss", "held_out_loss", "oracle", "wrong"] = "in_context_loss"
+    verifier: VerifierName = "in_context_loss"
     """What best-of-N, the weighted techniques and the searches trust: the loss on the examples that the chains see,
-    or on others that they do not, or the true error, or a loss that aims at other coefficients than the true ones."""
+    or on others that they do not, or the true error, or a loss that aims at other coefficients than the true ones, or
+    how small the answer is."""
     held_out: int | None = None
     """Examples that only the verifier held_out_loss sees (default a quarter of them)."""
     wrong_by: float | None = None

@@ -68,7 +68,7 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
     return float(value)
 
 
-def choice(name: str, value: object, choices: Sequence[str]) -> None:
+def choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Nothing, if ``value`` is one of ``choices``.
 
     Args:

@@ -37,6 +37,8 @@ class QuadraticScore(NamedTuple):
 
     form: Quadratic
     noise: float = 0.0
+    order_only: bool = False
+    """The score is another number, which orders candidates as -q(w) does."""
 
 
 def quadratic(prompts: Prompts, metric: QuadraticMetric) -> Quadratic:
