@@ -311,16 +311,18 @@ double part_rate(const std::string& part, const std::string& rule, std::int64_t 
   return static_cast<double>(steps * repeats * dim * kernel.samples) / seconds;
 }
 
-Array<double> wins(const Array<std::int64_t>& kinds, const Array<std::int64_t>& repeats, const Array<std::int64_t>& owners,
-                   std::int64_t silent, std::int64_t k, bool fair, double at_k, std::int64_t roots) {
-  expect(kinds.ndim() == 1 && kinds.size() >= 1 && repeats.ndim() == 1 && repeats.size() == kinds.size(),
-         "repeats: expected shape [A] as kinds, with A >= 1");
-  expect(owners.size() == 0 || *std::max_element(owners.data(), owners.data() + owners.size()) < kinds.size(),
-         "owners: expected numbers below A");
-  const Vote vote{{kinds.data(), kinds.data() + kinds.size()},
+Array<double> wins(const Array<std::int64_t>& sizes, const Array<std::int64_t>& repeats,
+                   const Array<std::int64_t>& answer_of, std::int64_t abstaining, std::int64_t k, bool fair, double at_k,
+                   std::int64_t roots) {
+  expect(sizes.ndim() == 1 && sizes.size() >= 1 && repeats.ndim() == 1 && repeats.size() == sizes.size(),
+         "repeats: expected shape [A] as sizes, with A >= 1");
+  const std::int64_t* answers = answer_of.data();
+  expect(answer_of.size() == 0 || *std::max_element(answers, answers + answer_of.size()) < sizes.size(),
+         "answer_of: expected numbers below A");
+  const Vote vote{{sizes.data(), sizes.data() + sizes.size()},
                   {repeats.data(), repeats.data() + repeats.size()},
-                  {owners.data(), owners.data() + owners.size()},
-                  silent, k, fair, at_k, roots};
+                  {answers, answers + answer_of.size()},
+                  abstaining, k, fair, at_k, roots};
   std::vector<double> result;
   {
     py::gil_scoped_release release;
@@ -370,6 +372,6 @@ PYBIND11_MODULE(_C, m) {
   m.def("part_rate", &part_rate, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
         "Coefficient-steps per second of one part of the decode on one tile, for benchmarks: 'words', 'draws', 'steps' "
         "or 'links'.");
-  m.def("win_probability", &wins, py::arg("kinds"), py::arg("repeats"), py::arg("owners"), py::arg("silent"),
+  m.def("win_probability", &wins, py::arg("sizes"), py::arg("repeats"), py::arg("answer_of"), py::arg("abstaining"),
         py::arg("k"), py::arg("fair"), py::arg("at_k"), py::arg("roots"), "Arguments as in csrc/votes.h.");
 }

@@ -59,8 +59,8 @@ void Race::add_first(Integer j) {
 }
 
 void Race::list_runs() {
-  std::vector<std::size_t> contender_of(vote_.kinds.size(), contenders_.size());
-  for (std::size_t m = 0; m < contenders_.size(); ++m) contender_of[contenders_[m]->kind] = m;
+  std::vector<std::size_t> contender_of(vote_.sizes.size(), contenders_.size());
+  for (std::size_t m = 0; m < contenders_.size(); ++m) contender_of[contenders_[m]->index] = m;
   std::vector<Integer> seen(contenders_.size());
   runs_.clear();
   for (const Integer answer : vote_.answer_of) {

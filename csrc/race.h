@@ -11,7 +11,7 @@ constexpr double kLeastTriple = 1e-15;  // and ties of three or more below this 
 
 // Answers with the same number of samples, one of which may win.
 struct Answer {
-  std::size_t kind;
+  std::size_t index;  // among the sizes
   Integer samples, repeats;
   Reals law;                // P(X = start), P(X = start + 1), ...
   Spectrum below;           // sum_{l<j} P(X = l) z^(l-j)

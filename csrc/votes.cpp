@@ -11,20 +11,20 @@ namespace ttc_fast {
 Race::Race(const Vote& vote) : vote_(vote), start_(vote.k), stop_(0) {
   Integer answers = 0;
   free_ = vote.abstaining;
-  for (std::size_t b = 0; b < vote.kinds.size(); ++b) {
-    free_ += vote.kinds[b] * vote.repeats[b];
+  for (std::size_t b = 0; b < vote.sizes.size(); ++b) {
+    free_ += vote.sizes[b] * vote.repeats[b];
     answers += vote.repeats[b];
   }
   p_ = static_cast<double>(vote.k) / free_;
   // The winner has no fewer votes than the strongest gets, and than the mean; negligible cases aside.
   first_ = std::max<Integer>(1, (vote.k - vote.abstaining + answers - 1) / answers);
-  for (const Integer n : vote.kinds) first_ = std::max(first_, range(n, p_).first);
-  for (std::size_t b = 0; b < vote.kinds.size(); ++b) {
-    const auto [low, high] = range(vote.kinds[b], p_);
+  for (const Integer n : vote.sizes) first_ = std::max(first_, range(n, p_).first);
+  for (std::size_t b = 0; b < vote.sizes.size(); ++b) {
+    const auto [low, high] = range(vote.sizes[b], p_);
     if (high < first_) continue;
     Answer& answer = strong_.emplace_back();
-    answer.kind = b;
-    answer.samples = vote.kinds[b];
+    answer.index = b;
+    answer.samples = vote.sizes[b];
     answer.repeats = vote.repeats[b];
     start_ = std::min(start_, low);
     stop_ = std::max(stop_, high);
@@ -35,7 +35,7 @@ Race::Race(const Vote& vote) : vote_(vote), start_(vote.k), stop_(0) {
 }
 
 Reals Race::win_probability() {
-  Reals wins(vote_.kinds.size());
+  Reals wins(vote_.sizes.size());
   if (!find_votes()) return wins;
   find_frequencies();
   for (Integer j = start_; j <= last_; ++j) {
@@ -47,7 +47,7 @@ Reals Race::win_probability() {
     for (Answer& b : strong_) step(b.below, b.law[j - start_], back_);
     multiply(rest_, turn_, rest_.size());
   }
-  for (const Answer& b : strong_) wins[b.kind] = std::accumulate(b.wins.begin(), b.wins.end(), b.won);
+  for (const Answer& b : strong_) wins[b.index] = std::accumulate(b.wins.begin(), b.wins.end(), b.won);
   return wins;
 }
 

@@ -7,7 +7,7 @@
 namespace ttc_fast {
 
 struct Vote {
-  std::vector<std::int64_t> kinds, repeats;  // repeats[b] answers have kinds[b] >= 1 samples each
+  std::vector<std::int64_t> sizes, repeats;  // repeats[b] answers have sizes[b] >= 1 samples each
   std::vector<std::int64_t> answer_of;       // answer of every sample, or < 0: the first of a tie wins
   std::int64_t abstaining;                   // samples that do not vote
   std::int64_t k;                            // 1 < k < N
@@ -16,7 +16,7 @@ struct Vote {
   std::int64_t roots;                        // roots of unity, an odd number
 };
 
-// Probability that one answer of each kind wins.
+// Probability that one answer of each size wins.
 std::vector<double> win_probability(const Vote& vote);
 
 }  // namespace ttc_fast

@@ -53,70 +53,70 @@ def win_probability(
         return np.zeros((len(budgets), len(counts)))
     if ties == "first":
         once = np.ones_like(counts)
-        return np.stack([_of_kinds(counts, once, abstentions, k, ties, answers, wanted) for k in budgets])
-    kinds, kind, repeats = np.unique(counts, return_inverse=True, return_counts=True)
-    wanted_kinds = np.isin(np.arange(len(kinds)), kind[wanted])
-    laws = [_of_kinds(kinds, repeats, abstentions, k, ties, answers, wanted_kinds) for k in budgets]
-    return np.stack(laws)[:, kind]
+        return np.stack([_of_sizes(counts, once, abstentions, k, ties, answers, wanted) for k in budgets])
+    sizes, which, repeats = np.unique(counts, return_inverse=True, return_counts=True)
+    wanted_sizes = np.isin(np.arange(len(sizes)), which[wanted])
+    laws = [_of_sizes(sizes, repeats, abstentions, k, ties, answers, wanted_sizes) for k in budgets]
+    return np.stack(laws)[:, which]
 
 
-def _of_kinds(
-    kinds: Integers, repeats: Integers, abstentions: int, k: int, ties: Ties, answers: Integers, wanted: Flags
+def _of_sizes(
+    sizes: Integers, repeats: Integers, abstentions: int, k: int, ties: Ties, answers: Integers, wanted: Flags
 ) -> Array:
-    """P(an answer of each kind wins) ``[R]``, where ``repeats[r]`` answers have ``kinds[r]`` samples each."""
-    total = int(kinds @ repeats) + abstentions
+    """P(an answer of each size wins) ``[R]``, where ``repeats[r]`` answers have ``sizes[r]`` samples each."""
+    total = int(sizes @ repeats) + abstentions
     if k == 1:
-        return np.asarray(kinds / total)
+        return np.asarray(sizes / total)
     if k == total:
-        return _whole_bank(kinds, repeats, ties, answers)
+        return _whole_bank(sizes, repeats, ties, answers)
     if extension.module is None:
-        return reference(kinds, repeats, abstentions, k, ties, answers, wanted)
+        return reference(sizes, repeats, abstentions, k, ties, answers, wanted)
     law = extension.module.win_probability(
-        kinds, repeats, answers, abstentions, k, ties == "random", *_sum_law(total, k)
+        sizes, repeats, answers, abstentions, k, ties == "random", *_sum_law(total, k)
     )
     return np.asarray(law)
 
 
-def _whole_bank(kinds: Integers, repeats: Integers, ties: Ties, answers: Integers) -> Array:
-    """As :func:`_of_kinds`, where all N samples vote."""
-    leads = kinds == kinds.max()
+def _whole_bank(sizes: Integers, repeats: Integers, ties: Ties, answers: Integers) -> Array:
+    """As :func:`_of_sizes`, where all N samples vote."""
+    leads = sizes == sizes.max()
     if ties == "first":
         votes = answers[answers >= 0]
-        return np.asarray(np.arange(len(kinds)) == votes[leads[votes].argmax()], dtype=np.float64)
+        return np.asarray(np.arange(len(sizes)) == votes[leads[votes].argmax()], dtype=np.float64)
     tied = repeats[leads].sum()
     return np.asarray(leads * (1 / tied if ties == "random" else float(tied == 1)))
 
 
 def reference(
-    kinds: Integers, repeats: Integers, abstentions: int, k: int, ties: Ties, answers: Integers, wanted: Flags
+    sizes: Integers, repeats: Integers, abstentions: int, k: int, ties: Ties, answers: Integers, wanted: Flags
 ) -> Array:
-    """P(an answer of each kind wins) by plain sums of products of probabilities, right to some 1e-12.
+    """P(an answer of each size wins) by plain sums of products of probabilities, right to some 1e-12.
 
     Its time grows with k^3 and the number of answers, and with ``ties="first"`` also with the number of samples.
 
     Args:
-        kinds: numbers of samples n_a >= 1 ``[R]``.
-        repeats: how many answers have as many ``[R]``; with ``ties="first"`` every answer is a kind of its own.
+        sizes: numbers of samples n_a >= 1 ``[R]``.
+        repeats: how many answers have as many ``[R]``; with ``ties="first"`` every answer stands alone.
         abstentions, ties, answers: as in :func:`win_probability`.
         k: from 1 to N - 1.
-        wanted: kinds whose probability is asked for ``[R]``.
+        wanted: sizes whose probability is asked for ``[R]``.
 
     Returns:
-        ``[R]``, 0 for kinds that are not wanted.
+        ``[R]``, 0 for sizes that are not wanted.
     """
     from scipy.stats import binom  # not at the top: it takes half a second, and C++ does without
 
-    total, votes = int(kinds @ repeats) + abstentions, np.arange(k + 1)
-    laws = binom.pmf(votes, kinds[:, None], k / total)
+    total, votes = int(sizes @ repeats) + abstentions, np.arange(k + 1)
+    laws = binom.pmf(votes, sizes[:, None], k / total)
     without_vote = binom.pmf(votes, abstentions, k / total)
     sum_is_k = binom.pmf(k, total, k / total)
-    wins = np.zeros(len(kinds))
+    wins = np.zeros(len(sizes))
     for a in np.flatnonzero(wanted).tolist():
-        rivals = np.repeat(np.arange(len(kinds)), repeats - (np.arange(len(kinds)) == a))
+        rivals = np.repeat(np.arange(len(sizes)), repeats - (np.arange(len(sizes)) == a))
         for j in (1 + np.flatnonzero(laws[a, 1:] > LEAST * sum_is_k)).tolist():
             others = without_vote[: k - j + 1]
             if ties == "first":
-                wins[a] += laws[a, j] * _wins_as_first(laws[rivals], others, j, kinds, answers, a)
+                wins[a] += laws[a, j] * _wins_as_first(laws[rivals], others, j, sizes, answers, a)
             else:
                 wins[a] += laws[a, j] * _wins_a_draw(laws[rivals], others, j, ties == "random")
     return np.asarray(wins / sum_is_k)
