@@ -92,8 +92,8 @@ def test_bits_do_not_depend_on_the_chunk(rule: Rule, dtype: torch.dtype, monkeyp
     for threads, tile, b, n in ((1, 2**15, 1, 1), (3, 2**15, 5, 10), (2, 1000, 3, 4097), (2, 2**20, 2, 63)):
         torch.set_num_threads(threads)
         monkeypatch.setattr(chain, "TILE", tile)
-        some = decode(state[:b], w0[:b], samples=n, **arguments).thoughts
-        assert torch.equal(some, whole[:, :b, :n])
+        part = decode(state[:b], w0[:b], samples=n, **arguments).thoughts
+        assert torch.equal(part, whole[:, :b, :n])
     shard = decode(state[2:], w0[2:], samples=96, first_sample=4001, first_prompt=2, **arguments).thoughts
     assert torch.equal(shard, whole[:, 2:, 4001:])
     other_steps = decode(state, w0, samples=5, **{**arguments, "steps": [9, 3, 1, 1]}).thoughts
@@ -258,8 +258,8 @@ def test_thoughts_are_written_where_asked(method: Any) -> None:
     assert bool((larger[:, :, :2] == -7.0).all())
     assert bool((larger[:, :, 7:] == -7.0).all())
     for steps, samples in (([], 5), ([4, 1], 0)):
-        some = {**arguments, "steps": steps, "samples": samples}
-        assert decode(state, w0, out=w0.new_zeros(len(steps), 2, samples, 3), **some).thoughts.numel() == 0
+        asked = {**arguments, "steps": steps, "samples": samples}
+        assert decode(state, w0, out=w0.new_zeros(len(steps), 2, samples, 3), **asked).thoughts.numel() == 0
 
 
 @pytest.mark.parametrize(

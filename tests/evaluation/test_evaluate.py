@@ -281,10 +281,10 @@ def test_a_figure_does_not_depend_on_the_other_budgets_and_steps(rule: Rule) -> 
     arguments: dict[str, Any] = {"samples": 24, "seed": 4}
     arguments["techniques"] = {name: t for name, t in TECHNIQUES.items() if name != "stop_early"}
     whole = evaluate(decoder(rule), prompts, steps=[2, 5], **arguments)
-    some = evaluate(decoder(rule), prompts, steps=5, budgets=[24, 3, 4, 3], **arguments)
-    assert {k.samples for k in some.keys} == {1, 3, 4, 24}
-    for key in some.keys:
-        assert key.samples == 3 or np.array_equal(some[key], whole[key]), key
+    part = evaluate(decoder(rule), prompts, steps=5, budgets=[24, 3, 4, 3], **arguments)
+    assert {k.samples for k in part.keys} == {1, 3, 4, 24}
+    for key in part.keys:
+        assert key.samples == 3 or np.array_equal(part[key], whole[key]), key
 
 
 def test_integers_of_numpy_are_integers() -> None:

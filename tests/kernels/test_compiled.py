@@ -109,8 +109,8 @@ def test_bits_do_not_depend_on_the_chunk_or_the_other_steps(rule: str) -> None:
     gpu = Gpu("sm_90")
     arguments: dict[str, Any] = {"rule": RULES[rule], "seed": 3}
     whole = gpu(state, w0, steps=range(14), samples=35, **arguments)
-    some = gpu(state[1:], w0[1:], steps=[12, 13, 2], samples=3, first_sample=32, first_prompt=1, **arguments)
-    assert torch.equal(some, whole[[12, 13, 2], 1:, 32:])
+    part = gpu(state[1:], w0[1:], steps=[12, 13, 2], samples=3, first_sample=32, first_prompt=1, **arguments)
+    assert torch.equal(part, whole[[12, 13, 2], 1:, 32:])
 
 
 @slow

@@ -78,13 +78,13 @@ def test_ties_between_whole_answers_are_fair(dim: int) -> None:
     """Three answers of one vote each, 30,000 groups: Pearson's chi^2 at oracles.ALPHA."""
     w = torch.zeros(3, dim)
     w[1, 0] = w[2, 1] = 1.0
-    chance = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     groups = Candidates(
         w.expand(1, 30_000, -1, -1),
         torch.zeros(1, 30_000, 3),
         None,
         w[:1],
-        lambda tied: torch.randint(2**32, (int(tied.sum()),), generator=chance),
+        lambda tied: torch.randint(2**32, (int(tied.sum()),), generator=generator),
     )
     answers = techniques.plurality(groups)[0]
     counts = [int((answers == one).all(1).sum()) for one in w]

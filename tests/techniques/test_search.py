@@ -227,8 +227,8 @@ def test_stop_early() -> None:
 
 def test_adaptive_vote_errs_no_more_than_stated() -> None:
     """p = 0.6 on both coefficients, stated error 0.1: an exact binomial test that the rate is not above 0.1."""
-    chance = torch.Generator().manual_seed(0)
-    bits = (torch.rand(2000, 1000, 2, generator=chance) < 0.6).float()
+    generator = torch.Generator().manual_seed(0)
+    bits = (torch.rand(2000, 1000, 2, generator=generator) < 0.6).float()
     result = adaptive_vote(bits, 0.1)
     decided, samples = known(result.decided), known(result.samples)
     wrong = int((result.answer[decided] != 1).any(1).sum())
@@ -251,8 +251,8 @@ def test_adaptive_vote_stops_where_the_likelihood_ratio_says(dim: int, error: fl
         tail = Fraction(sum(math.comb(votes + 1, j) for j in range(lead + 1)), 2 ** (votes + 1))
         return bool(2 ** (votes + 1) * beta * tail >= Fraction(dim) / Fraction(error))
 
-    chance = torch.Generator().manual_seed(1)
-    bits = (torch.rand(20, 60, dim, generator=chance) < torch.rand(20, 1, dim, generator=chance)).float()
+    generator = torch.Generator().manual_seed(1)
+    bits = (torch.rand(20, 60, dim, generator=generator) < torch.rand(20, 1, dim, generator=generator)).float()
     result = adaptive_vote(bits, error)
     decided, samples = known(result.decided), known(result.samples)
     for b in range(20):
