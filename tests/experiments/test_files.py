@@ -36,6 +36,8 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match=r"json: cannot write .*out.json: No space left on device"):
         write(path, "new")
+    with pytest.raises(OSError, match=r"plot: cannot write .*out.json: No space left on device"):
+        write(path, b"new", "plot")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["out.json"]
 

@@ -88,6 +88,32 @@ def test_a_chain_that_diverged_has_a_picture(tmp_path: Path) -> None:
     assert "nan" in text(result)
 
 
+def test_a_picture_that_fails_leaves_the_old_one(
+    result: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it cannot be drawn to its end or cannot be written to its end."""
+    path = tmp_path / "run.PDF"
+    draw_run(result, path)
+    old = path.read_bytes()
+    assert old.startswith(b"%PDF")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def fail_halfway(self: object, file: Any, **_: object) -> None:
+        file.write(b"%PDF half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match=r"plot: cannot write .*run.PDF: No space left"):
+        draw_run(result, path)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail_halfway)
+    with pytest.raises(KeyboardInterrupt):
+        draw_run(result, path)
+    assert path.read_bytes() == old
+    assert [file.name for file in tmp_path.iterdir()] == ["run.PDF"]
+
+
 def test_without_matplotlib(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'ttc-fast\[plot\]'"):

@@ -28,32 +28,34 @@ def check_writable(path: Path, name: str = "json") -> None:
         raise PermissionError(f"{name}: no permission to write {path}")
 
 
-def write(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` whole or not at all.
+def write(path: Path, content: str | bytes, name: str = "json") -> None:
+    """Write ``content`` to ``path`` whole or not at all.
 
     Args:
         path: of the file, or of a device or pipe.
-        text: its content.
+        content: text, which is encoded as UTF-8, or bytes.
+        name: of the option, for the error.
 
     Raises:
         OSError: it cannot be written; the message names the path.
     """
+    data = content.encode() if isinstance(content, str) else content
     try:
         if path.exists() and not path.is_file():  # a device or a pipe: nothing that could be replaced
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(data)
             return
         target = path.resolve()
         draft = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            with open(draft, "x", encoding="utf-8") as file:
-                file.write(text)
+            with open(draft, "xb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise OSError(error.errno, f"json: cannot write {path}: {error.strerror}") from error
+        raise OSError(error.errno, f"{name}: cannot write {path}: {error.strerror}") from error
 
 
 def finite(fields: Mapping[str, Any]) -> dict[str, Any]:

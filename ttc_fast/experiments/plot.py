@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..estimators.table import Key, Table
 from ..numerics import check
-from .files import check_writable
+from .files import check_writable, write
 from .results import RunResult
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def _draw_curve(
 
 
 def draw_run(result: RunResult, path: Path) -> None:
-    """Two panels for each kind of coefficients: the error against samples and against steps.
+    """Two panels for each kind of coefficients, the error against samples and against steps, in a file that is written
+    whole or not at all.
 
     Args:
         result: of a run.
@@ -149,7 +151,9 @@ def draw_run(result: RunResult, path: Path) -> None:
             axes.yaxis.label.set_fontsize(7)
             axes.tick_params(labelsize=6)
         over_samples.legend(fontsize=5.5, frameon=False, ncols=2)
-    figure.savefig(path, dpi=300)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:].lower(), dpi=300)
+    write(path, picture.getvalue(), "plot")
 
 
 def check_possible(path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..numerics import check
@@ -93,11 +96,23 @@ def load_prompts(path: str | os.PathLike[str], dtype: torch.dtype = torch.float3
     wanted = "an .npz file with the arrays x and y, as numpy.savez(file, x=..., y=...) writes it"
     try:
         with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("another kind of file")
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
-            arrays = {name: archive[name] for name in ("x", "y", "w_star") if name in archive}
+            arrays = {name: _numbers(archive, name) for name in ("x", "y", "w_star") if name in archive}
         tensors = {name: torch.from_numpy(array).to(dtype) for name, array in arrays.items()}
     except (ValueError, TypeError, EOFError, IndexError, zipfile.BadZipFile) as error:
         raise ValueError(f"{os.fspath(path)}: expected {wanted}, got: {error}") from error
     if missing := {"x", "y"} - tensors.keys():
         raise ValueError(f"{os.fspath(path)}: expected {wanted}, got none called {' or '.join(sorted(missing))}")
     return Prompts(tensors["x"], tensors["y"], tensors.get("w_star"))
+
+
+def _numbers(archive: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    try:
+        return archive[name]
+    except ValueError as error:  # NumPy's text would have its user unpickle a stranger's objects
+        if "allow_pickle" in str(error):
+            raise ValueError(f"an array {name} of Python objects; make one of numbers") from None
+        raise
