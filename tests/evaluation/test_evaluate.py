@@ -32,6 +32,7 @@ from ttc_fast.evaluation.plan import Plan
 from ttc_fast.evaluation.subsets import groups
 from ttc_fast.numerics import candidates
 from ttc_fast.tasks import metrics
+from ttc_fast.tasks.metrics import truth
 from ttc_fast.techniques.faulty_verifiers import NoisyVerifier
 from ttc_fast.techniques.particles import ParticleFilter, particle_filter
 from ttc_fast.techniques.registry import TECHNIQUES
@@ -300,6 +301,34 @@ def test_prompts_may_be_made_when_they_are_needed() -> None:
     arguments: dict[str, Any] = {"steps": [2], "samples": 6, "seed": 4, "bank": 40}
     whole = evaluate(decoder(GaussianNoise(0.3)), task.sample(7, seed=3, first_prompt=2), **arguments)
     assert_equal(evaluate(decoder(GaussianNoise(0.3)), task.prompts(7, seed=3, first_prompt=2), **arguments), whole)
+
+
+def test_further_metrics() -> None:
+    """By name, or a function of one's own; the figures of the others stay as they are."""
+
+    def largest(prompts: Prompts, w: torch.Tensor) -> torch.Tensor:
+        return (w - truth(prompts)).abs().amax(2)
+
+    wanted, prompts = decoder(GaussianNoise(0.3)), LinearRegression(3, 8).sample(4)
+    arguments: dict[str, Any] = {"steps": [2], "samples": 1, "techniques": ["single", "mean"]}
+    plain = evaluate(wanted, prompts, **arguments)
+    table = evaluate(wanted, prompts, metrics={"largest": largest}, **arguments)
+    thought = wanted(prompts, steps=2, samples=1).thoughts[0]
+    for technique in ("single", "mean"):
+        found = table[Key("continuous", technique, 2, 1, "largest")]
+        np.testing.assert_allclose(found, largest(prompts, thought)[:, 0].numpy(), rtol=1e-6)
+        error = Key("continuous", technique, 2, 1, "squared_error")
+        np.testing.assert_array_equal(table[error], plain[error])
+        norm = evaluate(wanted, prompts, metrics=["error_norm"], **arguments)[error._replace(metric="error_norm")]
+        np.testing.assert_allclose(norm**2, 3 * plain[error], rtol=1e-5)
+    for further, message in (
+        (["error"], "metrics: expected one of 'squared_error', 'error_norm'"),
+        ({"hamming": largest}, "metrics: the name 'hamming' is taken by another one"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate(wanted, prompts, metrics=further, **arguments)
+    with pytest.raises(TypeError, match="metrics: expected a function for 'own', got 3"):
+        evaluate(wanted, prompts, metrics={"own": 3}, **arguments)
 
 
 def test_divergent_prompts_are_found() -> None:

@@ -84,6 +84,17 @@ def test_a_wrong_verifier_is_a_dial() -> None:
     assert document()["config"]["wrong_by"] is None
 
 
+def test_techniques_that_are_no_names() -> None:
+    wrong: list[tuple[Any, str]] = [
+        (5, "technique: expected a name or a sequence of names, got 5"),
+        (["mean", 5], "technique: expected names, got 5"),
+        ([], "technique: expected at least one, got none"),
+    ]
+    for given, message in wrong:
+        with pytest.raises((TypeError, ValueError), match=message):
+            run(RunConfig(**SMALL, technique=given))
+
+
 def test_the_verifiers_of_small_answers() -> None:
     """By the commands' names: as :class:`SmallestNorm`."""
     found = {

@@ -24,7 +24,7 @@ from ttc_fast import (
     evaluate,
     load_prompts,
 )
-from ttc_fast.tasks.metrics import Metric, truth
+from ttc_fast.tasks.metrics import Metric, error_norm, truth
 
 
 @pytest.mark.parametrize("coefficients", ["continuous", "binary"])
@@ -82,9 +82,48 @@ def test_binary_prior(prior: float | None) -> None:
     assert stats.binomtest(int(w_star.sum()), w_star.numel(), prior or 0.5).pvalue > ALPHA
 
 
+@pytest.mark.parametrize("coefficients", ["continuous", "binary"])
+def test_nonzero_coefficients(coefficients: Any) -> None:
+    """Exactly k, anywhere alike (chi-squared), and the continuous ones normal (Kolmogorov-Smirnov): each at 10^-6."""
+    task = LinearRegression(6, 1, coefficients, nonzero=2, prior=None if coefficients == "binary" else 2.0)
+    w_star = task.sample(6000, seed=4, dtype=torch.float64).w_star
+    assert w_star is not None
+    nonzero = w_star != 0
+    assert bool((nonzero.sum(1) == 2).all())
+    pairs = (nonzero.double().mT @ nonzero.double()).triu(1).flatten()
+    assert stats.chisquare(pairs[pairs > 0].numpy(), np.full(15, 400.0)).pvalue > ALPHA
+    if coefficients == "binary":
+        assert bool((w_star[nonzero] == 1).all())
+    else:
+        assert stats.kstest(w_star[nonzero].numpy() / 2.0, "norm").pvalue > ALPHA
+        dense = LinearRegression(6, 1, prior=2.0).sample(6000, seed=4, dtype=torch.float64).w_star
+        assert dense is not None
+        assert torch.equal(w_star[nonzero], dense[nonzero])
+
+
+def test_spread_support() -> None:
+    w_star = LinearRegression(50, 1, "binary", nonzero=5, support="spread").sample(2).w_star
+    assert w_star is not None
+    assert [row.nonzero().flatten().tolist() for row in w_star] == [[0, 10, 20, 30, 40]] * 2
+    uneven = LinearRegression(5, 1, "binary", nonzero=3, support="spread").sample(1).w_star
+    assert uneven is not None
+    assert uneven.tolist() == [[1.0, 1.0, 0.0, 1.0, 0.0]]
+
+
+def test_error_norm() -> None:
+    """The root of d times the squared error."""
+    prompts = Prompts(torch.zeros(1, 1, 2), torch.zeros(1, 1), torch.tensor([[1.0, 0.0]]))
+    assert error_norm(prompts, torch.tensor([[[4.0, 4.0], [1.0, 0.0]]])).tolist() == [[5.0, 0.0]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"nonzero": 4}, "nonzero: expected an integer from 1 to 3, got 4"),
+        ({"nonzero": 0}, "nonzero: expected an integer from 1 to 3, got 0"),
+        ({"support": "spread"}, "support: expected 'random' without nonzero, got 'spread'; say how many"),
+        ({"support": "first", "nonzero": 2}, "support: expected one of 'random', 'spread', got 'first'"),
+        ({"coefficients": "binary", "nonzero": 2, "prior": 0.1}, "prior: expected none with nonzero=2, got 0.1"),
         ({"dim": 0}, "dim: expected an integer from 1"),
         ({"dim": 2.0}, "dim: expected an integer, got 2.0"),
         ({"examples": -1}, "examples: expected an integer from 1"),

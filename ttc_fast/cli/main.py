@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
 
 import tyro
 
 from .. import __version__
 from ..experiments.config import PlanConfig, RunConfig
+from ..experiments.presets import PRESETS
+from ..numerics import check
 from . import analyze, plan, run, techniques, theory
 
 COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
@@ -21,6 +25,25 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "theory": (theory.TheoryConfig, theory.main),
 }
 """Name -> settings, and what does as they say."""
+
+
+def _preset(arguments: list[str]) -> RunConfig | None:
+    """The settings that ``run --preset NAME`` asks for, which the other options change; it is taken off the list.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if arguments[:1] != ["run"]:
+        return None
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--preset":
+            del arguments[i]
+            if not equals:
+                value = arguments.pop(i) if i < len(arguments) else ""
+            check.choice("preset", value, tuple(PRESETS))
+            return PRESETS[value]
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ttc-fast {__version__}")
         return 0
     try:
-        settings = {name: config for name, (config, _) in COMMANDS.items()}
-        config = tyro.extras.subcommand_cli_from_dict(settings, prog="ttc-fast", args=arguments)
+        preset = _preset(arguments)
+        settings: dict[str, Any] = {
+            name: Annotated[config, tyro.conf.subcommand(name)] for name, (config, _) in COMMANDS.items()
+        }
+        if preset is not None:
+            settings["run"] = Annotated[RunConfig, tyro.conf.subcommand("run", default=preset)]
+        config: Any = tyro.cli(reduce(or_, settings.values()), prog="ttc-fast", args=arguments)
         execute = next(command for kind, command in COMMANDS.values() if type(config) is kind)
         execute(config)
         sys.stdout.flush()

@@ -32,7 +32,7 @@ def text(result: RunResult) -> str:
 
 def _kind(result: RunResult, kind: str) -> str:
     whole = result.table.select(coefficients=kind)
-    metric = headline(whole)
+    metric = headline(whole, result.config.metric)
     table, last, most = whole.select(metric=metric), max(result.config.steps), result.largest_budget
     level = _level_techniques(table, most)
     lines = [f"{kind} coefficients, {_brief(result.rules[kind])}: {metric}"]
@@ -59,8 +59,15 @@ def _brief(rule: object) -> str:
     return f"{type(rule).__name__}({', '.join(changed)})"
 
 
-def headline(table: Table) -> str:
-    """The metric that is shown: the squared error where it is known."""
+def headline(table: Table, asked: Sequence[str] = ()) -> str:
+    """The metric that is shown: the first one asked for, else the squared error where it is known.
+
+    Args:
+        table: figures of one kind of coefficients.
+        asked: metrics that the settings name.
+    """
+    if asked:
+        return asked[0]
     return "squared_error" if any(key.metric == "squared_error" for key in table.keys) else "in_context_loss"
 
 

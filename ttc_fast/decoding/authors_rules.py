@@ -54,6 +54,10 @@ class RankOneNoise(Rule):
         along = sums.tree_sum(xi * w, 2)[..., None]
         return u - scale_of_step(self.strength, draws.step) * along * xi
 
+    def ridge(self, steps: int) -> Tensor:
+        """kappa_t."""
+        return self.encode(steps).schedule
+
     def greedy(self) -> GaussianNoise:
         """The same rule without noise."""
         return GaussianNoise(0.0)

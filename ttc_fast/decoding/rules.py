@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..numerics import check
+from ..numerics.protocols import is_default
 from .draws import Draws
 from .schedules import NoiseSchedule, checked_schedule, encoded_schedule, scale_of_step
 
@@ -57,9 +58,9 @@ class Rule(Protocol):
 
     @property
     def resumable(self) -> bool:
-        """Whether an answer is the thought itself, so that it tells how its chain goes on; searches need that. A rule
-        with a method :meth:`answer` of its own says False."""
-        return True
+        """Whether an answer is the thought itself, so that it tells how its chain goes on; searches need that.
+        Default: whether the rule leaves :meth:`answer` as it is."""
+        return is_default(self.answer, Rule.answer)
 
     @abstractmethod
     def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
@@ -82,6 +83,10 @@ class Rule(Protocol):
 
     def encode(self, steps: int) -> EncodedRule | None:
         """The rule as the kernels take it, for ``steps`` steps; None: it has no kernel, and runs in PyTorch."""
+        return None
+
+    def ridge(self, steps: int) -> Tensor | None:
+        """kappa_t if the mean of the chain is u(w) - kappa_t w, float64 ``[steps]`` or ``[1]``; None: it is not."""
         return None
 
     def greedy(self) -> Rule:

@@ -12,6 +12,7 @@ from ..models.decoder import StochasticDecoder
 from ..numerics import sums
 from ..numerics.progress import Report, reporting
 from ..tasks.base import Source
+from ..tasks.metrics import Metric
 from ..techniques.registry import Part
 from ..techniques.verifiers import ScoreFunction, Verifier
 from .plan import Plan
@@ -30,6 +31,7 @@ def evaluate(
     verifier: Verifier | ScoreFunction | None = None,
     backend: str = "auto",
     method: Literal["stepwise", "exact"] = "stepwise",
+    metrics: Mapping[str, Metric] | Iterable[str] | None = None,
     progress: bool | Report = False,
     chunk: int = CHUNK,
     bank: int = BANK,
@@ -55,6 +57,8 @@ def evaluate(
             scores; default :class:`InContextLoss`. Chains do not see the examples that it holds out.
         backend: see :func:`ttc_fast.decode`.
         method: see :func:`ttc_fast.decode`; searches that resume chains do so step by step.
+        metrics: further ones, beside squared error, prediction risk and what bits have: names such as
+            ``"error_norm"``, or a mapping from names to functions of prompts and answers ``[B, A, d]``.
         progress: True, or a function of a stage and the share of it that is done.
         chunk: coefficients decoded at a time.
         bank: coefficients of candidates held at a time; one prompt's candidates are the least.
@@ -74,7 +78,7 @@ def evaluate(
     """
     plan = Plan.checked(
         decoder, prompts, steps=steps, samples=samples, budgets=budgets, seed=seed, techniques=techniques,
-        verifier=verifier, backend=backend, method=method,
+        verifier=verifier, backend=backend, method=method, metrics=metrics,
     )  # fmt: skip
     return evaluation(plan, prompts, progress=progress, chunk=chunk, bank=bank).table
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..decoding.rules import Rule
 from ..estimators.budgets import powers_of_two
 from ..models.decoder import StochasticDecoder
 from ..numerics import check, rng
 from ..numerics.protocols import described
 from ..tasks.base import Source, Task
-from ..tasks.metrics import Metric
+from ..tasks.metrics import Metric, further
 from ..techniques.base import Technique
 from ..techniques.registry import Part, chosen
 from ..techniques.verifiers import ScoreFunction, Verifier, as_verifier
@@ -34,7 +35,7 @@ class Plan:
     backend: str
     method: Literal["stepwise", "exact"]
     metrics: Mapping[str, Metric]
-    """The task's own."""
+    """Beside those that every prompt has."""
 
     @classmethod
     def checked(
@@ -50,11 +51,12 @@ class Plan:
         verifier: Verifier | ScoreFunction | None = None,
         backend: str = "auto",
         method: Literal["stepwise", "exact"] = "stepwise",
+        metrics: Mapping[str, Metric] | Iterable[str] | None = None,
     ) -> Plan:
         """What :func:`ttc_fast.evaluate` is asked for, or the error of the first argument that is not as it says.
 
         Args:
-            decoder, prompts, steps, samples, budgets, seed, techniques, verifier, backend, method: as there.
+            decoder, prompts, steps, samples, budgets, seed, techniques, verifier, backend, method, metrics: as there.
         """
         if not (hasattr(decoder, "rule") and hasattr(decoder, "model") and hasattr(decoder, "decode")):
             hint = "; make one: ttc_fast.StochasticDecoder(model, rule)"
@@ -62,13 +64,14 @@ class Plan:
         source, asked = as_source(prompts), chosen(techniques)
         samples = check.integer("samples", samples, 1, 2**32)
         check.choice("method", method, ("stepwise", "exact"))
-        used = {name: part for name, part in asked.items() if decoder.rule.binary or not part.binary_only}
+        used = {name: part for name, part in asked.items() if _applies(part, decoder.rule)}
         _check_resuming(used, method)
         task: Task | None = getattr(source, "task", None)
         seed = check.integer("seed", seed, 0, 2**64 - 1)
+        measured = ({} if task is None else dict(task.metrics())) | further(metrics)
         plan = cls(
             decoder, _steps(steps), samples, _budgets(budgets, samples), seed, used, tuple(asked),
-            verifier_for(source, verifier), backend, method, {} if task is None else dict(task.metrics()),
+            verifier_for(source, verifier), backend, method, measured,
         )  # fmt: skip
         _check_memory(plan.coefficients * 4)
         return plan
@@ -88,6 +91,10 @@ class Plan:
 
     def budgets_of(self, technique: Technique) -> tuple[int, ...]:
         return self.budgets if technique.uses_budget else (1,)
+
+
+def _applies(technique: Technique, rule: Rule) -> bool:
+    return (rule.binary or not technique.binary_only) and technique.applicable(rule)
 
 
 def _steps(steps: int | Sequence[int]) -> tuple[int, ...]:

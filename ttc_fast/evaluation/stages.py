@@ -191,7 +191,7 @@ def evaluate_part(plan: Plan, prompts: Prompts, chunk: int, share: Share) -> Eva
                 found = candidates.scores(technique, plan.budgets)
                 figures.add(plan, name, step, found, _work_of_answers(plan, technique, step))
             else:
-                figures.add(plan, name, step, *_search(technique, chains, plan.budgets, candidates))
+                figures.add(plan, name, step, *_search(technique, chains, plan.budgets_of(technique), candidates))
                 done += 1
                 share(done / stages)
     return Evaluation(
@@ -231,7 +231,7 @@ def _search(
     values: dict[str, list[Tensor]] = {}
     work = []
     for size in budgets:
-        firsts = range(0, chains.samples - size + 1, size)[:SUBSETS]
+        firsts = range(0, chains.samples - size + 1, size)[: SUBSETS if technique.uses_budget else 1]
         found = [
             technique.search(replace(chains, thoughts=chains.thoughts[:, :, n : n + size], first_sample=n))
             for n in firsts
@@ -267,5 +267,5 @@ def _check_applicable(plan: Plan, known: bool) -> None:
     """At least one technique must apply; better an error now than empty tables later."""
     possible = [t for t in plan.techniques.values() if t.search is not None or known or not t.needs_truth]
     if not possible:
-        kind = f"{plan.kind} coefficients{'' if known else ' without w_star'}"
+        kind = f"{plan.kind} coefficients{'' if known else ' without w_star'} under {described(plan.decoder.rule)}"
         raise ValueError(f"technique: expected one for {kind}, got {', '.join(plan.asked) or 'none'}")

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+Kind: TypeAlias = Literal["continuous", "binary"]
+
+RuleName: TypeAlias = Literal["gaussian", "rank_one", "elementwise", "bernoulli", "subset"]
+
 VerifierName: TypeAlias = Literal[
     "in_context_loss", "held_out_loss", "oracle", "wrong", "smallest_norm", "smallest_l1_norm"
 ]
@@ -14,10 +18,15 @@ VerifierName: TypeAlias = Literal[
 @dataclass(frozen=True)
 class RunConfig:
     """Decode stochastic chains of thought for in-context linear regression, apply the inference
-    techniques, and show how the error falls with the number of thoughts and of samples."""
+    techniques, and show how the error falls with the number of thoughts and of samples. --preset paper, or
+    paper_binary, takes the settings of Chen et al. (arXiv 2508.07571) as defaults."""
 
     coefficients: Literal["continuous", "binary", "both"] = "both"
-    """Kind of the coefficients: noise is injected into continuous ones, binary ones are drawn."""
+    """Kind of the coefficients: noise is injected into continuous ones, binary ones are drawn. With --rule, both means
+    those of the rules."""
+    rule: tuple[RuleName, ...] = ()
+    """How the next thought is drawn: gaussian, rank_one or elementwise noise for continuous coefficients, bernoulli or
+    subset sampling for binary ones (default gaussian and bernoulli)."""
     dim: int | None = None
     """Coefficients of a prompt (default 16, or the file's)."""
     examples: int | None = None
@@ -34,17 +43,35 @@ class RunConfig:
     """Samples that a technique may spend (default 1, 2, 4, ... up to all)."""
     label_noise: float | None = None
     """Standard deviation of the labels' noise (default 0.1; a file brings its own labels)."""
+    nonzero: int | None = None
+    """Coefficients that are not zero (default all continuous ones, and each binary one with probability 1/2)."""
+    support: Literal["random", "spread"] = "random"
+    """Which: others for each prompt, or every (d/k)-th."""
+    prior: float | None = None
+    """Standard deviation of continuous coefficients (default 1), probability of a binary one (default 1/2)."""
+    covariance: tuple[float, ...] = (0.0,)
+    """Of the features: the exponent a of eigenvalues i^-a (0: the identity), or all eigenvalues."""
     noise_scale: float = 0.2
-    """Standard deviation of the noise injected into every continuous thought."""
+    """Standard deviation of the noise injected into every continuous thought; relative to it with elementwise noise."""
+    strength: float | None = None
+    """Of rank-one noise (default 0.05)."""
+    noise_schedule: str = "constant"
+    """How the noise changes from step to step: constant, geometric:RATIO or power:EXPONENT."""
+    ones: int | None = None
+    """Ones that subset sampling draws (default --nonzero)."""
     link: Literal["sigmoid", "clip"] = "sigmoid"
     """From the transformer's output to the probability of a binary coefficient."""
     temperature: float | None = None
     """Temperature of the sigmoid link (default 0.25; 0 is greedy)."""
+    sample_at: Literal["every_step", "last_step"] = "every_step"
+    """Draw bits at every step, or only those of the answer."""
     step_size: float | None = None
     """Step of gradient descent in the attention's weights (default 1 / (1 + sqrt(d/n))^2, half of where chains begin
     to diverge)."""
     technique: tuple[str, ...] = ("greedy", "single", "mean", "majority_vote", "best_of_n", "oracle_best_of_n")
     """Inference techniques by name: ``ttc-fast techniques`` lists them."""
+    metric: tuple[str, ...] = ()
+    """Further metrics, such as error_norm, |w - w*|; the first one is what the screen shows."""
     verifier: VerifierName = "in_context_loss"
     """What best-of-N, the weighted techniques and the searches trust: the loss on the examples that the chains see,
     or on others that they do not, or the true error, or a loss that aims at other coefficients than the true ones, or

@@ -10,7 +10,6 @@ from typing import Any, get_args
 import torch
 
 from ..decoding.backends import resolve_backend
-from ..decoding.rules import BernoulliSampling, GaussianNoise, Rule
 from ..estimators.table import Table
 from ..evaluation.evaluate import evaluation
 from ..evaluation.plan import Plan
@@ -26,9 +25,10 @@ from ..techniques.registry import TECHNIQUES
 from ..techniques.verifiers import HeldOutLoss, InContextLoss, Oracle, SmallestNorm, Verifier
 from ..theory.ensemble import exact_curve
 from ..theory.overlay import overlay
-from .config import RunConfig, VerifierName
+from .config import Kind, RunConfig, VerifierName
 from .results import RunResult
-from .source import Kind, RunPrompts, run_prompts, usable_device
+from .rules import make_rules, with_rules
+from .source import RunPrompts, run_prompts, usable_device
 
 WRONG_BY = 0.5
 """Default of the wrong verifier: with the other defaults a few samples are best for best-of-N, and many are worse than
@@ -55,7 +55,7 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
     1
     """
     began = time.perf_counter()
-    config = _with_tuples(config)
+    config = with_rules(_with_tuples(config))
     device = usable_device(config.device)
     resolve_backend(config.backend, device=device)  # fails before the prompts are made
     prompts = run_prompts(config, device)
@@ -65,8 +65,7 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
         raise ValueError(
             "method: expected 'stepwise' for binary coefficients, got 'exact'; add --coefficients continuous"
         )
-    binary = BernoulliSampling(config.link, config.temperature)
-    rules: dict[Kind, Rule] = {"continuous": GaussianNoise(config.noise_scale), "binary": binary}
+    rules = make_rules(config)
     model = LinearAttention.gradient_descent(prompts.dim, step_size=filled.step_size).to(device)
     example = prompts.by_kind[prompts.kinds[0]].part(0, 1)
     verifier = _verifier(filled, example)
@@ -75,7 +74,7 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
         for kind, source in prompts.by_kind.items():
             parts[kind] = _evaluated(config, StochasticDecoder(model, rules[kind]), source, verifier, backend, report)
     return RunResult(
-        replace(filled, temperature=binary.temperature),
+        filled,
         _joined([part.table for part in parts.values()]),
         backend,
         {kind: rules[kind] for kind in parts},
@@ -89,14 +88,19 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
 
 def _with_tuples(config: RunConfig) -> RunConfig:
     """The settings with a tuple where a list, or a single value, was given."""
-    names = (config.technique,) if isinstance(config.technique, str) else tuple(config.technique)
+    covariance = (config.covariance,) if isinstance(config.covariance, (int, float)) else tuple(config.covariance)
+    rule: Any = (config.rule,) if isinstance(config.rule, str) else tuple(config.rule)
+    metric = (config.metric,) if isinstance(config.metric, str) else tuple(config.metric)
+    names = check.names("technique", config.technique)
     if not names:
         raise ValueError("technique: expected at least one, got none")
     for name in names:
         check.choice("technique", name, tuple(TECHNIQUES))
     steps: Any = tuple(check.one_or_more("steps", config.steps))
     budgets: Any = None if config.budgets is None else tuple(check.one_or_more("budgets", config.budgets))
-    return replace(config, technique=names, steps=steps, budgets=budgets)
+    return replace(
+        config, technique=names, steps=steps, budgets=budgets, rule=rule, metric=metric, covariance=covariance
+    )
 
 
 def _evaluated(
@@ -106,7 +110,7 @@ def _evaluated(
     plan = Plan.checked(
         decoder, prompts, steps=config.steps, samples=config.samples, budgets=config.budgets, seed=config.seed,
         techniques=[name for name in TECHNIQUES if name in config.technique], verifier=verifier, backend=backend,
-        method=config.method,
+        method=config.method, metrics=config.metric,
     )  # fmt: skip
     part = evaluation(plan, prompts, progress=report)
     if not config.theory:
@@ -131,10 +135,18 @@ def _filled(config: RunConfig, prompts: RunPrompts) -> RunConfig:
         examples=prompts.examples,
         prompts=prompts.count,
         label_noise=prompts.label_noise,
-        step_size=stable_step_size(prompts.dim, seen) if config.step_size is None else config.step_size,
+        step_size=_step_size(config, prompts.dim, seen),
         held_out=held_out,
         wrong_by=_wrong_by(config),
     )
+
+
+def _step_size(config: RunConfig, dim: int, seen: int) -> float:
+    """Half of where chains begin to diverge, which falls with the largest eigenvalue of the features' covariance."""
+    if config.step_size is not None:
+        return config.step_size
+    largest = max(config.covariance) if len(config.covariance) > 1 else 1.0
+    return stable_step_size(dim, seen) / (largest or 1.0)
 
 
 def _throughput(config: RunConfig, prompts: RunPrompts, part: Evaluation) -> float:
@@ -190,8 +202,10 @@ def _verifier(config: RunConfig, example: Prompts) -> Verifier:
 
 def _over_all_prompts(config: RunConfig, prompts: RunPrompts, kind: Kind) -> float | None:
     """See :attr:`RunResult.all_prompts`; up to 32 steps it takes below a second."""
-    steps = int(max(config.steps))
-    if kind == "binary" or prompts.label_noise is None or steps > 32 or config.step_size is None:
+    steps, default = int(max(config.steps)), RunConfig()
+    task = ("nonzero", "prior", "covariance", "noise_schedule")
+    known = "gaussian" in config.rule and all(getattr(config, name) == getattr(default, name) for name in task)
+    if kind == "binary" or not known or prompts.label_noise is None or steps > 32 or config.step_size is None:
         return None
     seen = prompts.examples - (config.held_out or 0)
     curve = exact_curve(seen, prompts.dim, float(config.step_size), float(config.noise_scale), steps)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -13,12 +12,11 @@ from ..numerics import check
 from ..tasks.base import Source, TaskPrompts
 from ..tasks.linear_regression import LinearRegression
 from ..tasks.prompts import Prompts, load_prompts
-from .config import RunConfig
+from .config import Kind, RunConfig
+from .rules import kinds
 
 DIM, EXAMPLES, PROMPTS, LABEL_NOISE = 16, 64, 64, 0.1
 """Defaults where no file brings the prompts."""
-
-Kind = Literal["continuous", "binary"]
 
 
 @dataclass(frozen=True)
@@ -51,26 +49,31 @@ def run_prompts(config: RunConfig, device: torch.device) -> RunPrompts:
         TypeError, ValueError: a setting is not as it must be; the message names it.
         OSError: the prompts file cannot be read.
     """
-    check.choice("coefficients", config.coefficients, ("continuous", "binary", "both"))
     return _from_task(config, device) if config.prompts_file is None else _from_file(config, device)
 
 
 def _from_task(config: RunConfig, device: torch.device) -> RunPrompts:
     count = check.integer("prompts", PROMPTS if config.prompts is None else config.prompts, 1, 2**32)
-    kinds: tuple[Kind, ...] = ("continuous", "binary") if config.coefficients == "both" else (config.coefficients,)
-    tasks = {
-        kind: LinearRegression(
-            DIM if config.dim is None else config.dim,
-            EXAMPLES if config.examples is None else config.examples,
-            kind,
-            label_noise=LABEL_NOISE if config.label_noise is None else config.label_noise,
-        )
-        for kind in kinds
-    }
+    tasks = {kind: _task(config, kind) for kind in kinds(config)}
     first = check.integer("first_prompt", config.first_prompt, 0, 2**32 - count)
     made = {kind: TaskPrompts(task, count, config.seed, first, str(device)) for kind, task in tasks.items()}
-    task = tasks[kinds[0]]
+    task = next(iter(tasks.values()))
     return RunPrompts(task.dim, task.examples, float(task.label_noise), made)
+
+
+def _task(config: RunConfig, kind: Kind) -> LinearRegression:
+    if config.prior is not None and len(kinds(config)) > 1:
+        raise ValueError(f"prior: expected one kind of coefficients with it, got {config.coefficients!r}; say which")
+    return LinearRegression(
+        DIM if config.dim is None else config.dim,
+        EXAMPLES if config.examples is None else config.examples,
+        kind,
+        spectrum=config.covariance[0] if len(config.covariance) == 1 else config.covariance,
+        label_noise=LABEL_NOISE if config.label_noise is None else config.label_noise,
+        prior=config.prior,
+        nonzero=config.nonzero,
+        support=config.support,
+    )
 
 
 def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
@@ -79,20 +82,27 @@ def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
     for name, given, present in (("dim", config.dim, dim), ("examples", config.examples, examples)):
         if given not in (None, present):
             raise ValueError(f"{name}: expected {present} as in {config.prompts_file}, got {given}; leave it out")
-    if config.label_noise is not None:
-        raise ValueError(f"label_noise: expected none with a prompts file, got {config.label_noise}; leave it out")
+    _check_left_to_the_file(config)
     first = check.integer("first_prompt", config.first_prompt, 0, len(file) - 1)
     rest = len(file) - first
     count = check.integer("prompts", rest if config.prompts is None else config.prompts, 1, rest)
-    kinds: tuple[Kind, ...] = ("continuous", "binary") if config.coefficients == "both" else (config.coefficients,)
+    found = kinds(config)
     if file.w_star is not None and not bool(((file.w_star == 0) | (file.w_star == 1)).all()):
-        if config.coefficients == "binary":
+        if found == ("binary",):
             raise ValueError(
                 f"w_star: expected zeros and ones for binary coefficients, got others in {config.prompts_file}"
             )
-        kinds = ("continuous",)
+        found = ("continuous",)
     part = file.part(first, first + count).to(device)
-    return RunPrompts(dim, examples, None, dict.fromkeys(kinds, part))
+    return RunPrompts(dim, examples, None, dict.fromkeys(found, part))
+
+
+def _check_left_to_the_file(config: RunConfig) -> None:
+    """What a task of ours is made of says nothing of prompts from a file."""
+    unset = RunConfig()
+    for name in ("label_noise", "nonzero", "support", "prior", "covariance"):
+        if (value := getattr(config, name)) != getattr(unset, name):
+            raise ValueError(f"{name}: expected none with a prompts file, got {value}; leave it out")
 
 
 def _loaded(path: Path) -> Prompts:

@@ -27,6 +27,8 @@ class LinearRegression(Task):
         label_noise: standard deviation of the labels' noise.
         prior: standard deviation of w* (continuous, default 1) or probability of a one (binary,
             default 1/2).
+        nonzero: k, coefficients of w* that are not zero: continuous ones N(0, prior^2), binary ones 1. Default: any.
+        support: which k: ``"random"``, other ones for each prompt; ``"spread"``, every (d/k)-th.
     """
 
     dim: int
@@ -35,6 +37,8 @@ class LinearRegression(Task):
     spectrum: float | Sequence[float] = 0.0
     label_noise: float = 0.0
     prior: float | None = None
+    nonzero: int | None = None
+    support: Literal["random", "spread"] = "random"
 
     def __post_init__(self) -> None:
         check.integer("dim", self.dim, 1, 2**24 - 1)
@@ -43,6 +47,13 @@ class LinearRegression(Task):
         check.number("label_noise", self.label_noise, low=0.0)
         if self.prior is not None:
             check.number("prior", self.prior, 0.0, 1.0 if self.coefficients == "binary" else float("inf"))
+        check.choice("support", self.support, ("random", "spread"))
+        if self.nonzero is not None:
+            check.integer("nonzero", self.nonzero, 1, self.dim)
+            if self.coefficients == "binary" and self.prior is not None:
+                raise ValueError(f"prior: expected none with nonzero={self.nonzero}, got {self.prior}; leave one out")
+        elif self.support != "random":
+            raise ValueError(f"support: expected 'random' without nonzero, got {self.support!r}; say how many")
         if not isinstance(self.spectrum, Sequence):
             check.number("spectrum", self.spectrum, low=0.0)
         elif len(self.spectrum) != self.dim:
@@ -90,17 +101,28 @@ class LinearRegression(Task):
         features = _normal_rows(rng.Stream.FEATURES, prompt, coordinate, self.examples, seed)
         x = (features * self.eigenvalues.sqrt()).to(dtype)
 
-        words = rng.philox(rng.counter(rng.Stream.COEFFICIENTS, prompt=prompt[:, 0], coordinate=coordinate), seed)
-        if self.coefficients == "binary":
-            w_star = (rng.uniform(words[0], torch.float64) < (0.5 if self.prior is None else self.prior)).to(dtype)
-        else:
-            normal = rng.normals(words, torch.float64)[0]
-            w_star = (normal * (1.0 if self.prior is None else self.prior)).to(dtype)
-
+        w_star = self._truth(prompt[:, 0], coordinate, seed).to(dtype)
         noise = _normal_rows(rng.Stream.LABEL_NOISE, prompt, torch.zeros(1, dtype=torch.int64), self.examples, seed)
         # y follows from the rounded x and w*, so that without label noise w* solves every example.
         y = sums.matmul(x.double(), w_star.double()[:, :, None]) + self.label_noise * noise
         return Prompts(x, y[:, :, 0].to(dtype), w_star, self.eigenvalues.to(dtype), first_prompt)
+
+    def _truth(self, prompt: Tensor, coordinate: Tensor, seed: int) -> Tensor:
+        """w* in float64 ``[B, d]``: values from words 0 and 1 of its stream, the support from word 2."""
+        words = rng.philox(rng.counter(rng.Stream.COEFFICIENTS, prompt=prompt, coordinate=coordinate), seed)
+        if self.coefficients == "continuous":
+            values = rng.normals(words, torch.float64)[0] * (1.0 if self.prior is None else self.prior)
+        elif self.nonzero is None:
+            return (rng.uniform(words[0], torch.float64) < (0.5 if self.prior is None else self.prior)).double()
+        else:
+            values = torch.ones(len(prompt), self.dim, dtype=torch.float64)
+        if self.nonzero is None:
+            return values
+        if self.support == "spread":
+            places = (torch.arange(self.nonzero) * self.dim // self.nonzero).expand(len(prompt), -1)
+        else:
+            places = words[2].sort(dim=1, stable=True).indices[:, : self.nonzero]
+        return torch.zeros_like(values).scatter_(1, places, values.gather(1, places))
 
 
 def _normal_rows(stream: rng.Stream, prompt: Tensor, coordinate: Tensor, rows: int, seed: int) -> Tensor:

@@ -6,13 +6,13 @@ devices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..numerics import candidates, sums
+from ..numerics import candidates, check, sums
 from .prompts import Prompts
 
 Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
@@ -32,6 +32,30 @@ def applicable(prompts: Prompts, binary: bool) -> tuple[str, ...]:
     if prompts.w_star is None:
         return ("in_context_loss",)
     return ("squared_error", "prediction_risk", *(READ if binary else ()))
+
+
+def further(metrics: Mapping[str, Metric] | Iterable[str] | None) -> dict[str, Metric]:
+    """Metrics that are asked for beside :func:`applicable` ones.
+
+    Args:
+        metrics: names of :data:`METRICS`, or functions of prompts and answers by a name of your own.
+
+    Raises:
+        TypeError, ValueError: a name is unknown or taken, or no function.
+    """
+    if metrics is None:
+        return {}
+    if isinstance(metrics, Mapping):
+        for name, metric in metrics.items():
+            if not callable(metric):
+                raise TypeError(f"metrics: expected a function for {name!r}, got {metric!r}")
+            if name in METRICS:
+                raise ValueError(f"metrics: the name {name!r} is taken by another one; choose another name")
+        return dict(metrics)
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    for name in names:
+        check.choice("metrics", name, tuple(METRICS))
+    return {name: METRICS[name] for name in names}
 
 
 def measure(
@@ -86,7 +110,7 @@ def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[st
 
 def _native(name: str, prompts: Prompts, w: Tensor, bits: bool) -> bool:
     """Whether C++ measures a metric."""
-    if name not in METRICS and name != PACKED:
+    if (name not in METRICS and name != PACKED) or name == "error_norm":
         return False
     possible = bits if name in READ else name != "prediction_risk" or prompts.covariance.ndim == 1
     return possible and candidates.supported(w)
@@ -143,6 +167,16 @@ def squared_error(prompts: Prompts, w: Tensor) -> Tensor:
         w: answers ``[B, A, d]``.
     """
     return sums.tree_mean((w - truth(prompts)).square_(), 2)
+
+
+def error_norm(prompts: Prompts, w: Tensor) -> Tensor:
+    """|w - w*|, the root of d times the squared error: ``[B, A]``.
+
+    Args:
+        prompts: B of them, with w*.
+        w: answers ``[B, A, d]``.
+    """
+    return sums.tree_sum((w - truth(prompts)).square_(), 2).sqrt_()
 
 
 def prediction_risk(prompts: Prompts, w: Tensor) -> Tensor:
@@ -202,6 +236,7 @@ def truth(prompts: Prompts) -> Tensor:
 
 METRICS: dict[str, Metric] = {
     "squared_error": squared_error,
+    "error_norm": error_norm,
     "prediction_risk": prediction_risk,
     "hamming": hamming,
     "exact_recovery": exact_recovery,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from torch import Tensor
 
+from ..decoding.rules import Rule
 from ..models.decoder import StochasticDecoder
 from ..tasks.prompts import Prompts
 from .verifiers import Verifier
@@ -135,6 +137,10 @@ Answer: TypeAlias = Callable[[Candidates], Tensor]
 ClosedForm: TypeAlias = Callable[[Statistics, Sequence[int]], Mapping[str, Tensor]]
 
 
+def _to_every_rule(rule: Rule) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Technique:
     """A technique: a function from candidates to answers, or a search that acts during the chain, and its facts.
@@ -172,6 +178,8 @@ class Technique:
     """False: the answer spends one decode, however many the budget allows."""
     resumes: bool = True
     """Of a search: it decodes chains of its own, step by step; False: it reads the thoughts of the given ones."""
+    applicable: Callable[[Rule], bool] = _to_every_rule
+    """Whether it can be used under a rule; where it cannot, it is left out."""
     closed_form: ClosedForm | None = None
     """The mean over all subsets of k candidates, for those metrics that have a formula; else: random subsets."""
     native: NativeAnswer | None = None
@@ -221,7 +229,7 @@ def as_technique(part: Any, name: str | None = None) -> Technique:
         The technique.
 
     Raises:
-        TypeError: it is none of these.
+        TypeError: it is none of these, or a function of other arguments.
     """
     known = {field.name: getattr(part, field.name) for field in fields(Technique) if hasattr(part, field.name)}
     own = name or known.get("name") or getattr(part, "__name__", None) or type(part).__name__
@@ -230,5 +238,23 @@ def as_technique(part: Any, name: str | None = None) -> Technique:
         if not callable(part):
             wanted = "a name, a function of candidates, or an object with answer or search"
             raise TypeError(f"technique: expected {wanted}, got {part!r}")
+        _check_takes_candidates(part)
         known["answer"] = part
     return Technique(**{**known, "name": own, "about": about})
+
+
+def _check_takes_candidates(function: Callable[..., Any]) -> None:
+    """Raise if a function cannot be called with candidates alone."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # of a function in C
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        name = getattr(function, "__name__", type(function).__name__)
+        takes = ", ".join(signature.parameters) or "nothing"
+        raise TypeError(
+            f"technique: expected a function of candidates alone, got {name}, which takes {takes}; "
+            "ask for a search of ttc_fast by its name, such as 'beam_search' (ttc_fast.TECHNIQUES has them all)"
+        ) from None

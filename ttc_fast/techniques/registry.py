@@ -9,6 +9,7 @@ from ..numerics import check
 from . import aggregate
 from .base import Candidates, Technique, as_technique
 from .particles import ParticleFilter
+from .ridge import RidgeDescent
 from .search import BeamSearch, SelfRefinement
 from .stopping import StopEarly, VoteUntilDecided
 
@@ -28,6 +29,15 @@ TECHNIQUES: Final[dict[str, Technique]] = {
         aggregate.weighted_best_of_n(),
         aggregate.majority_of_best(),
         aggregate.oracle_best_of_n,
+        Technique(
+            "ridge",
+            search=RidgeDescent(),
+            about="the noise-free chain with the ridge that the rule's noise comes to on average",
+            source="Chen et al., arXiv 2508.07571",
+            uses_budget=False,
+            resumes=False,
+            applicable=RidgeDescent().applicable,
+        ),
         Technique(
             "particle_filter",
             search=ParticleFilter(),
@@ -77,8 +87,15 @@ def register(technique: Technique) -> None:
     """Let ``technique`` be asked for by its name.
 
     Raises:
+        TypeError: it is no :class:`Technique`.
         ValueError: another one has this name.
     """
+    if not isinstance(technique, Technique):
+        name = getattr(technique, "__name__", type(technique).__name__)
+        raise TypeError(
+            f"technique: expected a Technique, got {name}; a function of candidates becomes one by "
+            f"ttc_fast.Technique({name!r}, {name})"
+        )
     if TECHNIQUES.setdefault(technique.name, technique) != technique:
         raise ValueError(f"technique: the name {technique.name!r} is taken by another one; choose another name")
 
