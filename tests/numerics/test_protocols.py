@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from ttc_fast.numerics.protocols import complete, described, original
+from ttc_fast.numerics.protocols import complete, described, is_default, original
 
 
 class Greeter(Protocol):
@@ -89,6 +89,19 @@ def test_completed_parts_compare_as_the_parts_do() -> None:
     for again in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
         assert again == one
         assert again.greeting() == "Hello world!"
+
+
+def test_a_method_that_is_left_as_it_is() -> None:
+    """Of a part derived from the protocol, and of one that was completed."""
+
+    class Other(Heir):
+        def greeting(self, *, mark: str = "!") -> str:
+            return "Hi"
+
+    for part, left in ((Heir(), True), (Other(), False), (World(), True)):
+        completed: Greeter = complete(part, Greeter, "greeter")
+        assert is_default(completed.greeting, Greeter.greeting) is left
+        assert not is_default(completed.name, Greeter.greeting)
 
 
 def test_description_is_the_same_in_every_process() -> None:

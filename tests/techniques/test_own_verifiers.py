@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,18 @@ def test_a_function_is_a_verifier() -> None:
     assert torch.equal(found.answer, best)
 
 
+def half_sum(prompts: Prompts, w: Tensor) -> Tensor:
+    """A user's verifier as a function."""
+    return w.sum(2) / 2
+
+
+def test_a_function_is_named_in_the_table() -> None:
+    """So that figures of two functions are not taken for those of one verifier."""
+    prompts, decoder = setting(GaussianNoise(0.3))
+    table = evaluate(decoder, prompts, steps=2, samples=8, techniques=["best_of_n"], verifier=half_sum)
+    assert table.about["verifier"] == "FunctionVerifier(half_sum)"
+
+
 def test_defaults_of_a_users_verifier() -> None:
     prompts, _ = setting(GaussianNoise(0.3))
     verifier = as_verifier(lambda prompts, w: w[:, :, 0])
@@ -196,6 +209,8 @@ def test_defaults_of_a_users_verifier() -> None:
     assert verifier.work(prompts) == 12 * 4
     assert torch.equal(verifier.score_chain(prompts, thoughts, [1, 2]), thoughts[1, :, :, 0])
     assert as_verifier(None) == InContextLoss()
+    assert repr(as_verifier(half_sum)) == "FunctionVerifier(half_sum)"
+    assert repr(as_verifier(partial(half_sum))) == "FunctionVerifier(partial)"  # without an address
     noisy = NoisyVerifier(OWN, 0.5)
     assert not noisy.deterministic
     assert noisy.work(prompts) == 12 * 4

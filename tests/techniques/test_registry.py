@@ -24,6 +24,7 @@ from ttc_fast import (
     SearchResult,
     StochasticDecoder,
     Technique,
+    beam_search,
     evaluate,
     stop_early,
 )
@@ -136,6 +137,15 @@ def test_what_is_taken_as_a_technique() -> None:
     for wrong in (3, None, torch.zeros(2)):
         with pytest.raises(TypeError, match="technique: expected a name, a function of candidates, or an object"):
             as_technique(wrong)
+    other_arguments: list[tuple[Any, str]] = [
+        (beam_search, "beam_search, which takes decoder, prompts, steps, beams, expansions, seed, first_sample, "),
+        (stop_early, "stop_early, which takes thoughts, steps, tolerance, least_steps; ask for a search of ttc_fast"),
+        (lambda: None, "<lambda>, which takes nothing; "),
+    ]
+    for function, got in other_arguments:
+        with pytest.raises(TypeError, match=f"technique: expected a function of candidates alone, got {got}"):
+            chosen({"mine": function})
+    assert as_technique(max).name == "max"  # it has no signature to ask
     with pytest.raises(ValueError, match="answer: expected either answer or search of the technique 'both'"):
         Technique("both", average, search=lambda chains: Halves().search(chains))
     with pytest.raises(ValueError, match="answer: expected either answer or search of the technique 'none'"):
@@ -196,6 +206,9 @@ def test_register(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ValueError, match=f"technique: the name '{other.name}' is taken by another one"):
             registry.register(other)
     assert "mine" not in TECHNIQUES
+    wrong: Any = average
+    with pytest.raises(TypeError, match=r"expected a Technique, got average; .* by ttc_fast.Technique\('average', av"):
+        registry.register(wrong)
     plain = Technique("plain", average)  # without a line of its own
     registry.register(plain)
     assert chosen(["plain"]) == {"plain": plain}

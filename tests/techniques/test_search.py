@@ -268,8 +268,6 @@ def test_adaptive_vote_stops_where_the_likelihood_ratio_says(dim: int, error: fl
 class Rounded(GaussianNoise):
     """A user's rule whose answers are not its thoughts."""
 
-    resumable = False
-
     def answer(self, thought: Tensor, draws: Draws) -> Tensor:
         return thought.round()
 
@@ -287,6 +285,8 @@ def test_wrong_arguments() -> None:
         beam_search(late, prompts, steps=1, beams=1, expansions=1)
     with pytest.raises(ValueError, match=r"rule: expected one whose answers are its thoughts, .* got Rounded"):
         beam_search(StochasticDecoder(decoder.model, Rounded()), prompts, steps=1, beams=1, expansions=1)
+    with pytest.raises(TypeError, match="decoder: expected a StochasticDecoder, got LinearAttention; make one of a "):
+        beam_search(decoder.model, prompts, steps=1, beams=1, expansions=1)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="expansions: expected an integer from 1"):
         BeamSearch(expansions=0)
     with pytest.raises(ValueError, match="error: expected a probability"):

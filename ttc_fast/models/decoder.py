@@ -19,6 +19,19 @@ from ..tasks.prompts import Prompts
 from .base import Model
 
 
+def check_decoder(decoder: object) -> None:
+    """Nothing, if ``decoder`` is a :class:`StochasticDecoder` or has what that has.
+
+    Raises:
+        TypeError: it lacks a model, a rule or a method that decodes.
+    """
+    if not all(hasattr(decoder, name) for name in ("model", "rule", "decode", "start")):
+        raise TypeError(
+            f"decoder: expected a StochasticDecoder, got {type(decoder).__name__}; "
+            "make one of a model and a rule: ttc_fast.StochasticDecoder(model, rule)"
+        )
+
+
 class StochasticDecoder(nn.Module):
     """A transformer and a decoding rule: prompts in, N stochastic chains of thought out.
 

@@ -48,6 +48,26 @@ def one_or_more(name: str, value: object) -> list[object]:
     return list(value)
 
 
+def names(name: str, value: object) -> tuple[str, ...]:
+    """``value`` as a tuple of names; a string is one of them.
+
+    Args:
+        name: of the argument, for the error.
+        value: what the user gave.
+
+    Raises:
+        TypeError: it is neither a string nor a sequence of them.
+    """
+    given = (value,) if isinstance(value, str) else value
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{name}: expected a name or a sequence of names, got {value!r}")
+    found = tuple(given)
+    for one in found:
+        if not isinstance(one, str):
+            raise TypeError(f"{name}: expected names, got {one!r}")
+    return found
+
+
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
     """``value`` as a finite float in [low, high].
 

@@ -51,6 +51,16 @@ def complete(part: Any, protocol: type[T], argument: str) -> T:
     return _Completed(part, protocol)  # type: ignore[return-value]  # so has this one
 
 
+def is_default(method: Any, default: Any) -> bool:
+    """Whether a part has left a method as the protocol has it; a default may ask that of another one.
+
+    Args:
+        method: of the part, or of what :func:`complete` made of it.
+        default: of the protocol.
+    """
+    return getattr(method, "__func__", None) is default
+
+
 def original(part: Any) -> Any:
     """The object that :func:`complete` was given."""
     return part.__dict__.get("_part", part) if isinstance(part, _Completed) else part

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models.decoder import StochasticDecoder
+from ..models.decoder import StochasticDecoder, check_decoder
 from ..numerics import check
 from ..numerics.protocols import described
 from ..tasks.prompts import Prompts
@@ -49,6 +49,7 @@ class Resumable:
         backend: str,
         state: Any,
     ) -> None:
+        check_decoder(decoder)
         if not decoder.rule.resumable:
             raise ValueError(
                 f"rule: expected one whose answers are its thoughts, as with sample_at='every_step', got "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..numerics import check, sums
-from ..numerics.protocols import complete
+from ..numerics.protocols import complete, described
 from ..tasks import metrics
 from ..tasks.prompts import Prompts
 from ..tasks.quadratic import Quadratic, QuadraticScore, quadratic
@@ -83,11 +83,14 @@ class Verifier(Protocol):
 ScoreFunction: TypeAlias = Callable[[Prompts, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FunctionVerifier(Verifier):
     """A function of prompts and candidates ``[B, A, d]`` as a verifier."""
 
     function: ScoreFunction
+
+    def __repr__(self) -> str:
+        return f"FunctionVerifier({getattr(self.function, '__qualname__', None) or described(self.function)})"
 
     def score(self, prompts: Prompts, w: Tensor, *, first_sample: int = 0, step: int = 0) -> Tensor:
         return self.function(prompts, w)
