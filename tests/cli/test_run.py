@@ -19,7 +19,7 @@ import torch
 from experiments.small import prompts_file
 from test_tasks import bad_files
 from ttc_fast import Table
-from ttc_fast.cli.console import aligned, evenly, short, with_error
+from ttc_fast.cli.console import PLAIN_WIDTH, aligned, evenly, short, with_error
 from ttc_fast.cli.main import main
 from ttc_fast.decoding.backends import resolve_backend
 from ttc_fast.techniques.registry import TECHNIQUES
@@ -109,15 +109,23 @@ def test_full_output(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, *SMALL, "--full")
     for text in ("device cpu", "at 1 steps", "at 4 steps", "±", "theory", "work: multiplications for each prompt"):
         assert text in out
-    assert [line.split()[0] for line in out.splitlines() if line[:3].strip().isdecimal()] == [
-        "1",
-        "2",
-        "4",
-        "8",
-        "12",
-    ] * 4
+    rows = [line.split()[0] for line in out.splitlines() if line[:3].strip().isdecimal()]
+    assert rows == ["1", "2", "4", "8", "12"] * 8  # of two kinds, two steps, and two tables each
     out = printed(capsys, *SMALL, "--full", "--technique", "best_of_n", "particle_filter", "--samples", "12")
     assert "work 432 + 1.73k" in out  # 12 chains of 4 thoughts: 48 x 9 and 48 x 36
+
+
+def test_full_output_folds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A technique's name and a figure with its interval and median stand in one line each, whatever is asked for."""
+    out = printed(capsys, *SMALL, "--full", "--technique", *TECHNIQUES)
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= PLAIN_WIDTH
+    headings = [line.split() for line in lines if line.startswith(" samples")]
+    of_rule = {name for name, technique in TECHNIQUES.items() if technique.applicable is TECHNIQUES["mean"].applicable}
+    assert {name for heading in headings for name in heading[1:]} - {"work"} == of_rule
+    assert not [line for line in lines if line.strip().startswith("(") or line.strip().startswith("z")]
+    for step in ("at 1 steps", "at 4 steps"):
+        assert lines.count(step) == 2
 
 
 def test_a_terminal_without_unicode(tmp_path: Path) -> None:

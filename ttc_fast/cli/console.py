@@ -50,7 +50,8 @@ def table(rows: str, cells: Mapping[tuple[Row, str], str]) -> Table:
 
     names: list[str] = list(dict.fromkeys(name for _, name in cells))
     result = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for name in (rows, *names):
+    result.add_column(rows, no_wrap=True)
+    for name in names:
         result.add_column(name, overflow="fold")
     for row in dict.fromkeys(row for row, _ in cells):
         result.add_row(str(row), *(cells.get((row, name), "") for name in names))

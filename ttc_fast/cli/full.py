@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
-from ..estimators.table import Key, Table
+from ..estimators.table import Key
+from ..estimators.table import Table as Figures
 from ..experiments.results import RunResult
 from ..techniques.registry import TECHNIQUES
 from . import console
@@ -19,7 +21,9 @@ from .screen import headline, warnings
 def text(result: RunResult) -> str:
     """Every figure of the shown metric, step by step."""
     buffer = io.StringIO()
-    screen = Console(file=buffer, highlight=False, markup=False, width=console.PLAIN_WIDTH)
+    width = console.console().width
+    # Far wider than a table, so that rich folds nothing.
+    screen = Console(file=buffer, highlight=False, markup=False, width=10_000)
     config = result.config
     screen.print(
         f"linear attention, d = {config.dim}, n = {config.examples}, step size {config.step_size:.3g}; "
@@ -34,14 +38,15 @@ def text(result: RunResult) -> str:
         for step in sorted(set(config.steps)):
             at_step = {key: cell for key, cell in cells.items() if key.steps == step}
             screen.print(f"\nat {step} steps")
-            screen.print(_table(result, "samples", at_step))
+            for part in _tables(result, at_step, width):
+                screen.print(part)
         screen.print("work: multiplications for each prompt, of the decode + of the verifier's scores")
         for line in warnings(result, kind):
             screen.print(line)
     return buffer.getvalue().rstrip()
 
 
-def _cells(result: RunResult, table: Table) -> dict[Key, str]:
+def _cells(result: RunResult, table: Figures) -> dict[Key, str]:
     checks, cells = table.theory_checks(), {}
     for key, summary in table.summary().items():
         half = summary.ci_high - summary.mean
@@ -67,11 +72,28 @@ def _work(spent: Sequence[tuple[int, int]]) -> str:
     return console.short(decode) + (f" + {console.short(scores)}" if scores else "")
 
 
-def _table(result: RunResult, rows: Literal["samples", "steps"], cells: Mapping[Key, str]) -> object:
-    """One row for each number of samples, with the most work that a technique on the samples spends."""
+def _tables(result: RunResult, cells: Mapping[Key, str], width: int) -> list[Table]:
+    """As few tables below each other as the width allows, each of as many techniques."""
+    names = list(dict.fromkeys(key.technique for key in cells))
+    for parts in range(1, len(names) + 1):
+        count = math.ceil(len(names) / parts)
+        tables = [_table(result, cells, names[i : i + count]) for i in range(0, len(names), count)]
+        if all(_width(table) <= width for table in tables):
+            break
+    return tables
+
+
+def _table(result: RunResult, cells: Mapping[Key, str], techniques: Sequence[str]) -> Table:
+    """One row for each number of samples, with the most work that one of the techniques on the samples spends."""
+    part = {key: cell for key, cell in cells.items() if key.technique in techniques}
     shown: dict[tuple[int, str], str] = {}
-    for row in dict.fromkeys(getattr(key, rows) for key in cells):
-        spent = [result.multiplications(key) for key in cells if getattr(key, rows) == row and not _is_search(key)]
+    for row in dict.fromkeys(key.samples for key in part):
+        spent = [result.multiplications(key) for key in part if key.samples == row and not _is_search(key)]
         if spent:
             shown[row, "work"] = _work(spent)
-    return console.table(rows, shown | {(getattr(key, rows), key.technique): cell for key, cell in cells.items()})
+    return console.table("samples", shown | {(key.samples, key.technique): cell for key, cell in part.items()})
+
+
+def _width(table: Table) -> int:
+    wide = Console(width=10_000)
+    return Measurement.get(wide, wide.options, table).maximum
