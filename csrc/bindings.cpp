@@ -39,11 +39,16 @@ std::vector<std::string> isas() {
 }
 
 Rule find_rule(const std::string& name) {
-  if (name == "gaussian") return Rule::kGaussian;
-  if (name == "clip") return Rule::kClip;
-  if (name == "sigmoid") return Rule::kSigmoid;
-  if (name == "threshold") return Rule::kThreshold;
-  throw std::invalid_argument("rule: expected gaussian, clip, sigmoid or threshold, got " + name);
+  constexpr std::pair<const char*, Rule> kNames[] = {
+      {"gaussian", Rule::kGaussian}, {"rank_one", Rule::kRankOne}, {"elementwise", Rule::kElementwise},
+      {"clip", Rule::kClip},         {"sigmoid", Rule::kSigmoid},  {"threshold", Rule::kThreshold},
+      {"subset", Rule::kSubset},     {"largest", Rule::kLargest}};
+  std::string names;
+  for (const auto& [known, rule] : kNames) {
+    if (name == known) return rule;
+    names += std::string(names.empty() ? "" : ", ") + known;
+  }
+  throw std::invalid_argument("rule: expected one of " + names + ", got " + name);
 }
 
 bool interrupted() {
@@ -66,9 +71,9 @@ void decode_on(const Problem& problem, const std::string& isa) {
 }
 
 void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, const Array<float>& w0, const Array<float>& scales,
-                 const std::string& rule, bool every_step, float temperature, const std::vector<std::int64_t>& steps,
-                 std::uint64_t seed, std::uint64_t first_sample, std::uint64_t first_prompt, std::int64_t first_step,
-                 int threads, const std::string& isa) {
+                 const std::string& rule, bool every_step, float temperature, std::int64_t ones,
+                 const std::vector<std::int64_t>& steps, std::uint64_t seed, std::uint64_t first_sample,
+                 std::uint64_t first_prompt, std::int64_t first_step, int threads, const std::string& isa) {
   expect(state.ndim() == 3 && state.shape(1) >= 1 && state.shape(2) == state.shape(1) + 1,
          "state: expected shape [B, d, d+1] with d >= 1");
   const std::int64_t prompts = state.shape(0), dim = state.shape(1);
@@ -89,10 +94,11 @@ void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, cons
     last = std::max(last, step);
   }
   const Rule kind = find_rule(rule);
-  expect(kind != Rule::kGaussian || scales.size() == 1 || scales.size() >= last,
+  expect(!has_scales(kind) || scales.size() == 1 || scales.size() >= last,
          "scales: expected one number, or one for each step");
+  expect(!has_ones(kind) || (ones >= 1 && ones <= dim), "ones: expected a number from 1 to d");
   const Problem problem{prompts, samples, dim, state.data(), w0.data(), per_sample, kind, every_step, temperature,
-                        scales.data(), scales.size() == 1 ? 0 : 1, steps.data(), static_cast<std::int64_t>(steps.size()),
+                        ones, scales.data(), scales.size() == 1 ? 0 : 1, steps.data(), static_cast<std::int64_t>(steps.size()),
                         first_step, seed, first_sample, first_prompt, threads, thoughts.mutable_data(), stride(0), stride(1)};
   decode_on(problem, isa);
 }
@@ -104,7 +110,7 @@ Array<float> normals(std::int64_t prompts, std::int64_t samples, std::int64_t di
   Array<float> drawn({prompts, samples, dim});
   const float scale = 0.0f;
   const std::int64_t after = step + 1;
-  decode_on({prompts, samples, dim, nullptr, nullptr, false, Rule::kNormals, false, 1.0f, &scale, 0, &after, 1, step,
+  decode_on({prompts, samples, dim, nullptr, nullptr, false, Rule::kNormals, false, 1.0f, 0, &scale, 0, &after, 1, step,
              seed, first_sample, first_prompt, threads, drawn.mutable_data(), 0, samples * dim}, isa);
   return drawn;
 }
@@ -290,10 +296,12 @@ double part_rate(const std::string& part, const std::string& rule, std::int64_t 
                  const std::string& isa) {
   const Kernel& kernel = find_kernel(isa);
   const std::int64_t rows = kernel.padded(dim);
-  std::vector<float> matrix(kernel.matrix_size(dim, true)), w(rows * kernel.samples), next(w), draws(4 * w.size());
+  const Rule kind = find_rule(rule);
+  expect(kind == Rule::kGaussian || samples_bits(kind), "rule: expected one whose parts are timed");
+  std::vector<float> matrix(kernel.matrix_size(dim, Layout::kTables)), w(rows * kernel.samples), next(w), draws(4 * w.size());
   std::vector<std::uint32_t> index(w.size()), lanes(3 * kernel.samples);
-  const Job job{dim, find_rule(rule), true, 1.0f, nullptr, 0, 0, 1, 0, matrix.data()};
-  Tile tile{0, w.data(), next.data(), index.data(), draws.data(), lanes.data()};
+  const Job job{dim, kind, true, 1.0f, 0, nullptr, 0, 0, 1, 0, matrix.data()};
+  Tile tile{0, w.data(), next.data(), index.data(), draws.data(), nullptr, lanes.data()};
   kernel.begin(job, tile);
   const auto began = std::chrono::steady_clock::now();
   if (part == "words") {
@@ -338,8 +346,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("isas", &isas, "Instruction sets this machine can run, fastest first.");
   m.def("decode_into", &decode_into, py::arg("thoughts").noconvert(), py::arg("state").noconvert(),
         py::arg("w0").noconvert(), py::arg("scales").noconvert(), py::kw_only(), py::arg("rule"), py::arg("every_step"),
-        py::arg("temperature"), py::arg("steps"), py::arg("seed"), py::arg("first_sample"), py::arg("first_prompt"),
-        py::arg("first_step"), py::arg("threads"), py::arg("isa"),
+        py::arg("temperature"), py::arg("ones"), py::arg("steps"), py::arg("seed"), py::arg("first_sample"),
+        py::arg("first_prompt"), py::arg("first_step"), py::arg("threads"), py::arg("isa"),
         "Writes thoughts [len(steps), B, N, d]; arguments as of ttc_fast.decode.");
   m.def("normals", &normals, py::arg("prompts"), py::arg("samples"), py::arg("dim"), py::kw_only(), py::arg("seed"),
         py::arg("first_sample"), py::arg("first_prompt"), py::arg("step"), py::arg("threads"), py::arg("isa"),

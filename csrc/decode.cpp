@@ -33,16 +33,20 @@ Aligned<T> aligned(std::int64_t n) {
 
 // What one thread works in.
 struct Scratch {
-  Aligned<float> matrix, w, next, draws;
+  Aligned<float> matrix, w, next, draws, rows;
   Aligned<std::uint32_t> index, lanes;
-  Scratch(const Kernel& kernel, std::int64_t dim, bool binary)
-      : matrix(aligned<float>(kernel.matrix_size(dim, binary))),
+  Scratch(const Kernel& kernel, std::int64_t dim, Layout layout)
+      : matrix(aligned<float>(kernel.matrix_size(dim, layout))),
         w(aligned<float>(kernel.padded(dim) * kernel.samples)),
         next(aligned<float>(kernel.padded(dim) * kernel.samples)),
         draws(aligned<float>(4 * kernel.padded(dim) * kernel.samples)),
+        rows(aligned<float>(kernel.padded(dim) * kernel.samples)),
         index(aligned<std::uint32_t>(kernel.padded(dim) * kernel.samples)),
         lanes(aligned<std::uint32_t>(3 * kernel.samples)) {
-    std::fill_n(draws.get(), 4 * kernel.padded(dim) * kernel.samples, 0.0f);  // rows beyond dim are read too
+    const std::int64_t size = kernel.padded(dim) * kernel.samples;  // rows beyond dim are read too
+    std::fill_n(w.get(), size, 0.0f);
+    std::fill_n(next.get(), size, 0.0f);
+    std::fill_n(draws.get(), 4 * size, 0.0f);
   }
 };
 
@@ -57,7 +61,7 @@ class Decoder {
   bool run() {
     const std::int64_t threads = std::max<std::int64_t>(1, std::min<std::int64_t>(p_.threads, p_.prompts * tiles_));
     std::vector<Scratch> scratch;
-    for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim, binary());
+    for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim, layout());
     const Helpers helpers(threads, [&](std::int64_t i) {
       work(scratch[i], false);
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -77,17 +81,17 @@ class Decoder {
     std::int64_t packed = -1;
     for (std::int64_t item; !stop_ && (item = next_item_++) < p_.prompts * tiles_;) {
       const std::int64_t prompt = item / tiles_;
-      if (prompt != packed && p_.rule != Rule::kNormals) kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, binary(), scratch.matrix.get());
+      if (prompt != packed && p_.rule != Rule::kNormals) kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, layout(), scratch.matrix.get());
       packed = prompt;
       decode_tile(scratch, prompt, item % tiles_ * kernel_.samples, asks);
     }
   }
 
   void decode_tile(Scratch& scratch, std::int64_t prompt, std::int64_t sample, bool asks) {
-    const Job job{p_.dim, p_.rule, p_.every_step, slope(), p_.scales, p_.scale_stride, p_.first_step,
-                  p_.seed, static_cast<std::uint32_t>(p_.first_prompt + prompt), scratch.matrix.get()};
+    const Job job{p_.dim, p_.rule, p_.every_step, slope(), p_.ones, p_.scales, p_.scale_stride, p_.first_step, p_.seed,
+                  static_cast<std::uint32_t>(p_.first_prompt + prompt), scratch.matrix.get()};
     Tile tile{static_cast<std::uint32_t>(p_.first_sample + sample), scratch.w.get(), scratch.next.get(),
-              scratch.index.get(), scratch.draws.get(), scratch.lanes.get()};
+              scratch.index.get(), scratch.draws.get(), scratch.rows.get(), scratch.lanes.get()};
     const std::int64_t present = std::min(kernel_.samples, p_.samples - sample);
     const std::int64_t row = p_.w0_per_sample ? prompt * p_.samples + sample : prompt;
     if (p_.rule != Rule::kNormals) kernel_.transpose(p_.w0 + row * p_.dim, p_.w0_per_sample ? p_.dim : 0, present, p_.dim, tile.w);
@@ -102,14 +106,14 @@ class Decoder {
         if (asks) ask();
         if (stop_) return;
       }
-      const bool answers = p_.rule != Rule::kGaussian && !p_.every_step && t > p_.first_step;
+      const bool answers = (samples_bits(p_.rule) || p_.rule == Rule::kNormals) && !p_.every_step && t > p_.first_step;
       if (answers) kernel_.draw_answer(job, tile, t);
       float* const thoughts = p_.thoughts + index * p_.step_stride + prompt * p_.prompt_stride + sample * p_.dim;
       kernel_.transpose_back(answers ? tile.next : tile.w, present, p_.dim, thoughts);
     }
   }
 
-  bool binary() const { return p_.rule != Rule::kGaussian && p_.every_step; }
+  Layout layout() const { return layout_of(p_.rule, p_.every_step); }
 
   // Bounded, so that a tiny temperature gives a steep link and not 0 * infinity.
   float slope() const { return static_cast<float>(std::min(1.4426950408889634 / p_.temperature, 1e30)); }

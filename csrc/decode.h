@@ -8,7 +8,24 @@
 namespace ttc_fast {
 
 // kNormals is no rule: its answers are the normals that kGaussian adds in the last step before them.
-enum class Rule { kGaussian, kClip, kSigmoid, kThreshold, kNormals };
+enum class Rule { kGaussian, kRankOne, kElementwise, kClip, kSigmoid, kThreshold, kSubset, kLargest, kNormals };
+
+// Each coefficient is drawn as a bit by itself: every step, or for an answer alone.
+inline bool samples_bits(Rule rule) {
+  return rule == Rule::kClip || rule == Rule::kSigmoid || rule == Rule::kThreshold;
+}
+inline bool has_scales(Rule rule) {
+  return rule == Rule::kGaussian || rule == Rule::kRankOne || rule == Rule::kElementwise;
+}
+inline bool has_ones(Rule rule) { return rule == Rule::kSubset || rule == Rule::kLargest; }
+
+// How a kernel keeps a prompt's matrix: blocks of rows, with tables of sums for thoughts of bits, or columns.
+enum class Layout { kRows, kTables, kColumns };
+
+inline Layout layout_of(Rule rule, bool every_step) {
+  if (has_ones(rule)) return Layout::kColumns;
+  return samples_bits(rule) && every_step ? Layout::kTables : Layout::kRows;
+}
 
 // What is the same for all samples of one prompt.
 struct Job {
@@ -16,6 +33,7 @@ struct Job {
   Rule rule;
   bool every_step;           // the drawn bits are the next thought
   float slope;               // of the sigmoid link: log2(e) / temperature
+  std::int64_t ones;         // of a thought: kSubset, kLargest
   const float* scales;       // sigma_t of step t at scales[t * scale_stride]
   std::int64_t scale_stride;
   std::int64_t first_step;
@@ -29,8 +47,9 @@ struct Tile {
   std::uint32_t first_sample;
   float* w;                  // current thoughts
   float* next;               // scratch; after draw_answer: the answers
-  std::uint32_t* index;      // thoughts of bits, four coordinates in a number
-  float* draws;              // four arrays: normals, or words of uniforms, of the current block's steps
+  std::uint32_t* index;      // thoughts of bits, four coordinates in a number, or 32 where the ones are few
+  float* draws;              // four arrays: normals, words of uniforms, or exponentials, of the current block's steps
+  float* rows;               // scratch
   std::uint32_t* lanes;      // what the random words of a sample have in common, three arrays [samples]
 };
 
@@ -43,9 +62,9 @@ struct Kernel {
   void (*transpose)(const float* w, std::int64_t stride, std::int64_t present, std::int64_t dim, float* tile);
   // A tile [dim][samples] to rows w [present][dim].
   void (*transpose_back)(const float* tile, std::int64_t present, std::int64_t dim, float* w);
-  // State [d, d+1] of a prompt to a matrix of matrix_size(dim, binary) floats; binary: thoughts are bits.
-  std::int64_t (*matrix_size)(std::int64_t dim, bool binary);
-  void (*pack)(const float* state, std::int64_t dim, bool binary, float* matrix);
+  // State [d, d+1] of a prompt to a matrix of matrix_size(dim, layout) floats.
+  std::int64_t (*matrix_size)(std::int64_t dim, Layout layout);
+  void (*pack)(const float* state, std::int64_t dim, Layout layout, float* matrix);
   // Prepares the random words of tile.first_sample, ....
   void (*begin)(const Job&, Tile&);
   // Steps begin, ..., end - 1 of the chain.
@@ -90,6 +109,7 @@ struct Problem {
   Rule rule;
   bool every_step;
   float temperature;
+  std::int64_t ones;         // from 1 to dim; kSubset, kLargest
   const float* scales;
   std::int64_t scale_stride;
   const std::int64_t* steps;

@@ -48,8 +48,8 @@ std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t
   for (auto& value : w0) value = number();
   const float scale = 0.25f;
   const std::int64_t steps[] = {3, 14};
-  const Problem problem{prompts, samples, dim, state.data(), w0.data(), false, rule, every_step, 0.25f, &scale, 0,
-                        steps, 2, 0, 0x123456789abcdef0, 0x80000000, 0xfffffff0, 2, thoughts.data(),
+  const Problem problem{prompts, samples, dim, state.data(), w0.data(), false, rule, every_step, 0.25f, (dim + 2) / 3,
+                        &scale, 0, steps, 2, 0, 0x123456789abcdef0, 0x80000000, 0xfffffff0, 2, thoughts.data(),
                         prompts * samples * dim, samples * dim};
   if (!decode(problem, kernel, [] { return false; })) return 0;
   // Sums over the candidates of the last step, with the states as dim + 1 examples.
@@ -68,7 +68,7 @@ std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t
   std::vector<std::int64_t> right(prompts * dim);
   vote_recovery(last, bits.data(), kernel, w0.data(), 1, nullptr, groups, recovery.data(), right.data());
   std::vector<Technique> techniques{Technique::kSoftmaxMean};
-  if (rule != Rule::kGaussian) {
+  if (!has_scales(rule)) {
     techniques.insert(techniques.end(), {Technique::kWeightedVote, Technique::kPlurality, Technique::kWeightedBestOfN,
                                          Technique::kMajorityOfBest});
   }

@@ -38,6 +38,10 @@ inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
 inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 inline F sqrt(F x) { return _mm512_sqrt_ps(x); }
 inline F clamp(F x, float low, float high) { return _mm512_min_ps(all(high), _mm512_max_ps(all(low), x)); }
+inline F div(F a, F b) { return _mm512_div_ps(a, b); }
+inline F min(F a, F b) { return _mm512_min_ps(a, b); }  // of numbers
+inline F max(F a, F b) { return _mm512_max_ps(a, b); }
+inline F at_least(F x, float low) { return _mm512_max_ps(x, all(low)); }  // NaN: low
 inline std::uint64_t mask_if_less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }  // bit l: of lane l
 inline F one_if_less(F a, F b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), all(1.0f)); }
 inline F select(U sign, F plus, F minus) { return _mm512_mask_blend_ps(_mm512_movepi32_mask(sign), plus, minus); }
@@ -118,6 +122,10 @@ inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
 inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 inline F sqrt(F x) { return _mm256_sqrt_ps(x); }
 inline F clamp(F x, float low, float high) { return _mm256_min_ps(all(high), _mm256_max_ps(all(low), x)); }
+inline F div(F a, F b) { return _mm256_div_ps(a, b); }
+inline F min(F a, F b) { return _mm256_min_ps(a, b); }
+inline F max(F a, F b) { return _mm256_max_ps(a, b); }
+inline F at_least(F x, float low) { return _mm256_max_ps(x, all(low)); }
 inline std::uint64_t mask_if_less(F a, F b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 inline F one_if_less(F a, F b) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), all(1.0f)); }
 inline U value_if_less(F a, F b, std::uint32_t value) { return _mm256_and_si256(_mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)), all(value)); }
@@ -180,6 +188,10 @@ inline F mul(F a, F b) { return vmulq_f32(a, b); }
 inline F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
 inline F sqrt(F x) { return vsqrtq_f32(x); }
 inline F clamp(F x, float low, float high) { return vminq_f32(all(high), vmaxq_f32(all(low), x)); }
+inline F div(F a, F b) { return vdivq_f32(a, b); }
+inline F min(F a, F b) { return vminq_f32(a, b); }
+inline F max(F a, F b) { return vmaxq_f32(a, b); }
+inline F at_least(F x, float low) { return vmaxnmq_f32(x, all(low)); }
 inline U bits(F x) { return vreinterpretq_u32_f32(x); }
 inline F from_bits(U x) { return vreinterpretq_f32_u32(x); }
 inline std::uint64_t mask_if_less(F a, F b) { return vaddvq_u32(vandq_u32(vcltq_f32(a, b), U{1, 2, 4, 8})); }
@@ -250,6 +262,10 @@ inline F clamp(F x, float low, float high) {
   x = choose(x < low, all(low), x);
   return choose(x > high, all(high), x);
 }
+inline F div(F a, F b) { return a / b; }
+inline F min(F a, F b) { return choose(a < b, a, b); }
+inline F max(F a, F b) { return choose(a > b, a, b); }
+inline F at_least(F x, float low) { return choose(x > low, x, all(low)); }
 inline std::uint64_t mask_if_less(F a, F b) {
   const U m = reinterpret_cast<U>(a < b) & U{1, 2, 4, 8};
   return m[0] | m[1] | m[2] | m[3];

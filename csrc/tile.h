@@ -11,21 +11,26 @@ constexpr int kSamples = kVectors * kLanes;
 
 std::int64_t padded(std::int64_t dim) { return (dim + kRows - 1) / kRows * kRows; }
 
+// A row for each lane of a vector to rows of the tile, in the lanes from `tile` on.
+void transpose_rows(const float* (&row)[kLanes], std::int64_t dim, float* tile) {
+  std::int64_t i = 0;
+  for (; i + 4 <= dim; i += 4) {
+    F x[4];
+    for (int k = 0; k < 4; ++k) x[k] = load_fours(row + k);
+    transpose_fours(x);
+    for (int k = 0; k < 4; ++k) store(tile + (i + k) * kSamples, x[k]);
+    for (const float*& p : row) p += 4;
+  }
+  for (; i < dim; ++i) {
+    for (int lane = 0; lane < kLanes; ++lane) tile[i * kSamples + lane] = *row[lane]++;
+  }
+}
+
 void transpose(const float* w, std::int64_t stride, std::int64_t present, std::int64_t dim, float* tile) {
-  for (std::int64_t s = 0; s < kSamples; s += kLanes, tile += kLanes) {
+  for (std::int64_t s = 0; s < kSamples; s += kLanes) {
     const float* row[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) row[lane] = w + (s + lane < present ? s + lane : present - 1) * stride;
-    std::int64_t i = 0;
-    for (; i + 4 <= dim; i += 4) {
-      F x[4];
-      for (int k = 0; k < 4; ++k) x[k] = load_fours(row + k);
-      transpose_fours(x);
-      for (int k = 0; k < 4; ++k) store(tile + (i + k) * kSamples, x[k]);
-      for (const float*& p : row) p += 4;
-    }
-    for (; i < dim; ++i) {
-      for (int lane = 0; lane < kLanes; ++lane) tile[i * kSamples + lane] = *row[lane]++;
-    }
+    transpose_rows(row, dim, tile + s);
   }
 }
 
@@ -51,6 +56,37 @@ void transpose_back(const float* tile, std::int64_t present, std::int64_t dim, f
 constexpr int kGroup = 4;                        // coordinates whose products are summed first, see Product
 
 std::int64_t groups(std::int64_t dim) { return (dim + kGroup - 1) / kGroup; }
+
+// Thoughts [dim][samples] as bits, `width` coordinates in each of so many words, the first one's bit the lowest. False if
+// one is neither 0 nor 1.
+template <int width>
+bool pack_thoughts(std::int64_t dim, std::int64_t words, const float* w, std::uint32_t* packed) {
+  U mismatch = all(0u);  // bits in which a thought differs from the 0 or 1 that it is taken for
+  for (std::int64_t g = 0; g < words; ++g) {
+    for (int v = 0; v < kVectors; ++v) {
+      U word = all(0u);
+      for (std::int64_t i = g * width; i < (g + 1) * width && i < dim; ++i) {
+        const F x = load(w + i * kSamples + v * kLanes);
+        mismatch = bor(mismatch, bxor(bits(x), bits(one_if_less(all(0.5f), x))));
+        word = bor(word, value_if_less(all(0.5f), x, 1u << (i % width)));
+      }
+      store(packed + g * kSamples + v * kLanes, word);
+    }
+  }
+  std::uint32_t lanes[kLanes], any = 0;
+  store(lanes, mismatch);
+  for (const std::uint32_t lane : lanes) any |= lane;
+  return any == 0;
+}
+
+template <int width>
+void unpack_thoughts(std::int64_t dim, const std::uint32_t* packed, float* w) {
+  for (std::int64_t i = 0; i < dim; ++i) {
+    for (int s = 0; s < kSamples; ++s) {
+      w[i * kSamples + s] = static_cast<float>(packed[i / width * kSamples + s] >> (i % width) & 1u);
+    }
+  }
+}
 
 // Rows in blocks of kRows, the dim + 1 columns one after another within a block. Returns the end.
 template <class Entry>

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from decoding_problems import RULES, problem
+from decoding_problems import AUTHORS_RULES, RULES, fitting, problem
 from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, PowerLawDecay, backends, decode
 from ttc_fast.decoding import chain, reference
+from ttc_fast.decoding.backends import resolve_backend
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.numerics import rng
 
@@ -308,11 +309,12 @@ def test_backends_are_data() -> None:
     assert all(b.reason for b in table.values())
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [*RULES, *AUTHORS_RULES])
 def test_operator_is_well_formed(rule: Rule) -> None:
     """torch.library.opcheck: schema, fake tensors, dispatch."""
     state, w0 = problem(2, 3)
-    encoded = rule.encode(4)
+    encoded = fitting(rule, 3).encode(4)
     assert encoded is not None
-    arguments = (state, w0, *encoded, [1, 4], 5, -1, 2, 3, 0, "reference", "fp32")
+    backend = "reference" if rule in RULES else resolve_backend("auto")
+    arguments = (state, w0, *encoded, [1, 4], 5, -1, 2, 3, 0, backend, "fp32")
     torch.library.opcheck(torch.ops.ttc_fast.decode.default, arguments)

@@ -22,10 +22,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from decoding_problems import problem
-from equivalence import ALL_RULES, NORMAL_ERROR, check_free_run, check_step, check_uniforms
-from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, backends, decode
+from decoding_problems import AUTHORS_RULES, fitting, problem
+from equivalence import (
+    ALL_RULES,
+    LOG_ERROR,
+    NORMAL_ERROR,
+    check_exponentials,
+    check_free_run,
+    check_step,
+    check_uniforms,
+    subsets_are_proved,
+)
+from ttc_fast import (
+    BernoulliSampling,
+    GaussianNoise,
+    GeometricDecay,
+    LargestCoefficients,
+    SubsetSampling,
+    backends,
+    decode,
+)
 from ttc_fast.decoding import native, reference
+from ttc_fast.decoding.authors_rules import LEAST_WEIGHT
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.estimators import selection as estimators
 from ttc_fast.estimators.budgets import powers_of_two
@@ -38,6 +56,7 @@ from ttc_fast.techniques.verifiers import INVERSE_TEMPERATURE
 
 _C = pytest.importorskip("ttc_fast._C", reason="the C++ extension is not built")
 ISAS: list[str] = _C.isas()
+EVERY_RULE = [*ALL_RULES, *AUTHORS_RULES]
 
 
 @pytest.fixture(params=ISAS)
@@ -113,12 +132,12 @@ def test_normals_of_a_step_are_those_of_the_decode(isa: str, samples: int, dim: 
         assert (drawn["native"] - drawn["reference"]).abs().max() <= NORMAL_ERROR
 
 
-@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize("rule", EVERY_RULE)
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_thoughts_are_written_where_asked(isa: str, backend: str, rule: Rule) -> None:
     """Into a part of a larger tensor, rows beside which belong to others: the same bits, and nothing else."""
     state, w0 = problem(3, 7)
-    arguments: dict[str, Any] = {"rule": rule, "steps": [0, 2, 5], "seed": 3, "backend": backend}
+    arguments: dict[str, Any] = {"rule": fitting(rule, 7), "steps": [0, 2, 5], "seed": 3, "backend": backend}
     for samples, start in ((1, 0), (40, 3), (67, 5)):
         larger = torch.full((4, 5, 75, 7), -7.0)
         out = larger[1:, 1:4, start : start + samples]
@@ -137,13 +156,17 @@ def test_uniforms_are_equal_to_the_bit(isa: str) -> None:
     check_uniforms(native_decode)
 
 
-@pytest.mark.parametrize("rule", ALL_RULES)
+def test_exponentials_are_of_equal_words(isa: str) -> None:
+    check_exponentials(native_decode)
+
+
+@pytest.mark.parametrize("rule", EVERY_RULE)
 @pytest.mark.parametrize("dim", [1, 2, 3, 8, 16, 31, 64, 130])
 def test_teacher_forced_step(isa: str, rule: Rule, dim: int) -> None:
     check_step(native_decode, rule, dim)
 
 
-@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize("rule", EVERY_RULE)
 @pytest.mark.parametrize(("dim", "samples", "steps"), [(1, 1, 9), (3, 7, 4), (16, 65, 33), (31, 33, 12), (70, 20, 6)])
 def test_free_run(isa: str, rule: Rule, dim: int, samples: int, steps: int) -> None:
     check_free_run(native_decode, rule, dim, samples, steps)
@@ -151,22 +174,22 @@ def test_free_run(isa: str, rule: Rule, dim: int, samples: int, steps: int) -> N
 
 def test_instruction_sets_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that have a fused multiply-add, whatever the width of their vectors."""
-    for rule in ALL_RULES:
-        for dim in (1, 5, 16, 33):
+    for rule in EVERY_RULE:
+        for dim in (1, 5, 16, 33, 70):
             state, w0 = problem(2, dim)
             results = []
             for name in [name for name in ISAS if name != "portable"]:
                 monkeypatch.setenv(extension.ISA_VARIABLE, name)
-                arguments: dict[str, Any] = {"rule": rule, "steps": [1, 9], "samples": 70, "backend": "native"}
-                results.append(decode(state, w0, seed=1, **arguments).thoughts)
+                arguments: dict[str, Any] = {"steps": [1, 9], "samples": 70, "backend": "native"}
+                results.append(decode(state, w0, rule=fitting(rule, dim), seed=1, **arguments).thoughts)
             assert all(torch.equal(result, results[0]) for result in results)
 
 
-@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize("rule", EVERY_RULE)
 def test_bits_do_not_depend_on_the_chunk(isa: str, rule: Rule) -> None:
     """Promise 2: batch, shard, number of samples, threads, and the other asked steps."""
     state, w0 = problem(5, 7)
-    arguments: dict[str, Any] = {"rule": rule, "steps": [1, 4, 9], "seed": 3, "backend": "native"}
+    arguments: dict[str, Any] = {"rule": fitting(rule, 7), "steps": [1, 4, 9], "seed": 3, "backend": "native"}
     torch.set_num_threads(2)
     whole = decode(state, w0, samples=515, **arguments).thoughts
     assert not whole.isnan().any()
@@ -184,7 +207,7 @@ def test_bits_do_not_depend_on_the_chunk(isa: str, rule: Rule) -> None:
 @pytest.mark.parametrize("cut", [1, 3, 4, 6])
 def test_a_chain_can_be_resumed(isa: str, cut: int) -> None:
     state, w0 = problem(3, 4)
-    for rule in (GaussianNoise(GeometricDecay(0.3, 0.9)), BernoulliSampling()):
+    for rule in (GaussianNoise(GeometricDecay(0.3, 0.9)), BernoulliSampling(), *(fitting(r, 4) for r in AUTHORS_RULES)):
         arguments: dict[str, Any] = {"rule": rule, "steps": [cut, 7], "samples": 9, "seed": 1, "backend": "native"}
         whole = decode(state, w0, **arguments).thoughts
         assert torch.equal(decode(state, whole[0], first_step=cut, **arguments).thoughts, whole)
@@ -197,7 +220,7 @@ def test_any_input_gives_the_answer_of_the_reference(data: st.DataObject) -> Non
     draw = data.draw
     dim, prompts = draw(st.integers(1, 40)), draw(st.integers(0, 4))
     samples, steps = draw(st.integers(0, 70)), draw(st.lists(st.integers(0, 12), max_size=4))
-    rule = draw(st.sampled_from(ALL_RULES[:1] + ALL_RULES[4:6]))
+    rule = fitting(draw(st.sampled_from(ALL_RULES[:1] + ALL_RULES[4:6] + AUTHORS_RULES[::2])), dim)
     state, w0 = problem(max(prompts, 1), dim)
     state, w0 = state[:prompts], w0[:prompts]
     layout = draw(st.sampled_from(["plain", "transposed", "misaligned", "every other"]))
@@ -216,6 +239,125 @@ def test_any_input_gives_the_answer_of_the_reference(data: st.DataObject) -> Non
     got = decode(state, w0, backend="native", **arguments).thoughts
     assert got.shape == (len(steps), prompts, samples, dim)
     torch.testing.assert_close(got, reference.decode(state, w0, **arguments), rtol=0, atol=1e-3)
+
+
+def subset_step(weights: Tensor, rule: SubsetSampling | LargestCoefficients, t: int = 5) -> Tensor:
+    """The next thoughts where u is ``weights [B, N, d]``, each sample's proved against the reference."""
+    prompts, samples, dim = weights.shape
+    state = torch.zeros(prompts, dim, dim + 1)
+    arguments: dict[str, Any] = {"steps": [t + 1], "first_step": t, "samples": samples, "seed": 11}
+    got = native_decode(state, weights, rule=rule, **arguments)[0]
+    expected = reference.decode(state, weights, rule=rule, **arguments)[0]
+    flips = subsets_are_proved(rule, t, weights.double(), got, expected, 0.0, LOG_ERROR, 0.0, arguments)
+    assert flips <= 1
+    return got
+
+
+@pytest.mark.parametrize("ones", [1, 2, 7, 8, 9, 10, 31, 63, 64, 65, 150, 299, 300])
+def test_any_number_of_ones(isa: str, ones: int) -> None:
+    """Short lists of keys, the search of their bits, words of 64 coordinates; k = d takes all."""
+    random = torch.Generator().manual_seed(ones)
+    for dim in {ones, ones + 1, 300}:
+        if dim > 300:
+            continue
+        weights = torch.rand(2, 35, dim, generator=random) ** 3
+        for rule in (SubsetSampling(ones), LargestCoefficients(ones)):
+            got = subset_step(weights, rule)
+            assert dim > ones or bool((got == 1).all())
+        order = weights.clamp(min=LEAST_WEIGHT).sort(dim=2, descending=True, stable=True).indices[..., :ones]
+        assert torch.equal(got, torch.zeros_like(weights).scatter_(2, order, 1.0))
+
+
+@pytest.mark.parametrize("ones", [1, 3, 9, 20])
+def test_of_equal_coefficients_the_first_are_taken(isa: str, ones: int) -> None:
+    """All equal, all no more than 0, and only some: with keys that tie at the k-th smallest."""
+    dim, random = 41, torch.Generator().manual_seed(ones)
+    first = (torch.arange(dim) < ones).float()
+    for weights in (torch.full((1, 20, dim), 0.3), -torch.rand(1, 20, dim, generator=random), torch.zeros(1, 20, dim)):
+        assert torch.equal(subset_step(weights, LargestCoefficients(ones)), first.expand(1, 20, dim))
+        subset_step(weights, SubsetSampling(ones))
+    few = torch.randint(-1, 3, (2, 60, dim), generator=random) / 2  # ties among -1/2 and 0, 1/2, 1
+    got = subset_step(few, LargestCoefficients(ones))
+    order = few.clamp(min=0).sort(dim=2, descending=True, stable=True).indices[..., :ones]
+    assert torch.equal(got, torch.zeros_like(few).scatter_(2, order, 1.0))
+
+
+def test_fewer_positive_coefficients_than_ones(isa: str) -> None:
+    """The positive ones are taken, then others at random, none more often than another."""
+    weights = torch.full((1, 4000, 9), -0.1)
+    weights[..., [2, 6]] = 0.4
+    for ones in (2, 4, 8):
+        got = subset_step(weights, SubsetSampling(ones))
+        assert bool((got[..., [2, 6]] == 1).all())
+        rest = got[0].mean(0)[[0, 1, 3, 4, 5, 7, 8]]
+        p = (ones - 2) / 7
+        assert bool(((rest - p).abs() <= 5 * math.sqrt(p * (1 - p) / 4000)).all())
+
+
+def test_subsets_where_a_sum_overflows(isa: str) -> None:
+    """u is infinite with either sign: the largest weight, and the least. Where products of both signs overflow, the
+    reference has NaN, a fused multiply-add the first one's sign: a subset all the same."""
+    for dim, ones in ((6, 2), (70, 5), (70, 30)):
+        state, w0 = torch.zeros(1, dim, dim + 1), torch.zeros(1, dim)
+        w0[0, :2] = 1e3
+        state[0, 1, :2], state[0, 2, :2] = 3e38, -3e38
+        state[0, 3, dim] = -0.2
+        state[0, :, 4] = 3e38  # for the steps after the first: sums of columns overflow, too
+        state[0, :, 3] = torch.linspace(-1, 1, dim) * 3e38
+        for rule in (SubsetSampling(ones), LargestCoefficients(ones)):
+            arguments: dict[str, Any] = {"rule": rule, "steps": [1, 2, 3, 9], "samples": 100, "seed": 2}
+            got = native_decode(state, w0, **arguments)
+            assert torch.equal(got, reference.decode(state, w0, **arguments))
+            assert bool((got[0, :, :, 1] == 1).all())
+            both = torch.cat((state, state))
+            both[0, 0, :2] = torch.tensor([3e38, -3e38])
+            got = native_decode(both, w0.expand(2, dim), **arguments)
+            assert bool((got.sum(3) == ones).all() & ((got == 0) | (got == 1)).all())
+
+
+@pytest.mark.parametrize("rule", AUTHORS_RULES[:4])
+def test_noise_where_a_product_overflows(isa: str, rule: Rule) -> None:
+    state, w0 = problem(2, 9)
+    got = native_decode(state * 1e38, w0 * 1e3, rule=rule, steps=[1, 2, 7], samples=50)
+    assert not got[2].isfinite().any()
+    apart = state.clone()
+    apart[0] *= 1e38
+    assert torch.equal(
+        native_decode(apart, w0, rule=rule, steps=[7], samples=50)[:, 1],
+        native_decode(state, w0, rule=rule, steps=[7], samples=50)[:, 1],
+    )
+
+
+def test_a_first_thought_need_not_be_binary(isa: str) -> None:
+    """A tile in which one sample's first thought is not takes the product that the others need not: the same bits."""
+    for dim, ones in ((50, 5), (130, 12)):
+        state, _ = problem(1, dim)
+        w0 = torch.randint(0, 2, (1, 60, dim), generator=torch.Generator().manual_seed(dim)).float()
+        w0[0, 1], w0[0, 2] = 0.0, 1.0
+        mixed = w0.clone()
+        mixed[0, ::7, 3] = 0.5
+        for rule in (SubsetSampling(ones), LargestCoefficients(ones)):
+            arguments: dict[str, Any] = {"rule": rule, "steps": [1, 5], "samples": 60, "seed": 3}
+            got, of_bits = native_decode(state, mixed, **arguments), native_decode(state, w0, **arguments)
+            same = (mixed == w0).all(2)[0]
+            assert torch.equal(got[:, :, same], of_bits[:, :, same])
+            assert not torch.equal(got, of_bits)
+
+
+def test_subsets_without_denormal_numbers(isa: str) -> None:
+    """A thread that flushes them to 0 draws the same."""
+    state, w0 = problem(2, 40)
+    state, w0 = state * 1e-3, w0 * torch.logspace(-44, 37, 40)
+    torch.set_num_threads(1)
+    for rule in (SubsetSampling(5), SubsetSampling(20), LargestCoefficients(5), LargestCoefficients(20)):
+        arguments: dict[str, Any] = {"rule": rule, "steps": [1, 6], "samples": 50, "seed": 3}
+        expected = native_decode(state, w0, **arguments)
+        if not torch.set_flush_denormal(True):
+            pytest.skip("this machine cannot flush denormal numbers")
+        try:
+            assert torch.equal(native_decode(state, w0, **arguments), expected)
+        finally:
+            torch.set_flush_denormal(False)
 
 
 def test_large_dimension(isa: str) -> None:
@@ -246,7 +388,10 @@ def test_native_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"thoughts": np.zeros((1, 2, 5, 4), np.float32)}, "thoughts: expected shape"),
         ({"scales": np.zeros(3, np.float32)}, "scales: expected one number, or one for each step"),
         ({"first_step": 5}, "steps: expected none before first_step"),
-        ({"rule": "poisson"}, "rule: expected gaussian, clip, sigmoid or threshold, got poisson"),
+        ({"rule": "poisson"}, "rule: expected one of gaussian, .*, largest, got poisson"),
+        ({"rule": "rank_one", "scales": np.zeros(3, np.float32)}, "scales: expected one number, or one for each step"),
+        ({"rule": "subset", "ones": 0}, "ones: expected a number from 1 to d"),
+        ({"rule": "largest", "ones": 4}, "ones: expected a number from 1 to d"),
         ({"isa": "sse9"}, "isa: expected one of"),
     ],
 )
@@ -256,8 +401,8 @@ def test_extension_checks_again(change: dict[str, Any], message: str) -> None:
         "state": np.zeros((2, 3, 4), np.float32),
         "w0": np.zeros((2, 3), np.float32),
         "scales": np.zeros(1, np.float32),
-        "rule": "gaussian", "every_step": True, "temperature": 1.0, "steps": [4], "seed": 0, "first_sample": 0,
-        "first_prompt": 0, "first_step": 0, "threads": 1, "isa": ISAS[0], **change,
+        "rule": "gaussian", "every_step": True, "temperature": 1.0, "ones": 0, "steps": [4], "seed": 0,
+        "first_sample": 0, "first_prompt": 0, "first_step": 0, "threads": 1, "isa": ISAS[0], **change,
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         _C.decode_into(**arguments)

@@ -43,6 +43,7 @@ def decode(
         rule=rule.kind,
         every_step=rule.every_step,
         temperature=rule.temperature,
+        ones=rule.ones,
         steps=list(steps),
         seed=seed,
         first_sample=first_sample,
