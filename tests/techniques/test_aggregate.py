@@ -111,7 +111,7 @@ def test_oracle_needs_the_truth() -> None:
 
 
 def test_every_technique_is_listed_once_with_a_line_and_a_source() -> None:
-    assert len(TECHNIQUES) == 18
+    assert len(TECHNIQUES) == 19
     assert set(DEFAULT) <= set(TECHNIQUES)
     assert all(t.about and t.source for t in TECHNIQUES.values())
 
