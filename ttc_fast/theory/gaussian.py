@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ class GaussianLaw:
     def covariance(self) -> Tensor:
         """``[B, d, d]``."""
         return self.root @ self.root.mT
+
+    def spread(self, matrix: Tensor) -> Tensor:
+        """tr(matrix C) ``[B]``, C the covariance."""
+        return (self.root * (matrix @ self.root)).sum((1, 2))
 
 
 def gaussian_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None) -> GaussianLaw:
@@ -76,11 +80,22 @@ def gaussian_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None
     return GaussianLaw((matrix @ w0.detach().cpu().double()[:, :, None])[:, :, 0] + offset, root)
 
 
-def error_of_mean(law: GaussianLaw, metric: Quadratic, budgets: Sequence[float]) -> Tensor:
+class MeanAndSpread(Protocol):
+    """What the error of a mean of thoughts needs of their law, Gaussian or not."""
+
+    @property
+    def mean(self) -> Tensor:
+        """mu ``[B, d]``."""
+
+    def spread(self, matrix: Tensor) -> Tensor:
+        """tr(matrix C) ``[B]`` of symmetric matrices ``[B, d, d]``, C the covariance."""
+
+
+def error_of_mean(law: MeanAndSpread, metric: Quadratic, budgets: Sequence[float]) -> Tensor:
     """Expected error of the mean of k samples, q(mu) + tr(A C) / k.
 
     Args:
-        law: of one sample, N(mu, C).
+        law: of one sample, with mean mu and covariance C.
         metric: q, with the matrix A.
         budgets: the k; ``math.inf`` is the infinite mean.
 
@@ -92,7 +107,7 @@ def error_of_mean(law: GaussianLaw, metric: Quadratic, budgets: Sequence[float])
     >>> error_of_mean(GaussianLaw(zeros, eye), norm, [1, 4]).tolist()
     [[2.0, 0.5]]
     """
-    spread: Tensor = (law.root * (metric.matrix @ law.root)).sum((1, 2))
+    spread = law.spread(metric.matrix)
     return metric(law.mean)[:, None] + spread[:, None] / torch.tensor(budgets, dtype=torch.float64)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -77,6 +77,10 @@ class Law(Protocol):
         """
 
 
+Affordable: TypeAlias = Callable[[Problem, int], bool]
+"""Of the prompts and T; asked before the law, which is left out where it says no."""
+
+
 @dataclass(frozen=True)
 class LawEntry:
     """A law with what the list says of it."""
@@ -91,6 +95,8 @@ class LawEntry:
     max_prompts: int | None = None
     uses_score: bool = False
     """It asks the verifier, not only what the chains see."""
+    affordable: Affordable | None = None
+    """Whether the law of some prompts and a step does not take too long, where dimension and prompts do not tell."""
 
 
 LAWS: dict[tuple[str, type], LawEntry] = {}
@@ -106,6 +112,7 @@ def law(
     max_dim: int | None = None,
     max_prompts: int | None = None,
     uses_score: bool = False,
+    affordable: Affordable | None = None,
 ) -> Callable[[Law], Law]:
     """Decorator: register a law.
 
@@ -116,6 +123,7 @@ def law(
         metrics: which metrics it knows, in words.
         max_dim, max_prompts: above them it would take too long.
         uses_score: whether it asks ``problem.verifier`` for scores, or what they are as a quadratic.
+        affordable: says of a problem and T whether it would not take too long; say so in ``metrics``, too.
 
     Returns:
         The decorator, which returns the law as it is.
@@ -144,10 +152,24 @@ def law(
     def register(function: Law) -> Law:
         if (technique, rule) in LAWS:
             raise ValueError(f"law: there is one of {technique!r} under {rule.__name__} already")
-        LAWS[technique, rule] = LawEntry(function, about, metrics, max_dim, max_prompts, uses_score)
+        bounded = function if affordable is None else _Bounded(function, affordable)
+        LAWS[technique, rule] = LawEntry(bounded, about, metrics, max_dim, max_prompts, uses_score, affordable)
         return function
 
     return register
+
+
+@dataclass(frozen=True)
+class _Bounded(Law):
+    """A law that is asked only where it is affordable."""
+
+    function: Law
+    affordable: Affordable
+
+    def __call__(
+        self, problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        return self.function(problem, step, budgets, metrics) if self.affordable(problem, step) else {}
 
 
 def find_law(technique: str, rule: Rule) -> LawEntry | None:

@@ -22,7 +22,7 @@ from ..numerics.protocols import described
 from ..tasks.base import Source
 from ..tasks.prompts import Prompts
 from ..techniques.verifiers import ScoreFunction, Verifier
-from . import binary_laws, gaussian_laws  # noqa: F401  # importing them registers our laws
+from . import authors_laws, binary_laws, gaussian_laws  # noqa: F401  # importing them registers our laws
 from .laws import LawEntry, Problem, find_law
 
 TILE = 64

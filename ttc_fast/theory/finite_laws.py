@@ -1,0 +1,257 @@
+"""What techniques make of answers of which there are finitely many: any law of bits, whatever rule drew them.
+
+Each function takes the law of one answer, None where it is not known, and gives expected metrics ``[B, K]`` by name.
+The k candidates are independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..estimators.arrays import Array
+from ..numerics import sums
+from ..tasks import metrics as all_metrics
+from .binary import string_index
+from .binary_techniques import binary_best_of_n, majority_probability, majority_recovery, plurality_right
+from .laws import Problem
+from .multiplicative import Moments
+from .quadratic_laws import QUADRATIC_METRICS, errors_of_mean
+
+MAJORITY_COUNTS = 2**16
+"""Largest (k + 1)^d for the exact recovery of majorities: some 2 milliseconds for every prompt, step and budget."""
+
+PLURALITY_WORK = 2**14
+"""Largest number of answers times k^2 for the plurality of whole answers: some 7 milliseconds likewise."""
+
+EVERY_METRIC = "every metric"
+OF_MAJORITY = "squared error, prediction risk, hamming; exact recovery where (k+1)^d <= 2^16"
+OF_MEAN = f"{QUADRATIC_METRICS}, hamming"
+"""What is known, in words, for the list of laws."""
+
+_TILE = 2**22
+"""Coefficients of answers measured at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteLaw:
+    """Probabilities of answers, the same answers for all prompts."""
+
+    answers: Array
+    """Bits ``[M, d]``, no two alike."""
+    probability: Array
+    """``[B, M]``."""
+
+    @cached_property
+    def marginals(self) -> Array:
+        """q_i = P(bit i = 1), ``[B, d]``."""
+        return np.asarray(self.probability @ self.answers)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Mean and covariance of an answer."""
+        centred = [self.answers - q for q in self.marginals]
+        covariance = [(p[:, None] * w).T @ w for p, w in zip(self.probability, centred)]
+        return Moments(torch.from_numpy(self.marginals), torch.from_numpy(np.stack(covariance)))
+
+
+def _of_answers(
+    problem: Problem, law: FiniteLaw, measure: Callable[[slice, Tensor], dict[str, Tensor]]
+) -> dict[str, Array]:
+    """Figures of all answers ``[B, M]``, for some prompts at a time."""
+    answers = torch.from_numpy(law.answers).to(problem.prompts.x)
+    parts = [
+        measure(tile, answers.expand(tile.stop - tile.start, -1, -1))
+        for tile in sums.tiles(len(problem.prompts), _TILE // answers.numel())
+    ]
+    return {name: torch.cat([part[name] for part in parts]).double().numpy() for name in parts[0]}
+
+
+def values(problem: Problem, law: FiniteLaw, metrics: Sequence[str]) -> dict[str, Array]:
+    """Metrics of all answers ``[B, M]``, made once for these prompts.
+
+    Args:
+        problem: the prompts.
+        law: the answers.
+        metrics: asked for; those that do not apply are left out.
+    """
+    names = all_metrics.applicable(problem.seen, True)
+
+    def make() -> dict[str, Array]:
+        return _of_answers(
+            problem,
+            law,
+            lambda tile, w: all_metrics.measure(problem.seen.part(tile.start, tile.stop), w, names, bits=True),
+        )
+
+    return {name: value for name, value in problem.cached("values", make).items() if name in metrics}
+
+
+def expectations(problem: Problem, law: FiniteLaw | None, metrics: Sequence[str]) -> dict[str, Tensor]:
+    """Of one answer.
+
+    Args:
+        problem: the prompts.
+        law: of the answer.
+        metrics: asked for.
+    """
+    if law is None:
+        return {}
+    found = values(problem, law, metrics)
+    return {name: torch.from_numpy((law.probability * value).sum(1))[:, None] for name, value in found.items()}
+
+
+def best_by_verifier(
+    problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
+) -> dict[str, Tensor]:
+    """Of the candidate with the highest score, of a verifier whose score depends on prompt and answer alone.
+
+    Args:
+        problem: the prompts and the verifier.
+        law: of one candidate.
+        budgets: the k.
+        metrics: asked for.
+    """
+    if law is None or not problem.verifier.deterministic:
+        return {}
+
+    def scores(tile: slice, w: Tensor) -> dict[str, Tensor]:
+        return {"score": problem.verifier.score(problem.prompts.part(tile.start, tile.stop), w)}
+
+    score = problem.cached("score", lambda: _of_answers(problem, law, scores)["score"])
+    return _selected(problem, law, budgets, metrics, score)
+
+
+def nearest_to_truth(
+    problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
+) -> dict[str, Tensor]:
+    """Of the candidate nearest to w*.
+
+    Args:
+        problem: the prompts.
+        law: of one candidate.
+        budgets: the k.
+        metrics: asked for.
+    """
+    error = None if law is None else values(problem, law, ["squared_error"]).get("squared_error")
+    return {} if law is None or error is None else _selected(problem, law, budgets, metrics, -error)
+
+
+def _selected(
+    problem: Problem, law: FiniteLaw, budgets: Sequence[int], metrics: Sequence[str], score: Array
+) -> dict[str, Tensor]:
+    found = {}
+    for name, value in values(problem, law, metrics).items():
+        of_prompts = [binary_best_of_n(*prompt, budgets) for prompt in zip(law.probability, score, value)]
+        found[name] = torch.from_numpy(np.stack(of_prompts))
+    return found
+
+
+def _wrong_votes(problem: Problem, law: FiniteLaw, budgets: Sequence[int]) -> Array:
+    """Probability that the majority of k is wrong, coefficient by coefficient ``[K, B, d]``."""
+    w_star = all_metrics.truth(problem.seen)[:, 0].double().numpy()
+    return np.stack([np.abs(w_star - majority_probability(law.marginals, k)) for k in budgets])
+
+
+def majority(
+    problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
+) -> dict[str, Tensor]:
+    """Of the majority of k, coefficient by coefficient: metrics that add up over them, and exact recovery.
+
+    Args:
+        problem: the prompts.
+        law: of one candidate.
+        budgets: the k.
+        metrics: asked for.
+    """
+    if law is None or problem.seen.w_star is None:
+        return {}
+    equal = np.full(law.answers.shape[1], 1 / law.answers.shape[1])
+    weights = {"squared_error": equal, "hamming": equal}
+    if problem.seen.covariance.ndim == 1:
+        weights["prediction_risk"] = problem.seen.covariance.double().numpy()
+    weights = {name: weight for name, weight in weights.items() if name in metrics}
+    found = {}
+    if weights:
+        wrong = _wrong_votes(problem, law, budgets)
+        found = {name: torch.from_numpy(np.asarray((wrong @ weight).T)) for name, weight in weights.items()}
+    if "exact_recovery" in metrics:
+        found |= _exact_recovery(problem, law, budgets, _recovery_by_majority)
+    return found
+
+
+def mean(problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]) -> dict[str, Tensor]:
+    """Of the mean of k: quadratic metrics, and the Hamming error of its coefficients read at 1/2.
+
+    Args:
+        problem: the prompts.
+        law: of one candidate.
+        budgets: the k.
+        metrics: asked for.
+    """
+    if law is None:
+        return {}
+    found = errors_of_mean(problem, law.moments, budgets, metrics)
+    if "hamming" in metrics:
+        found |= majority(problem, law, budgets, ["hamming"])
+    return found
+
+
+def plurality(
+    problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
+) -> dict[str, Tensor]:
+    """Exact recovery of the most frequent whole answer of k.
+
+    Args:
+        problem: the prompts.
+        law: of one candidate.
+        budgets: the k.
+        metrics: asked for.
+    """
+    if law is None or "exact_recovery" not in metrics:
+        return {}
+    return _exact_recovery(problem, law, budgets, _recovery_by_plurality)
+
+
+def _exact_recovery(
+    problem: Problem,
+    law: FiniteLaw,
+    budgets: Sequence[int],
+    recovery: Callable[[Array, Array, Array, int], float],
+) -> dict[str, Tensor]:
+    """P(the answer of k votes is w*), given each prompt's law and w*; the function gives NaN where it would take too
+    long."""
+    w_star = _binary_truth(problem)
+    if w_star is None:
+        return {}
+    found = [[recovery(law.answers, p, truth, k) for k in budgets] for p, truth in zip(law.probability, w_star)]
+    return {"exact_recovery": torch.tensor(found, dtype=torch.float64)}
+
+
+def _binary_truth(problem: Problem) -> Array | None:
+    """w* ``[B, d]``; None where it is unknown or not of bits."""
+    if problem.seen.w_star is None:
+        return None
+    w_star = problem.seen.w_star.double().numpy()
+    return w_star if bool(np.isin(w_star, (0.0, 1.0)).all()) else None
+
+
+def _recovery_by_majority(answers: Array, p: Array, w_star: Array, votes: int) -> float:
+    if (votes + 1) ** len(w_star) > MAJORITY_COUNTS:
+        return math.nan
+    of_all = np.zeros(2 ** len(w_star))
+    of_all[string_index(answers)] = p
+    return majority_recovery(of_all, w_star, votes)
+
+
+def _recovery_by_plurality(answers: Array, p: Array, w_star: Array, votes: int) -> float:
+    if len(p) * votes**2 > PLURALITY_WORK:
+        return math.nan
+    right = np.flatnonzero((answers == w_star).all(1))
+    return plurality_right(p, int(right[0]), votes) if len(right) else 0.0
