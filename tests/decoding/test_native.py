@@ -713,13 +713,11 @@ def test_group_answers(name: str, isa: str, dim: int, samples: int, monkeypatch:
     part = Prompts(torch.ones(3, 1, dim), torch.ones(3, 1), w[:, 0], first=5)
     partitions, technique, sizes = Partitions(samples, seed=9), TECHNIQUES[name], powers_of_two(samples)
     assert technique.native is not None
-    orders, counts = partitions.blocks(sizes)
-    answers = candidates.group_answers(
-        *technique.native, w, score, partitions.block, orders, counts, seed=9, first_prompt=5, step=6
-    )
+    ((_, block, orders, counts),) = partitions.by_block(sizes)
+    answers = candidates.group_answers(*technique.native, w, score, block, orders, counts, seed=9, first_prompt=5, step=6)
     for (size, count), number in zip(counts, partitions.group_counts(sizes)):
         got, answers = answers[:, :number], answers[:, number:]
-        of_group = torch.cat([groups(partitions.order(p)[None], size)[0] for p in range(count)])
+        of_group = torch.cat([groups(partitions.order(p, size)[None], size)[0] for p in range(count)])
         given = Candidates(w[:, of_group], score[:, of_group], None, w[:, 0], Coins(part, of_group[:, 0], 6, 9))
         expected = technique(given)
         if name == "softmax_mean":

@@ -67,7 +67,18 @@ def test_json() -> None:
     assert set(found["versions"]) == {"ttc_fast", "python", "torch", "numpy"}
     assert set(found["throughput"]) == set(found["unstable_prompts"]) == {"continuous", "binary"}
     config = found["config"]
-    later = {"rule", "metric", "nonzero", "support", "prior", "covariance", "strength", "noise_schedule", "ones"}
+    later = {
+        "rule",
+        "metric",
+        "nonzero",
+        "support",
+        "prior",
+        "covariance",
+        "strength",
+        "noise_schedule",
+        "ones",
+        "ridge",
+    }
     assert set(config) == CONFIG | later | {"budgets", "first_prompt", "sample_at"}
     assert (config["dim"], config["examples"], config["prompts"], config["samples"]) == (3, 9, 5, 12)
     assert config["step_size"] == pytest.approx(1 / (1 + (3 / 9) ** 0.5) ** 2)

@@ -61,6 +61,7 @@ def test_whole_answers() -> None:
     score = torch.tensor([[[0.0, -2.0, -2.0, -0.4]]])
     group = candidates(W, score=score, coins=torch.zeros(1, 1, 3))
     assert techniques.plurality(group).tolist() == [[[1.0, 1.0, 0.0]]]
+    assert techniques.plurality_smallest(group).tolist() == [[[1.0, 1.0, 0.0]]]
     assert techniques.weighted_best_of_n(beta=0.0)(group).tolist() == [[[1.0, 1.0, 0.0]]]
     assert techniques.weighted_best_of_n(beta=1.0)(group).tolist() == [[[0.0, 1.0, 1.0]]]  # 1 against 2 e^-2
     weights = torch.softmax(score[0, 0], 0)
@@ -92,6 +93,16 @@ def test_ties_between_whole_answers_are_fair(dim: int) -> None:
     assert stats.chisquare(counts).pvalue > ALPHA
 
 
+def test_ties_to_the_smallest() -> None:
+    """Of 011, 110 and 101, once each, 011 read from the last coefficient on is 6, 110 is 3 and 101 is 5."""
+    tied = torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    assert techniques.plurality_smallest(candidates(tied)).tolist() == [[[1.0, 1.0, 0.0]]]
+    frequent = torch.cat((tied, tied[:1]))
+    assert techniques.plurality_smallest(candidates(frequent)).tolist() == [[[0.0, 1.0, 1.0]]]
+    with pytest.raises(ValueError, match="plurality_smallest needs at most 62 coefficients, got 63"):
+        techniques.plurality_smallest(candidates(torch.zeros(2, 63)))
+
+
 def test_order_of_candidates_does_not_matter() -> None:
     order = torch.tensor([2, 0, 3, 1])
     coins = torch.tensor([[[0.0, 1.0, 1.0]]])
@@ -111,7 +122,7 @@ def test_oracle_needs_the_truth() -> None:
 
 
 def test_every_technique_is_listed_once_with_a_line_and_a_source() -> None:
-    assert len(TECHNIQUES) == 19
+    assert len(TECHNIQUES) == 20
     assert set(DEFAULT) <= set(TECHNIQUES)
     assert all(t.about and t.source for t in TECHNIQUES.values())
 

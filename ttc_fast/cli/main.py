@@ -12,15 +12,16 @@ from typing import Annotated, Any
 import tyro
 
 from .. import __version__
-from ..experiments.config import PlanConfig, RunConfig
+from ..experiments.config import PlanConfig, ReproduceConfig, RunConfig
 from ..experiments.presets import PRESETS
 from ..numerics import check
-from . import analyze, plan, run, techniques, theory
+from . import analyze, plan, reproduce, run, techniques, theory
 
 COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "run": (RunConfig, run.main),
     "analyze": (analyze.AnalyzeConfig, analyze.main),
     "plan": (PlanConfig, plan.main),
+    "reproduce": (ReproduceConfig, reproduce.main),
     "techniques": (techniques.TechniquesConfig, techniques.main),
     "theory": (theory.TheoryConfig, theory.main),
 }

@@ -171,9 +171,10 @@ class Bank:
         """Metrics of a majority of bits: those that add up over the coefficients, and the recovery of all of them."""
         w_star = metrics.truth(self.prompts)[:, 0]
         if self._packed is not None:
-            orders, divisions = self.partitions.blocks(budgets)
-            found, right = candidates.vote_recovery(self._packed, w_star, self.partitions.block, orders, divisions)
-            recovered = found.to(self.w).T
+            recovered = self.w.new_empty(len(budgets), len(self.w))
+            for places, block, orders, divisions in self.partitions.by_block(budgets):
+                found, right = candidates.vote_recovery(self._packed, w_star, block, orders, divisions)
+                recovered[places] = found.to(self.w).T
             self._total = torch.where(w_star > 0.5, right, self.samples - right).to(self.w)
         else:  # the metric reads a mean at 1/2 as a fair coin
             recovered = self._resampled(aggregate.mean, ["exact_recovery"], budgets, bits=False)["exact_recovery"]
@@ -191,11 +192,15 @@ class Bank:
     ) -> MetricValues:
         """The mean of metrics over random subsets, ``[K, b]`` each; ``bits``: what the answers are."""
         if technique.native is not None and candidates.supported(self.w) and candidates.supported(self.score):
-            orders, divisions = self.partitions.blocks(budgets)
-            answers = candidates.group_answers(
-                *technique.native, self.w, self.score, self.partitions.block, orders, divisions,
-                seed=self.seed, first_prompt=self.prompts.first, step=self.step,
-            )  # fmt: skip
+            counts, parts = self.partitions.group_counts(budgets), [self.w] * len(budgets)
+            for places, block, orders, divisions in self.partitions.by_block(budgets):
+                found = candidates.group_answers(
+                    *technique.native, self.w, self.score, block, orders, divisions,
+                    seed=self.seed, first_prompt=self.prompts.first, step=self.step,
+                )  # fmt: skip
+                for i, part in zip(places, found.split([counts[i] for i in places], 1)):
+                    parts[i] = part
+            answers = torch.cat(parts, 1)
         else:
             answers = torch.cat([self._answers(technique, size) for size in budgets], 1)
         return self._means(answers, self.partitions.group_counts(budgets), names, bits)
@@ -204,7 +209,7 @@ class Bank:
         """Answers of all groups of a size, partition by partition: ``[b, groups, d]``."""
         answers = []
         for partition in range(self.partitions.count(size)):
-            order = self.partitions.order(partition).to(self.w.device)
+            order = self.partitions.order(partition, size).to(self.w.device)
             given = Candidates(
                 groups(self.w if partition == 0 else self.w[:, order], size),
                 groups(self.score[:, order], size),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..decoding.rules import Rule
 from ..estimators.budgets import powers_of_two
-from ..models.decoder import StochasticDecoder
+from ..models.decoder import StochasticDecoder, check_decoder
 from ..numerics import check, rng
 from ..numerics.protocols import described
 from ..tasks.base import Source, Task
@@ -58,9 +58,7 @@ class Plan:
         Args:
             decoder, prompts, steps, samples, budgets, seed, techniques, verifier, backend, method, metrics: as there.
         """
-        if not (hasattr(decoder, "rule") and hasattr(decoder, "model") and hasattr(decoder, "decode")):
-            hint = "; make one: ttc_fast.StochasticDecoder(model, rule)"
-            raise TypeError(f"decoder: expected a StochasticDecoder, got {type(decoder).__name__}{hint}")
+        check_decoder(decoder)
         source, asked = as_source(prompts), chosen(techniques)
         samples = check.integer("samples", samples, 1, 2**32)
         check.choice("method", method, ("stepwise", "exact"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,11 +39,11 @@ class Partitions:
     samples: int
     seed: int
 
-    @property
-    def block(self) -> int:
-        """How many samples every partition keeps together: N / 64, or the next power of two below, so that it divides
-        the budgets that need more than one partition."""
-        return 1 << max((self.samples // 64).bit_length() - 1, 0)
+    def block(self, size: int) -> int:
+        """How many samples every partition into groups of ``size`` keeps together: N / 64, or the next power of two
+        below, so far as it divides the groups."""
+        block = 1 << max((self.samples // 64).bit_length() - 1, 0)
+        return block if self.count(size) == 1 else min(block, size & -size)
 
     def count(self, size: int) -> int:
         """How often the samples are divided into groups of ``size``."""
@@ -53,18 +53,20 @@ class Partitions:
         """How many groups there are of each size, over all its partitions."""
         return [self.samples // size * self.count(size) for size in sizes]
 
-    def blocks(self, sizes: Sequence[int]) -> tuple[Tensor, list[tuple[int, int]]]:
-        """Orders of the blocks in the partitions after the first, as C++ takes them; how many partitions each size
-        has."""
-        counts = [self.count(size) for size in sizes]
-        orders = torch.stack([_shuffled(self.samples // self.block, p, self.seed) for p in range(max(counts))])
-        return orders[1:], list(zip(sizes, counts))
+    def by_block(self, sizes: Sequence[int]) -> Iterator[tuple[list[int], int, Tensor, list[tuple[int, int]]]]:
+        """As C++ takes them, the sizes with the same block together: their places among ``sizes``, the block, the
+        orders of the blocks in the partitions after the first, and how many partitions each size has."""
+        for block in sorted({self.block(size) for size in sizes}):
+            places = [i for i, size in enumerate(sizes) if self.block(size) == block]
+            counts = [(sizes[i], self.count(sizes[i])) for i in places]
+            shuffled = [_shuffled(self.samples // block, p, self.seed) for p in range(max(n for _, n in counts))]
+            yield places, block, torch.stack(shuffled)[1:], counts
 
-    def order(self, partition: int) -> Tensor:
-        """The samples in the order of a partition."""
-        sample = torch.arange(self.samples)
-        whole = sample[: self.samples // self.block * self.block].unflatten(0, (-1, self.block))
-        shuffled = whole[_shuffled(self.samples // self.block, partition, self.seed)].flatten()
+    def order(self, partition: int, size: int) -> Tensor:
+        """The samples in the order of a partition into groups of ``size``."""
+        sample, block = torch.arange(self.samples), self.block(size)
+        whole = sample[: self.samples // block * block].unflatten(0, (-1, block))
+        shuffled = whole[_shuffled(self.samples // block, partition, self.seed)].flatten()
         return torch.cat((shuffled, sample[len(shuffled) :]))
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from tyro.conf import Positional
+
 Kind: TypeAlias = Literal["continuous", "binary"]
 
 RuleName: TypeAlias = Literal["gaussian", "rank_one", "elementwise", "bernoulli", "subset"]
@@ -43,6 +45,8 @@ class RunConfig:
     """Samples that a technique may spend (default 1, 2, 4, ... up to all)."""
     label_noise: float | None = None
     """Standard deviation of the labels' noise (default 0.1; a file brings its own labels)."""
+    truth: Kind | None = None
+    """Kind of the true coefficients (default that of the thoughts)."""
     nonzero: int | None = None
     """Coefficients that are not zero (default all continuous ones, and each binary one with probability 1/2)."""
     support: Literal["random", "spread"] = "random"
@@ -57,6 +61,8 @@ class RunConfig:
     """Of rank-one noise (default 0.05)."""
     noise_schedule: str = "constant"
     """How the noise changes from step to step: constant, geometric:RATIO or power:EXPONENT."""
+    ridge: float | None = None
+    """Ridge kappa of the technique ridge, w <- u(w) - kappa w (default that of rank-one noise, its strength)."""
     ones: int | None = None
     """Ones that subset sampling draws (default --nonzero)."""
     link: Literal["sigmoid", "clip"] = "sigmoid"
@@ -137,3 +143,26 @@ class PlanConfig:
     """Seed of all random numbers."""
     simulate: bool = False
     """Check the best split by simulation, on the same prompts."""
+
+
+@dataclass(frozen=True)
+class ReproduceConfig:
+    """Do the published experiments of a paper again: published figures, ours and the exact law side by side. Parts that
+    are done are kept, so that the command may be interrupted and given again."""
+
+    study: Positional[str]
+    """Name of the paper, 2508.07571, or a .json file of your own as ttc_fast/experiments/study.py describes it."""
+    quick: bool = False
+    """A tenth of the published number of prompts."""
+    prompts: int | None = None
+    """Prompts of each run (default as many as published)."""
+    only: tuple[str, ...] = ()
+    """Names of runs (default all)."""
+    folder: Path | None = None
+    """Where parts are kept (default reproduce-STUDY in the current folder)."""
+    json: Path | None = None
+    """Write all records to this file."""
+    plot: Path | None = None
+    """Draw the figures to this file: png, pdf or svg (needs matplotlib)."""
+    quiet: bool = False
+    """Print nothing but errors."""

@@ -20,8 +20,10 @@ from ..numerics import check
 from ..numerics.progress import Report, reporting
 from ..tasks.base import Source
 from ..tasks.prompts import Prompts
+from ..techniques.base import Technique
 from ..techniques.faulty_verifiers import NoisyVerifier, WrongVerifier
 from ..techniques.registry import TECHNIQUES
+from ..techniques.ridge import ridge
 from ..techniques.verifiers import HeldOutLoss, InContextLoss, Oracle, SmallestNorm, Verifier
 from ..theory.ensemble import exact_curve
 from ..theory.overlay import overlay
@@ -109,13 +111,19 @@ def _evaluated(
     """One kind of coefficients, with theory if asked for."""
     plan = Plan.checked(
         decoder, prompts, steps=config.steps, samples=config.samples, budgets=config.budgets, seed=config.seed,
-        techniques=[name for name in TECHNIQUES if name in config.technique], verifier=verifier, backend=backend,
+        techniques=_techniques(config), verifier=verifier, backend=backend,
         method=config.method, metrics=config.metric,
     )  # fmt: skip
     part = evaluation(plan, prompts, progress=report)
     if not config.theory:
         return part
     return replace(part, table=overlay(decoder, prompts, part.table, verifier=verifier, progress=report))
+
+
+def _techniques(config: RunConfig) -> list[str | Technique]:
+    """In the order of the list of them."""
+    own: dict[str, Technique] = {} if config.ridge is None else {"ridge": ridge(check.number("ridge", config.ridge))}
+    return [own.get(name, name) for name in TECHNIQUES if name in config.technique]
 
 
 def _joined(tables: list[Table]) -> Table:
@@ -203,7 +211,7 @@ def _verifier(config: RunConfig, example: Prompts) -> Verifier:
 def _over_all_prompts(config: RunConfig, prompts: RunPrompts, kind: Kind) -> float | None:
     """See :attr:`RunResult.all_prompts`; up to 32 steps it takes below a second."""
     steps, default = int(max(config.steps)), RunConfig()
-    task = ("nonzero", "prior", "covariance", "noise_schedule")
+    task = ("truth", "nonzero", "prior", "covariance", "noise_schedule")
     known = "gaussian" in config.rule and all(getattr(config, name) == getattr(default, name) for name in task)
     if kind == "binary" or not known or prompts.label_noise is None or steps > 32 or config.step_size is None:
         return None

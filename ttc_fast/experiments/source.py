@@ -67,7 +67,7 @@ def _task(config: RunConfig, kind: Kind) -> LinearRegression:
     return LinearRegression(
         DIM if config.dim is None else config.dim,
         EXAMPLES if config.examples is None else config.examples,
-        kind,
+        kind if config.truth is None else config.truth,
         spectrum=config.covariance[0] if len(config.covariance) == 1 else config.covariance,
         label_noise=LABEL_NOISE if config.label_noise is None else config.label_noise,
         prior=config.prior,
@@ -100,7 +100,7 @@ def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
 def _check_left_to_the_file(config: RunConfig) -> None:
     """What a task of ours is made of says nothing of prompts from a file."""
     unset = RunConfig()
-    for name in ("label_noise", "nonzero", "support", "prior", "covariance"):
+    for name in ("label_noise", "truth", "nonzero", "support", "prior", "covariance"):
         if (value := getattr(config, name)) != getattr(unset, name):
             raise ValueError(f"{name}: expected none with a prompts file, got {value}; leave it out")
 

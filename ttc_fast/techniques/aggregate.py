@@ -93,7 +93,7 @@ def majority_of_best(share: float = 0.25) -> Technique:
     """Each coefficient by majority among the best ``share`` of the candidates (at least one)."""
     check.number("share", share, 0.0, 1.0)
     return Technique(
-        _named("majority_of_best", share, 0.25),
+        named("majority_of_best", share, 0.25),
         _MajorityOfBest(share),
         about="majority among the best quarter",
         source="Cobbe et al., arXiv 2110.14168",
@@ -115,7 +115,7 @@ class _WeightedVote:
 def weighted_vote(beta: float = INVERSE_TEMPERATURE) -> Technique:
     """Each coefficient by a vote with weights exp(beta score)."""
     return Technique(
-        _named("weighted_vote", beta, INVERSE_TEMPERATURE),
+        named("weighted_vote", beta, INVERSE_TEMPERATURE),
         _WeightedVote(beta),
         about="vote per coefficient, weights exp(beta score)",
         source="Li et al., arXiv 2206.02336",
@@ -136,7 +136,7 @@ class _SoftmaxMean:
 def softmax_mean(beta: float = INVERSE_TEMPERATURE) -> Technique:
     """The mean of the candidates with weights exp(beta score)."""
     return Technique(
-        _named("softmax_mean", beta, INVERSE_TEMPERATURE),
+        named("softmax_mean", beta, INVERSE_TEMPERATURE),
         _SoftmaxMean(beta),
         about="mean with weights exp(beta score)",
         source="arXiv 2512.19905",
@@ -156,6 +156,20 @@ def plurality(candidates: Candidates) -> Tensor:
     return _most(candidates, torch.ones_like(candidates.score))
 
 
+@technique(
+    "most frequent whole answer, of equally frequent ones the smallest",
+    "Chen et al., arXiv 2508.07571",
+    binary_only=True,
+)
+def plurality_smallest(candidates: Candidates) -> Tensor:
+    """The most frequent whole answer, of equally frequent ones the smallest as a binary number, the first coefficient
+    its lowest digit; for up to 62 coefficients."""
+    dim = candidates.coefficients.shape[3]
+    if dim > 62:
+        raise ValueError(f"technique: plurality_smallest needs at most 62 coefficients, got {dim}; take plurality")
+    return _most(candidates, torch.ones_like(candidates.score), smallest=True)
+
+
 @dataclass(frozen=True)
 class _WeightedBestOfN:
     beta: float
@@ -167,7 +181,7 @@ class _WeightedBestOfN:
 def weighted_best_of_n(beta: float = INVERSE_TEMPERATURE) -> Technique:
     """The whole answer with the largest sum of weights exp(beta score) over the candidates that give it."""
     return Technique(
-        _named("weighted_best_of_n", beta, INVERSE_TEMPERATURE),
+        named("weighted_best_of_n", beta, INVERSE_TEMPERATURE),
         _WeightedBestOfN(beta),
         about="whole answer with the most weight",
         source="Li et al., arXiv 2206.02336",
@@ -223,7 +237,7 @@ def first_accepted(threshold: float) -> Technique:
     )
 
 
-def _named(name: str, parameter: float, default: float) -> str:
+def named(name: str, parameter: float, default: float) -> str:
     """The name, with the parameter where it is not the default."""
     return name if parameter == default else f"{name}({parameter:g})"
 
@@ -247,8 +261,9 @@ def _weights(candidates: Candidates, beta: float) -> Tensor:
     return weights / sums.tree_sum(weights, 2)[..., None]
 
 
-def _most(candidates: Candidates, weights: Tensor) -> Tensor:
-    """The whole answer with the largest sum of weights ``[B, G, k]``."""
+def _most(candidates: Candidates, weights: Tensor, *, smallest: bool = False) -> Tensor:
+    """The whole answer with the largest sum of weights ``[B, G, k]``; of equal ones the smallest identity, or by a fair
+    draw."""
     identity, order = torch.sort(_identities(candidates.coefficients), stable=True, dim=2)
     run = torch.zeros_like(identity)
     run[:, :, 1:] = (identity[:, :, 1:] != identity[:, :, :-1]).cumsum(2)
@@ -257,6 +272,8 @@ def _most(candidates: Candidates, weights: Tensor) -> Tensor:
     total = torch.zeros_like(weights).scatter_add_(2, run.gather(2, inner), weights)
     total = total.gather(2, run)
     tied = total == total.amax(2, keepdim=True)
+    if smallest:  # they are sorted
+        return _take(candidates.coefficients, order.gather(2, tied.to(torch.uint8).argmax(2, keepdim=True))).squeeze(2)
     first = torch.zeros_like(candidates.coefficients[:, :, 0], dtype=torch.bool)
     first[:, :, 0] = True
     key = _mix(identity ^ candidates.coins(first).reshape(*identity.shape[:2], 1))

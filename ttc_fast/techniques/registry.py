@@ -9,7 +9,7 @@ from ..numerics import check
 from . import aggregate
 from .base import Candidates, Technique, as_technique
 from .particles import ParticleFilter
-from .ridge import RidgeDescent
+from .ridge import ridge
 from .search import BeamSearch, SelfRefinement
 from .stopping import StopEarly, VoteUntilDecided
 
@@ -23,21 +23,14 @@ TECHNIQUES: Final[dict[str, Technique]] = {
         aggregate.geometric_median,
         aggregate.majority_vote,
         aggregate.plurality,
+        aggregate.plurality_smallest,
         aggregate.weighted_vote(),
         aggregate.softmax_mean(),
         aggregate.best_of_n,
         aggregate.weighted_best_of_n(),
         aggregate.majority_of_best(),
         aggregate.oracle_best_of_n,
-        Technique(
-            "ridge",
-            search=RidgeDescent(),
-            about="the noise-free chain with the ridge that the rule's noise comes to on average",
-            source="Chen et al., arXiv 2508.07571",
-            uses_budget=False,
-            resumes=False,
-            applicable=RidgeDescent().applicable,
-        ),
+        ridge(),
         Technique(
             "particle_filter",
             search=ParticleFilter(),

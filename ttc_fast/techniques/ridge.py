@@ -12,7 +12,7 @@ from ..decoding.rules import GaussianNoise, Rule
 from ..decoding.schedules import NoiseSchedule, checked_schedule, encoded_schedule
 from ..models.base import LinearState
 from ..models.decoder import StochasticDecoder
-from .base import Chains, SearchResult, Work
+from .base import Chains, SearchResult, Technique, Work
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,20 @@ class RidgeDescent:
             w = decoder.decode(state, w, steps=[length], samples=1, backend=chains.backend).thoughts[0, :, 0]
         spent = torch.full((len(w),), steps)
         return SearchResult(w, Work(spent, torch.zeros_like(spent)))
+
+
+def ridge(strength: float | None = None) -> Technique:
+    """:class:`RidgeDescent` as a technique, named ``ridge``, or ``ridge(0.001)`` with a strength of its own."""
+    descent = RidgeDescent(strength)
+    return Technique(
+        "ridge" if strength is None else f"ridge({strength:g})",
+        search=descent,
+        about="the noise-free chain with the ridge that the rule's noise comes to on average",
+        source="Chen et al., arXiv 2508.07571",
+        uses_budget=False,
+        resumes=False,
+        applicable=descent.applicable,
+    )
 
 
 def with_ridge(state: Tensor, strength: float) -> Tensor:
