@@ -18,7 +18,7 @@ from .gaussian_laws import noise_free
 from .laws import Problem, law
 from .multiplicative import Moments, MultiplicativeChain
 from .plackett_luce import MAX_SETS, all_sets, subsets_of_at_most
-from .quadratic_laws import QUADRATIC_METRICS, errors_of_mean
+from .quadratic_laws import QUADRATIC_METRICS, WITHOUT_NOISE, errors_of_mean, errors_without_noise
 from .subsets import SubsetChain, largest_sets, set_rule
 from .walk import Walk
 
@@ -55,8 +55,19 @@ _RIDGE_LIMIT = f"{QUADRATIC_METRICS}, where T d^2 <= 2^23 (T d^3 unless P = eta 
 _LIMIT = f"{QUADRATIC_METRICS}, where T d^3 <= 2^23"
 _ABOUT = "by recursion of E w w^T"
 
-law("greedy", RankOneNoise, about="the noise-free chain, without ridge", metrics=QUADRATIC_METRICS)(noise_free)
-law("greedy", ElementwiseNoise, about="the noise-free chain", metrics=QUADRATIC_METRICS)(noise_free)
+law("greedy", RankOneNoise, about="the noise-free chain, without ridge", metrics=WITHOUT_NOISE)(noise_free)
+law("greedy", ElementwiseNoise, about="the noise-free chain", metrics=WITHOUT_NOISE)(noise_free)
+
+
+@law(
+    "ridge",
+    RankOneNoise,
+    about="the noise-free chain with the ridge, the mean of the rule's",
+    metrics=WITHOUT_NOISE,
+    affordable=_moments_affordable,
+)
+def _ridge(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+    return errors_without_noise(problem, _moments(problem, step), metrics)
 
 
 @law(

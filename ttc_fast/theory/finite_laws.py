@@ -81,7 +81,7 @@ def values(problem: Problem, law: FiniteLaw, metrics: Sequence[str]) -> dict[str
         law: the answers.
         metrics: asked for; those that do not apply are left out.
     """
-    names = all_metrics.applicable(problem.seen, True)
+    names = (*all_metrics.applicable(problem.seen, True), *(() if problem.seen.w_star is None else ("error_norm",)))
 
     def make() -> dict[str, Array]:
         return _of_answers(

@@ -12,7 +12,7 @@ from ..techniques.verifiers import Oracle
 from .gaussian import GaussianLaw, gaussian_law
 from .laws import Problem, law
 from .quadratic import gaussian_best_of_n
-from .quadratic_laws import QUADRATIC_METRICS, errors_of_mean, form
+from .quadratic_laws import QUADRATIC_METRICS, WITHOUT_NOISE, errors_of_mean, errors_without_noise, form
 
 MAX_DIM, MAX_PROMPTS = 64, 256
 """Above them there is no law of best-of-N: d^3 and more for every prompt and step, some 10 milliseconds at d = 16."""
@@ -25,14 +25,14 @@ def _thought(problem: Problem, step: int, *, greedy: bool = False) -> GaussianLa
     return problem.cached(("gaussian", step, greedy), lambda: gaussian_law(state, rule, step))
 
 
-@law("greedy", GaussianNoise, about="the noise-free chain", metrics=QUADRATIC_METRICS)
+@law("greedy", GaussianNoise, about="the noise-free chain", metrics=WITHOUT_NOISE)
 def noise_free(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
     """Law of the noise-free chain, of every rule whose greedy decoding is that of the Gaussian one.
 
     Args:
         problem, step, budgets, metrics: as of every :class:`Law`.
     """
-    return errors_of_mean(problem, _thought(problem, step, greedy=True), [1], metrics)
+    return errors_without_noise(problem, _thought(problem, step, greedy=True), metrics)
 
 
 @law("single", GaussianNoise, about="bias + variance", metrics=QUADRATIC_METRICS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -12,6 +13,10 @@ from .laws import Problem
 
 QUADRATIC_METRICS = "squared error, prediction risk, in-context loss"
 """In words, for the list of laws."""
+
+
+WITHOUT_NOISE = f"{QUADRATIC_METRICS}, error norm"
+"""Of a chain that is its own mean."""
 
 
 def form(problem: Problem, metric: QuadraticMetric) -> Quadratic:
@@ -38,3 +43,18 @@ def errors_of_mean(
     if law is None:
         return {}
     return {name: error_of_mean(law, form(problem, name), budgets) for name in QUADRATIC if name in metrics}
+
+
+def errors_without_noise(problem: Problem, law: MeanAndSpread | None, metrics: Sequence[str]) -> dict[str, Tensor]:
+    """Metrics ``[B, 1]`` of the mean of a thought.
+
+    Args:
+        problem: the prompts.
+        law: of the thought; None: it is not known.
+        metrics: asked for.
+    """
+    asked = [*metrics, "squared_error"] if "error_norm" in metrics else metrics
+    found = errors_of_mean(problem, law, [math.inf], asked)
+    if law is not None and "error_norm" in metrics:
+        found["error_norm"] = (problem.model.dim * found["squared_error"]).sqrt()
+    return {name: value for name, value in found.items() if name in metrics}
