@@ -65,7 +65,7 @@ def text(found: Reproduction) -> str:
     last = [
         *_filled(f"not known: {'; '.join(study.unknown)}."),
         *[
-            f"{name}: {count} figures have a law; largest difference {z:.1f} standard errors"
+            f"{name}: {count} figures with a law, at most {z:.1f} standard errors off it"
             for name, (count, z) in checks.items()
         ],
         f"{found.wall_time:,.0f} s on this machine, without parts that were there already",
