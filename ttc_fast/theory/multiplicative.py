@@ -16,24 +16,23 @@ tested by simulation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, eigs
+from numpy.typing import NDArray
+from scipy.optimize import brentq
 from torch import Tensor
 
 from ..decoding.gaussian_chain import affine
 from ..decoding.rules import EncodedRule, Rule
-from ..estimators.arrays import Array
 from ..numerics import check
 from ..numerics.protocols import complete, described
 from .walk import Walk
-
-DENSE_DIM = 5
-"""Up to it the map of second moments is written down, a matrix of d^4 numbers; Arnoldi's method needs more rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +142,13 @@ class MultiplicativeChain:
             matrix = torch.diag_embed((a - scale) ** 2 + scale**2) + scale**2 * torch.ones(dim, dim).double()
             largest: Tensor = torch.linalg.eigvalsh(matrix)[:, -1]
             return largest
-        ridged = self._matrix - scale * torch.eye(self._matrix.shape[1]).double() if self._ridge else self._matrix
-        return torch.tensor([_radius(M, scale, self._ridge) for M in ridged.numpy()], dtype=torch.float64)
+        decompose = np.linalg.eigh if self.symmetric else np.linalg.eig
+        found = []
+        for A in self._matrix.numpy():
+            values, axes = decompose(A)
+            modes = _Modes(axes, axes.T if self.symmetric else np.linalg.inv(axes), values)
+            found.append(modes.ridge_radius(scale) if self._ridge else modes.diagonal_radius(scale))
+        return torch.tensor(found, dtype=torch.float64)
 
 
 def _encoded(rule: Rule, steps: int) -> EncodedRule:
@@ -203,8 +207,9 @@ def mean_square_radius(state: Tensor, rule: Rule) -> Tensor:
 
     The spectral radius of Q -> M Q M^T + kappa^2 (tr(Q) I + Q), or A Q A^T + kappa^2 diag(Q). For the rank-one rule
     with P = eta I it is the largest eigenvalue of diag((a_i - kappa)^2 + kappa^2) + kappa^2 1 1^T, a_i = 1 - eta
-    lambda_i; elsewhere by Arnoldi's method on the d x d matrices. The map keeps the cone of positive matrices, so that
-    its radius is its largest real eigenvalue.
+    lambda_i. Elsewhere, with N the map without the terms tr(Q) I and diag(Q): the map keeps the cone of positive
+    matrices, so that its radius is the largest rho with kappa^2 tr (rho - N)^{-1} I = 1, or with the spectral radius of
+    the d x d matrix kappa^2 ((rho - N)^{-1} e_j e_j^T)_ii equal to 1; both fall with rho.
 
     Args:
         state: ``[B, d, d+1]``.
@@ -225,16 +230,43 @@ def mean_square_radius(state: Tensor, rule: Rule) -> Tensor:
     return MultiplicativeChain(state, rule).radius(float(_encoded(complete(rule, Rule, "rule"), 1).schedule[0]))
 
 
-def _radius(M: Array, scale: float, ridge: bool) -> float:
-    dim = len(M)
+@dataclass(frozen=True, eq=False)
+class _Modes:
+    """A = axes diag(values) inverse, perhaps complex: in these modes N multiplies each entry of Q by a number."""
 
-    def grown(flat: Array) -> Array:
-        Q = flat.reshape(dim, dim)
-        noise = Q + np.trace(Q) * np.eye(dim) if ridge else np.diag(np.diag(Q))
-        return np.asarray(M @ Q @ M.T + scale**2 * noise).ravel()
+    axes: NDArray[Any]
+    inverse: NDArray[Any]
+    values: NDArray[Any]
 
-    if dim <= DENSE_DIM:
-        columns = [grown(unit) for unit in np.eye(dim**2)]
-        return float(np.linalg.eigvals(np.stack(columns, 1)).real.max())
-    operator = LinearOperator((dim**2, dim**2), matvec=grown, dtype=np.float64)
-    return float(eigs(operator, k=1, which="LR", v0=np.eye(dim).ravel(), return_eigenvectors=False)[0].real)
+    def ridge_radius(self, scale: float) -> float:
+        values = self.values - scale
+        factor = np.multiply.outer(values, values.conj()) + scale**2
+        # (rho - N)^{-1} I = axes (weight / (rho - factor)) axes^H
+        weight = (self.inverse @ self.inverse.conj().T) * (self.axes.conj().T @ self.axes).T
+
+        def gain(rho: float) -> float:
+            return float((weight / (rho - factor)).sum().real * scale**2)
+
+        return _where_one(gain, float(np.abs(np.diag(factor)).max()), scale)
+
+    def diagonal_radius(self, scale: float) -> float:
+        factor = np.multiply.outer(self.values, self.values.conj())
+        rows = self.axes.T[:, :, None] * self.inverse[:, None, :]  # axes_ia inverse_aj: [a, i, j]
+
+        def gain(rho: float) -> float:
+            inner = np.tensordot(1 / (rho - factor), rows.conj(), axes=1)
+            return float(np.abs(np.linalg.eigvals((rows * inner).sum(0).real)).max() * scale**2)
+
+        return _where_one(gain, float(np.abs(self.values).max() ** 2), scale)
+
+
+def _where_one(gain: Callable[[float], float], floor: float, scale: float) -> float:
+    """The rho above ``floor`` at which a falling gain is 1; ``floor`` if it is below 1 from there on."""
+    low = 1e-12 * max(floor, scale**2)
+    if scale == 0 or gain(floor + low) <= 1:
+        return floor
+    high = max(floor, scale**2)
+    while gain(floor + high) > 1:
+        high *= 4
+    excess = brentq(lambda x: math.log(gain(floor + math.exp(x))), math.log(low), math.log(high), xtol=1e-13)
+    return floor + math.exp(excess)

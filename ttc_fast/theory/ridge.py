@@ -60,25 +60,10 @@ def best_ridge(label_noise_variance: float, dim: int, nonzero: int | None = None
     return label_noise_variance * dim / check.integer("nonzero", dim if nonzero is None else nonzero, 1, dim)
 
 
-def ridged(state: Tensor, strength: float) -> Tensor:
-    """The state of gradient descent with a ridge: -kappa I added to the block -P S, so that u(w) = (A - kappa I) w + c.
-
-    Decoded without noise it is the mean of the rank-one rule.
-
-    Args:
-        state: ``[B, d, d+1]``.
-        strength: kappa.
-
-    Returns:
-        ``[B, d, d+1]``, of the dtype and device of ``state``.
-    """
-    check.tensor("state", state, ("B", "d", "d+1"))
-    check.number("strength", strength, low=0.0)
-    return state - strength * torch.eye(*state.shape[1:], dtype=state.dtype, device=state.device)
-
-
 def ridge_descent(state: Tensor, strength: NoiseSchedule, steps: int, w0: Tensor | None = None) -> Tensor:
     """w_T of gradient descent with a ridge, w <- (A - kappa_t I) w + c: the mean of the rank-one rule.
+
+    With one kappa it is the noise-free chain of the state of :func:`ttc_fast.techniques.ridge.with_ridge`.
 
     Args:
         state: ``[B, d, d+1]``.
