@@ -176,7 +176,7 @@ def evaluated(rule: Rule, dim: int = 5, count: int = 100, steps: Any = (1, 4)) -
     prompts = LinearRegression(dim, 3 * dim, "binary", label_noise=0.3).sample(count, seed=6, dtype=torch.float64)
     model = LinearAttention.gradient_descent(dim, examples=3 * dim, dtype=torch.float64)
     decoder = StochasticDecoder(model, rule)
-    table = evaluate(decoder, prompts, steps=steps, samples=8, seed=1, techniques=TECHNIQUES, backend="reference")
+    table = evaluate(decoder, prompts, steps=steps, samples=4, seed=1, techniques=TECHNIQUES, backend="reference")
     return prompts, table, overlay(decoder, prompts, table)
 
 
@@ -189,11 +189,10 @@ def test_simulation_against_theory() -> None:
     of_mean = {key.metric for key in checks if key.technique == "mean"}
     assert of_mean == {"squared_error", "prediction_risk", "hamming"}
     assert {key.metric for key in checks if key.technique == "plurality"} == {"exact_recovery"}
-    assert {key.samples for key in checks if key.technique == "majority_vote" and key.metric == "exact_recovery"} == {
-        1, 2, 4, 8
-    }  # fmt: skip
+    exact = {key.technique for key in checks if key.samples == 4 and key.metric == "exact_recovery"}
+    assert exact == {"majority_vote", "plurality", "best_of_n", "oracle_best_of_n"}
     often = {key: check for key, check in checks.items() if (table[key] != np.median(table[key])).sum() >= 20}
-    assert len(often) > 100
+    assert len(often) > 80
     assert max(abs(check.z) for check in often.values() if not math.isnan(check.z)) < 6
     assert prompts.w_star is not None
     impossible = (prompts.w_star.sum(1) != 2).numpy()
