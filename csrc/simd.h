@@ -65,18 +65,18 @@ inline U value_if_less(F a, F b, std::uint32_t value) {
 }
 inline F flip(F x, U s) { return from_bits(_mm512_ternarylogic_epi32(bits(x), s, all(0x80000000u), 0x78)); }
 
-// Four numbers from, or to, every fourth of kLanes places.
-inline F load_fours(const float* const* p) {
-  F x = _mm512_castps128_ps512(_mm_loadu_ps(p[0]));
-  x = _mm512_insertf32x4(x, _mm_loadu_ps(p[4]), 1);
-  x = _mm512_insertf32x4(x, _mm_loadu_ps(p[8]), 2);
-  return _mm512_insertf32x4(x, _mm_loadu_ps(p[12]), 3);
+// Four numbers from, or to, the i-th on of every fourth of kLanes places.
+inline F load_fours(const float* const* p, std::int64_t i) {
+  F x = _mm512_castps128_ps512(_mm_loadu_ps(p[0] + i));
+  x = _mm512_insertf32x4(x, _mm_loadu_ps(p[4] + i), 1);
+  x = _mm512_insertf32x4(x, _mm_loadu_ps(p[8] + i), 2);
+  return _mm512_insertf32x4(x, _mm_loadu_ps(p[12] + i), 3);
 }
-inline void store_fours(float* const* p, F x) {
-  _mm_storeu_ps(p[0], _mm512_castps512_ps128(x));
-  _mm_storeu_ps(p[4], _mm512_extractf32x4_ps(x, 1));
-  _mm_storeu_ps(p[8], _mm512_extractf32x4_ps(x, 2));
-  _mm_storeu_ps(p[12], _mm512_extractf32x4_ps(x, 3));
+inline void store_fours(float* const* p, std::int64_t i, F x) {
+  _mm_storeu_ps(p[0] + i, _mm512_castps512_ps128(x));
+  _mm_storeu_ps(p[4] + i, _mm512_extractf32x4_ps(x, 1));
+  _mm_storeu_ps(p[8] + i, _mm512_extractf32x4_ps(x, 2));
+  _mm_storeu_ps(p[12] + i, _mm512_extractf32x4_ps(x, 3));
 }
 // Lane 4 g + i of x[k] to lane 4 g + k of x[i].
 inline void transpose_fours(F* x) {
@@ -149,8 +149,8 @@ constexpr bool kTables = false;
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
 // As for AVX-512.
-inline F load_fours(const float* const* p) { return _mm256_loadu2_m128(p[4], p[0]); }
-inline void store_fours(float* const* p, F x) { _mm256_storeu2_m128(p[4], p[0], x); }
+inline F load_fours(const float* const* p, std::int64_t i) { return _mm256_loadu2_m128(p[4] + i, p[0] + i); }
+inline void store_fours(float* const* p, std::int64_t i, F x) { _mm256_storeu2_m128(p[4] + i, p[0] + i, x); }
 inline void transpose_fours(F* x) {
   const F a = _mm256_unpacklo_ps(x[0], x[1]), b = _mm256_unpackhi_ps(x[0], x[1]);
   const F c = _mm256_unpacklo_ps(x[2], x[3]), d = _mm256_unpackhi_ps(x[2], x[3]);
@@ -212,8 +212,8 @@ inline F from_unsigned(U x) { return vcvtq_f32_u32(x); }
 constexpr bool kTables = false;
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
-inline F load_fours(const float* const* p) { return load(p[0]); }
-inline void store_fours(float* const* p, F x) { store(p[0], x); }
+inline F load_fours(const float* const* p, std::int64_t i) { return load(p[0] + i); }
+inline void store_fours(float* const* p, std::int64_t i, F x) { store(p[0] + i, x); }
 inline void transpose_fours(F* x) {
   const float32x4x2_t a = vtrnq_f32(x[0], x[1]), b = vtrnq_f32(x[2], x[3]);
   x[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
@@ -289,8 +289,8 @@ inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded
 constexpr bool kTables = false;
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
-inline F load_fours(const float* const* p) { return load(p[0]); }
-inline void store_fours(float* const* p, F x) { store(p[0], x); }
+inline F load_fours(const float* const* p, std::int64_t i) { return load(p[0] + i); }
+inline void store_fours(float* const* p, std::int64_t i, F x) { store(p[0] + i, x); }
 inline void transpose_fours(F* x) {
   const F a = x[0], b = x[1], c = x[2], d = x[3];
   for (int i = 0; i < 4; ++i) x[i] = F{a[i], b[i], c[i], d[i]};

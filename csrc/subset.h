@@ -12,7 +12,7 @@ namespace ttc_fast {
 namespace {  // see simd.h
 
 constexpr float kLeastWeight = 1e-10f, kMostWeight = 1e30f;  // ttc_fast/decoding/authors_rules.py
-constexpr int kWord = 64;                                    // coordinates whose columns are listed at a time
+constexpr int kWord = 64;                                    // coordinates in a word
 constexpr int kAcross = 64 / kLanes < 8 ? 64 / kLanes : 8;   // vectors of a row in registers
 constexpr std::int64_t kLongestList = 8;                     // of smallest keys, in registers
 
@@ -29,33 +29,28 @@ void pack_columns(std::int64_t dim, Entry entry, float* matrix) {
   }
 }
 
-// Some columns of the matrix and, unless the thought is of bits, their factors.
-struct Terms {
-  int count;
-  const float* at[kWord];
-  float factor[kWord];
-};
-
-// row = from + sum of columns, the first one first, over n vectors from `begin` on, n = `left` where that is less.
-template <bool bits, int n = kAcross>
-void add_columns(const Terms& terms, std::int64_t begin, std::int64_t left, const float* from, float* row) {
-  if constexpr (n > 1) {
-    if (left < n) return add_columns<bits, n - 1>(terms, begin, left, from, row);
-  }
-  F sum[n];
-  for (int v = 0; v < n; ++v) sum[v] = load(from + begin + v * kLanes);
-  for (int c = 0; c < terms.count; ++c) {
-    const float* const column = terms.at[c] + begin;
-    for (int v = 0; v < n; ++v) {
-      const F x = load(column + v * kLanes);
-      sum[v] = bits ? add(sum[v], x) : fma(all(terms.factor[c]), x, sum[v]);
-    }
-  }
-  for (int v = 0; v < n; ++v) store(row + begin + v * kLanes, sum[v]);
-}
-
 std::uint64_t word_of(const std::uint32_t* packed, std::int64_t word) {
   return packed[2 * word * kSamples] | std::uint64_t{packed[(2 * word + 1) * kSamples]} << 32;
+}
+
+// row = from + the columns that `those` says times w, the first one first; w of bits is 1 there. Over n vectors, or
+// `left` where that is less.
+template <bool bits, int n = kAcross>
+void add_columns(const float* columns, std::int64_t size, std::uint64_t those, const float* w, std::int64_t left,
+                 const float* from, float* row) {
+  if constexpr (n > 1) {
+    if (left < n) return add_columns<bits, n - 1>(columns, size, those, w, left, from, row);
+  }
+  F sum[n];
+  for (int v = 0; v < n; ++v) sum[v] = load(from + v * kLanes);
+  for (; those; those &= those - 1) {
+    const int j = __builtin_ctzll(those);
+    for (int v = 0; v < n; ++v) {
+      const F x = load(columns + j * size + v * kLanes);
+      sum[v] = bits ? add(sum[v], x) : fma(all(w[j * kSamples]), x, sum[v]);
+    }
+  }
+  for (int v = 0; v < n; ++v) store(row + v * kLanes, sum[v]);
 }
 
 // u = (I - P S) w + P b of one sample. A bit adds its column or nothing, which is also what the multiply-add does with
@@ -64,22 +59,13 @@ template <bool bits>
 void output_of(const Job& job, const float* w, const std::uint32_t* packed, float* row) {
   const std::int64_t size = row_size(job.dim);
   const float* from = job.matrix + job.dim * size;
-  Terms terms;
-  for (std::int64_t word = 0; word * kWord < job.dim; ++word, from = row) {
-    const std::int64_t first = word * kWord;
-    terms.count = 0;
-    if (bits) {
-      for (std::uint64_t rest = word_of(packed, word); rest; rest &= rest - 1) {
-        terms.at[terms.count++] = job.matrix + (first + __builtin_ctzll(rest)) * size;
-      }
-    } else {
-      for (std::int64_t j = first; j < job.dim && j < first + kWord; ++j) {
-        terms.factor[terms.count] = w[j * kSamples];
-        terms.at[terms.count++] = job.matrix + j * size;
-      }
-    }
+  for (std::int64_t first = 0; first < job.dim; first += kWord, from = row) {
+    const std::int64_t left = job.dim - first;
+    const std::uint64_t all_those = left < kWord ? (std::uint64_t{1} << left) - 1 : ~std::uint64_t{0};
+    const std::uint64_t those = bits ? word_of(packed, first / kWord) : all_those;
     for (std::int64_t begin = 0; begin < size; begin += kAcross * kLanes) {
-      add_columns<bits>(terms, begin, (size - begin) / kLanes, from, row);
+      add_columns<bits>(job.matrix + first * size + begin, size, those, bits ? nullptr : w + first * kSamples,
+                        (size - begin) / kLanes, from + begin, row + begin);
     }
   }
 }

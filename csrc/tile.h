@@ -12,17 +12,16 @@ constexpr int kSamples = kVectors * kLanes;
 std::int64_t padded(std::int64_t dim) { return (dim + kRows - 1) / kRows * kRows; }
 
 // A row for each lane of a vector to rows of the tile, in the lanes from `tile` on.
-void transpose_rows(const float* (&row)[kLanes], std::int64_t dim, float* tile) {
+void transpose_rows(const float* const (&row)[kLanes], std::int64_t dim, float* tile) {
   std::int64_t i = 0;
   for (; i + 4 <= dim; i += 4) {
     F x[4];
-    for (int k = 0; k < 4; ++k) x[k] = load_fours(row + k);
+    for (int k = 0; k < 4; ++k) x[k] = load_fours(row + k, i);
     transpose_fours(x);
     for (int k = 0; k < 4; ++k) store(tile + (i + k) * kSamples, x[k]);
-    for (const float*& p : row) p += 4;
   }
   for (; i < dim; ++i) {
-    for (int lane = 0; lane < kLanes; ++lane) tile[i * kSamples + lane] = *row[lane]++;
+    for (int lane = 0; lane < kLanes; ++lane) tile[i * kSamples + lane] = row[lane][i];
   }
 }
 
@@ -44,11 +43,10 @@ void transpose_back(const float* tile, std::int64_t present, std::int64_t dim, f
       F x[4];
       for (int k = 0; k < 4; ++k) x[k] = load(tile + (i + k) * kSamples);
       transpose_fours(x);
-      for (int k = 0; k < 4; ++k) store_fours(row + k, x[k]);
-      for (float*& p : row) p += 4;
+      for (int k = 0; k < 4; ++k) store_fours(row + k, i, x[k]);
     }
     for (; i < dim; ++i) {
-      for (int lane = 0; lane < rows; ++lane) *row[lane]++ = tile[i * kSamples + lane];
+      for (int lane = 0; lane < rows; ++lane) row[lane][i] = tile[i * kSamples + lane];
     }
   }
 }
