@@ -26,7 +26,10 @@ from ttc_fast import (
     evaluate,
     overlay,
 )
+from ttc_fast.decoding.gaussian_chain import DIVERGES_ABOVE
 from ttc_fast.decoding.rules import Rule
+from ttc_fast.evaluation.evaluate import evaluation
+from ttc_fast.evaluation.plan import Plan
 from ttc_fast.tasks.quadratic import quadratic
 from ttc_fast.techniques.ridge import with_ridge
 from ttc_fast.techniques.verifiers import SmallestNorm
@@ -169,6 +172,19 @@ def test_radius_is_that_of_the_map(dim: int, examples: int, rule: Any, precondit
     _, state = setting(dim, examples, preconditioned=preconditioned)
     expected = [np.abs(np.linalg.eigvals(second_moment_map(s, rule))).max() for s in state.numpy()]
     np.testing.assert_allclose(mean_square_radius(state, rule), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("rule", [RankOneNoise(0.3), RankOneNoise(0.02), ElementwiseNoise(0.7), ElementwiseNoise(1e-3)])
+@pytest.mark.parametrize(("dim", "examples"), [(1, 12), (4, 12), (7, 3)])
+def test_prompts_that_diverge(dim: int, examples: int, rule: Any) -> None:
+    """By bounds where they decide: the same as by the radius; a run counts them."""
+    prompts, state = setting(dim, examples)
+    wild = torch.cat((state, 5 * state))
+    np.testing.assert_array_equal(rule.diverges(wild), mean_square_radius(wild, rule) > DIVERGES_ABOVE)
+    model = LinearAttention.gradient_descent(dim, examples=examples, dtype=torch.float64)
+    plan = Plan.checked(StochasticDecoder(model, rule), prompts, steps=1, samples=1, techniques=["single"])
+    unstable = evaluation(plan, prompts).unstable
+    np.testing.assert_array_equal(unstable, mean_square_radius(model.prefill(prompts).linear, rule) > DIVERGES_ABOVE)
 
 
 def test_boundary_of_stability() -> None:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ..numerics import check, sums
+from . import mean_square
 from .draws import Draws
+from .gaussian_chain import affine
 from .rules import EncodedRule, GaussianNoise, Rule
 from .schedules import NoiseSchedule, checked_schedule, encoded_schedule, scale_of_step
 
@@ -58,6 +60,15 @@ class RankOneNoise(Rule):
         """kappa_t."""
         return self.encode(steps).schedule
 
+    def diverges(self, state: Tensor) -> Tensor:
+        """Prompts whose E |w|^2 grows without bound, with the first scale of a schedule at all steps: ``[B]`` bool.
+
+        Args:
+            state: of linear attention, ``[B, d, d+1]``.
+        """
+        scale = scale_of_step(self.strength, 0)
+        return mean_square.diverges(affine(state)[0], scale, rank_one=True)
+
     def greedy(self) -> GaussianNoise:
         """The same rule without noise."""
         return GaussianNoise(0.0)
@@ -89,6 +100,15 @@ class ElementwiseNoise(Rule):
 
     def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
         return u + scale_of_step(self.noise_scale, draws.step) * w * draws.normal()
+
+    def diverges(self, state: Tensor) -> Tensor:
+        """Prompts whose E |w|^2 grows without bound, with the first scale of a schedule at all steps: ``[B]`` bool.
+
+        Args:
+            state: of linear attention, ``[B, d, d+1]``.
+        """
+        scale = scale_of_step(self.noise_scale, 0)
+        return mean_square.diverges(affine(state)[0], scale, rank_one=False)
 
     def greedy(self) -> GaussianNoise:
         """The same rule without noise."""

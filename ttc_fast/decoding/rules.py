@@ -15,6 +15,7 @@ from torch import Tensor
 from ..numerics import check
 from ..numerics.protocols import is_default
 from .draws import Draws
+from .gaussian_chain import affine, diverges
 from .schedules import NoiseSchedule, checked_schedule, encoded_schedule, scale_of_step
 
 DEFAULT_TEMPERATURE: Final = 0.25
@@ -88,6 +89,14 @@ class Rule(Protocol):
     def ridge(self, steps: int) -> Tensor | None:
         """kappa_t if the mean of the chain is u(w) - kappa_t w, float64 ``[steps]`` or ``[1]``; None: it is not."""
         return None
+
+    def diverges(self, state: Tensor) -> Tensor:
+        """Prompts whose chain diverges in the long run, ``[B]`` bool: by default where that without noise does.
+
+        Args:
+            state: of linear attention, ``[B, d, d+1]``.
+        """
+        return diverges(affine(state)[0])
 
     def greedy(self) -> Rule:
         """The same rule without randomness."""

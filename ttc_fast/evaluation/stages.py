@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..decoding.backends import require_reference, resolve_backend
-from ..decoding.gaussian_chain import affine, diverges
+from ..decoding.rules import Rule
 from ..estimators.table import Key, Table
 from ..models.decoder import StochasticDecoder
 from ..numerics import sums
@@ -44,7 +44,7 @@ class Evaluation:
     backend: str
     decode_seconds: float
     unstable: Tensor
-    """``[P]`` bool: prompts whose noise-free chain diverges."""
+    """``[P]`` bool: prompts whose chain diverges, see :meth:`ttc_fast.Rule.diverges`."""
 
 
 @dataclass
@@ -195,7 +195,7 @@ def evaluate_part(plan: Plan, prompts: Prompts, chunk: int, share: Share) -> Eva
                 done += 1
                 share(done / stages)
     return Evaluation(
-        figures.table(plan, prompts, _context(bank)), bank.backend, bank.seconds, _unstable(bank.state, prompts)
+        figures.table(plan, prompts, _context(bank)), bank.backend, bank.seconds, _unstable(plan.decoder.rule, bank)
     )
 
 
@@ -257,10 +257,10 @@ def _check_found(technique: Technique, result: object, chains: Chains) -> None:
         )
 
 
-def _unstable(state: Any, prompts: Prompts) -> Tensor:
-    """Prompts whose noise-free chain diverges ``[b]``; none where the state is not linear."""
-    linear = getattr(state, "linear", None)
-    return torch.zeros(len(prompts), dtype=torch.bool) if linear is None else diverges(affine(linear)[0])
+def _unstable(rule: Rule, bank: DecodedBank) -> Tensor:
+    """Prompts whose chain diverges ``[b]``; none where the state is not linear."""
+    linear = getattr(bank.state, "linear", None)
+    return torch.zeros(len(bank.prompts), dtype=torch.bool) if linear is None else rule.diverges(linear)
 
 
 def _check_applicable(plan: Plan, known: bool) -> None:

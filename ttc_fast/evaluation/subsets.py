@@ -63,7 +63,12 @@ class Partitions:
             yield places, block, torch.stack(shuffled)[1:], counts
 
     def order(self, partition: int, size: int) -> Tensor:
-        """The samples in the order of a partition into groups of ``size``."""
+        """The samples in the order of a partition into groups.
+
+        Args:
+            partition: number of it.
+            size: of the groups.
+        """
         sample, block = torch.arange(self.samples), self.block(size)
         whole = sample[: self.samples // block * block].unflatten(0, (-1, block))
         shuffled = whole[_shuffled(self.samples // block, partition, self.seed)].flatten()

@@ -93,7 +93,7 @@ def majority_of_best(share: float = 0.25) -> Technique:
     """Each coefficient by majority among the best ``share`` of the candidates (at least one)."""
     check.number("share", share, 0.0, 1.0)
     return Technique(
-        named("majority_of_best", share, 0.25),
+        _named("majority_of_best", share, 0.25),
         _MajorityOfBest(share),
         about="majority among the best quarter",
         source="Cobbe et al., arXiv 2110.14168",
@@ -115,7 +115,7 @@ class _WeightedVote:
 def weighted_vote(beta: float = INVERSE_TEMPERATURE) -> Technique:
     """Each coefficient by a vote with weights exp(beta score)."""
     return Technique(
-        named("weighted_vote", beta, INVERSE_TEMPERATURE),
+        _named("weighted_vote", beta, INVERSE_TEMPERATURE),
         _WeightedVote(beta),
         about="vote per coefficient, weights exp(beta score)",
         source="Li et al., arXiv 2206.02336",
@@ -136,7 +136,7 @@ class _SoftmaxMean:
 def softmax_mean(beta: float = INVERSE_TEMPERATURE) -> Technique:
     """The mean of the candidates with weights exp(beta score)."""
     return Technique(
-        named("softmax_mean", beta, INVERSE_TEMPERATURE),
+        _named("softmax_mean", beta, INVERSE_TEMPERATURE),
         _SoftmaxMean(beta),
         about="mean with weights exp(beta score)",
         source="arXiv 2512.19905",
@@ -181,7 +181,7 @@ class _WeightedBestOfN:
 def weighted_best_of_n(beta: float = INVERSE_TEMPERATURE) -> Technique:
     """The whole answer with the largest sum of weights exp(beta score) over the candidates that give it."""
     return Technique(
-        named("weighted_best_of_n", beta, INVERSE_TEMPERATURE),
+        _named("weighted_best_of_n", beta, INVERSE_TEMPERATURE),
         _WeightedBestOfN(beta),
         about="whole answer with the most weight",
         source="Li et al., arXiv 2206.02336",
@@ -237,7 +237,7 @@ def first_accepted(threshold: float) -> Technique:
     )
 
 
-def named(name: str, parameter: float, default: float) -> str:
+def _named(name: str, parameter: float, default: float) -> str:
     """The name, with the parameter where it is not the default."""
     return name if parameter == default else f"{name}({parameter:g})"
 

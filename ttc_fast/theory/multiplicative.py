@@ -16,18 +16,14 @@ tested by simulation.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.optimize import brentq
 from torch import Tensor
 
+from ..decoding import mean_square
 from ..decoding.gaussian_chain import affine
 from ..decoding.rules import EncodedRule, Rule
 from ..numerics import check
@@ -131,25 +127,6 @@ class MultiplicativeChain:
             mean = (M @ mean[:, :, None])[:, :, 0] + self._offset
         return Moments(mean, covariance)
 
-    def radius(self, scale: float) -> Tensor:
-        """Spectral radius of the map of E w w^T in one step ``[B]``, see :func:`mean_square_radius`.
-
-        Args:
-            scale: kappa.
-        """
-        if self._diagonal:
-            a, dim = self._eigen[0], self._matrix.shape[1]
-            matrix = torch.diag_embed((a - scale) ** 2 + scale**2) + scale**2 * torch.ones(dim, dim).double()
-            largest: Tensor = torch.linalg.eigvalsh(matrix)[:, -1]
-            return largest
-        decompose = np.linalg.eigh if self.symmetric else np.linalg.eig
-        found = []
-        for A in self._matrix.numpy():
-            values, axes = decompose(A)
-            modes = _Modes(axes, axes.T if self.symmetric else np.linalg.inv(axes), values)
-            found.append(modes.ridge_radius(scale) if self._ridge else modes.diagonal_radius(scale))
-        return torch.tensor(found, dtype=torch.float64)
-
 
 def _encoded(rule: Rule, steps: int) -> EncodedRule:
     encoded = rule.encode(steps)
@@ -205,12 +182,6 @@ def moments(state: Tensor, rule: Rule, steps: Sequence[int], w0: Tensor | None =
 def mean_square_radius(state: Tensor, rule: Rule) -> Tensor:
     """Factor by which E w w^T grows with each step in the long run: below 1 the chain is stable in mean square.
 
-    The spectral radius of Q -> M Q M^T + kappa^2 (tr(Q) I + Q), or A Q A^T + kappa^2 diag(Q). For the rank-one rule
-    with P = eta I it is the largest eigenvalue of diag((a_i - kappa)^2 + kappa^2) + kappa^2 1 1^T, a_i = 1 - eta
-    lambda_i. Elsewhere, with N the map without the terms tr(Q) I and diag(Q): the map keeps the cone of positive
-    matrices, so that its radius is the largest rho with kappa^2 tr (rho - N)^{-1} I = 1, or with the spectral radius of
-    the d x d matrix kappa^2 ((rho - N)^{-1} e_j e_j^T)_ii equal to 1; both fall with rho.
-
     Args:
         state: ``[B, d, d+1]``.
         rule: a :class:`RankOneNoise` or :class:`ElementwiseNoise`; of a schedule the first scale, for all steps.
@@ -227,46 +198,6 @@ def mean_square_radius(state: Tensor, rule: Rule) -> Tensor:
     >>> mean_square_radius(state, tf.RankOneNoise(0.1)).numpy().round(6).tolist()  # 0.4^2 + (d + 1) 0.1^2
     [0.19]
     """
-    return MultiplicativeChain(state, rule).radius(float(_encoded(complete(rule, Rule, "rule"), 1).schedule[0]))
-
-
-@dataclass(frozen=True, eq=False)
-class _Modes:
-    """A = axes diag(values) inverse, perhaps complex: in these modes N multiplies each entry of Q by a number."""
-
-    axes: NDArray[Any]
-    inverse: NDArray[Any]
-    values: NDArray[Any]
-
-    def ridge_radius(self, scale: float) -> float:
-        values = self.values - scale
-        factor = np.multiply.outer(values, values.conj()) + scale**2
-        # (rho - N)^{-1} I = axes (weight / (rho - factor)) axes^H
-        weight = (self.inverse @ self.inverse.conj().T) * (self.axes.conj().T @ self.axes).T
-
-        def gain(rho: float) -> float:
-            return float((weight / (rho - factor)).sum().real * scale**2)
-
-        return _where_one(gain, float(np.abs(np.diag(factor)).max()), scale)
-
-    def diagonal_radius(self, scale: float) -> float:
-        factor = np.multiply.outer(self.values, self.values.conj())
-        rows = self.axes.T[:, :, None] * self.inverse[:, None, :]  # axes_ia inverse_aj: [a, i, j]
-
-        def gain(rho: float) -> float:
-            inner = np.tensordot(1 / (rho - factor), rows.conj(), axes=1)
-            return float(np.abs(np.linalg.eigvals((rows * inner).sum(0).real)).max() * scale**2)
-
-        return _where_one(gain, float(np.abs(self.values).max() ** 2), scale)
-
-
-def _where_one(gain: Callable[[float], float], floor: float, scale: float) -> float:
-    """The rho above ``floor`` at which a falling gain is 1; ``floor`` if it is below 1 from there on."""
-    low = 1e-12 * max(floor, scale**2)
-    if scale == 0 or gain(floor + low) <= 1:
-        return floor
-    high = max(floor, scale**2)
-    while gain(floor + high) > 1:
-        high *= 4
-    excess = brentq(lambda x: math.log(gain(floor + math.exp(x))), math.log(low), math.log(high), xtol=1e-13)
-    return floor + math.exp(excess)
+    check.tensor("state", state, ("B", "d", "d+1"))
+    encoded = _encoded(complete(rule, Rule, "rule"), 1)
+    return mean_square.radius(affine(state)[0], float(encoded.schedule[0]), rank_one=encoded.kind == "rank_one")
