@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,14 @@ import pytest
 import torch
 from scipy import stats
 
+from evaluation_problems import assert_equal, decoder
 from oracles import ALPHA
 from ttc_fast import (
     BernoulliSampling,
     GaussianNoise,
     Key,
-    LinearAttention,
     LinearRegression,
     Prompts,
-    StochasticDecoder,
-    Table,
     Technique,
     evaluate,
 )
@@ -34,12 +31,11 @@ from ttc_fast.evaluation.subsets import groups
 from ttc_fast.numerics import candidates
 from ttc_fast.tasks import metrics
 from ttc_fast.tasks.metrics import truth
-from ttc_fast.techniques.faulty_verifiers import NoisyVerifier
 from ttc_fast.techniques.particles import ParticleFilter, particle_filter
 from ttc_fast.techniques.registry import TECHNIQUES
 from ttc_fast.techniques.search import BeamSearch, beam_search, self_refinement
 from ttc_fast.techniques.stopping import StopEarly, VoteUntilDecided, adaptive_vote, stop_early
-from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, Oracle
+from ttc_fast.techniques.verifiers import HeldOutLoss, Oracle
 
 
 @pytest.mark.parametrize(
@@ -57,36 +53,6 @@ def test_groups_are_whole_and_follow_each_other(samples: int, size: int) -> None
     assert got.shape == (2, samples // size, size)
     assert torch.equal(got.flatten(1), x[:, : samples // size * size])
     assert groups(x[:, :, None].expand(-1, -1, 3), size).shape == (2, samples // size, size, 3)
-
-
-def decoder(rule: Rule, dim: int = 3, examples: int = 8) -> StochasticDecoder:
-    return StochasticDecoder(LinearAttention.gradient_descent(dim, examples=examples), rule)
-
-
-def assert_equal(got: Table, expected: Table) -> None:
-    """To the bit, work included."""
-    assert got.keys == expected.keys
-    assert got.about == expected.about
-    for name in ("prompts", "values", "thoughts", "scores"):
-        assert np.array_equal(getattr(got, name), getattr(expected, name)), name
-
-
-@pytest.mark.parametrize("rule", [GaussianNoise(0.3), BernoulliSampling()])
-def test_results_do_not_depend_on_the_chunk(rule: Rule) -> None:
-    """To the bit, for every technique, with a noisy verifier and a number of samples that no budget but 1 divides."""
-    kind: Any = "continuous" if isinstance(rule, GaussianNoise) else "binary"
-    prompts = LinearRegression(3, 8, kind, label_noise=0.2).sample(3)
-    arguments: dict[str, Any] = {"steps": [2, 5], "samples": 131, "seed": 4, "techniques": TECHNIQUES}
-    arguments["verifier"] = NoisyVerifier(InContextLoss(), 0.05)
-    whole = evaluation(Plan.checked(decoder(rule), prompts, **arguments), prompts)
-    assert whole.unstable.shape == (3,)
-    assert not np.isnan(whole.table.values).any()
-    assert {key.technique for key in whole.table.keys} == {
-        name for name, t in TECHNIQUES.items() if (kind == "binary" or not t.binary_only) and name != "ridge"
-    }
-    for chunk, bank in ((1, 1), (100, 10_000), (3 * 131 * 2, 2 * 131 * 3 * 2)):
-        torch.set_num_threads(1)
-        assert_equal(evaluate(decoder(rule), prompts, chunk=chunk, bank=bank, **arguments), whole.table)
 
 
 def test_searches_by_hand() -> None:
@@ -275,54 +241,12 @@ def test_what_is_reported() -> None:
     assert {k.technique for k in table.keys} == {"greedy", "single", "mean", "majority_vote", "best_of_n"}
 
 
-@pytest.mark.parametrize("rule", [GaussianNoise(0.3), BernoulliSampling()])
-def test_a_figure_does_not_depend_on_the_other_budgets_and_steps(rule: Rule) -> None:
-    """To the bit, for every technique but the one that reads all asked steps."""
-    kind: Any = "continuous" if isinstance(rule, GaussianNoise) else "binary"
-    prompts = LinearRegression(3, 8, kind, label_noise=0.2).sample(3)
-    arguments: dict[str, Any] = {"samples": 24, "seed": 4}
-    arguments["techniques"] = {name: t for name, t in TECHNIQUES.items() if name != "stop_early"}
-    whole = evaluate(decoder(rule), prompts, steps=[2, 5], **arguments)
-    part = evaluate(decoder(rule), prompts, steps=5, budgets=[24, 3, 4, 3], **arguments)
-    assert {k.samples for k in part.keys} == {1, 3, 4, 24}
-    for key in part.keys:
-        assert key.samples == 3 or np.array_equal(part[key], whole[key]), key
-
-
 def test_integers_of_numpy_are_integers() -> None:
     prompts, wanted = LinearRegression(3, 8).sample(2), decoder(GaussianNoise(0.3))
     plain = evaluate(wanted, prompts, steps=3, samples=6, budgets=[2, 6])
     assert_equal(evaluate(wanted, prompts, steps=np.int64(3), samples=np.int64(6), budgets=np.array([2, 6])), plain)  # type: ignore[arg-type]
     thoughts = wanted(prompts, steps=np.int64(3), samples=6).thoughts
     assert torch.equal(thoughts, wanted(prompts, steps=[3], samples=6).thoughts)
-
-
-def test_prompts_may_be_made_when_they_are_needed() -> None:
-    task = LinearRegression(3, 8, label_noise=0.2)
-    arguments: dict[str, Any] = {"steps": [2], "samples": 6, "seed": 4, "bank": 40}
-    whole = evaluate(decoder(GaussianNoise(0.3)), task.sample(7, seed=3, first_prompt=2), **arguments)
-    assert_equal(evaluate(decoder(GaussianNoise(0.3)), task.prompts(7, seed=3, first_prompt=2), **arguments), whole)
-
-
-@pytest.mark.parametrize("samples", [1000, 200])
-def test_any_budgets(samples: int) -> None:
-    """Budgets that are no powers of two; a figure does not depend on which others are asked for, and C++ divides the
-    samples as PyTorch does, whose figures it gives to rounding."""
-    wanted = decoder(BernoulliSampling(temperature=0.5))
-    prompts = LinearRegression(3, 8, "binary").sample(2)
-    budgets, names = [1, 2, 5, 20, 50, 100, 150, samples // 2, samples], ["majority_vote", "plurality", "weighted_vote"]
-    arguments: dict[str, Any] = {"steps": [2], "samples": samples, "techniques": names}
-    table = evaluate(wanted, prompts, budgets=budgets, **arguments)
-    for size in (5, samples // 2):
-        alone = evaluate(wanted, prompts, budgets=[size], **arguments)
-        for key in alone.keys:
-            np.testing.assert_array_equal(table[key], alone[key])
-    own = {f"own_{name}": replace(TECHNIQUES[name], native=None, closed_form=None, name="own") for name in names}
-    plain = evaluate(wanted, prompts, budgets=budgets, **{**arguments, "techniques": own})
-    for name in names[1:]:
-        for size in budgets:
-            key = Key("binary", name, 2, size, "exact_recovery")
-            np.testing.assert_allclose(plain[key._replace(technique=f"own_{name}")], table[key], atol=1e-6)
 
 
 def test_further_metrics() -> None:
