@@ -2,7 +2,7 @@
 
 import sys
 
-from .cli.main import main
+from .cli.entry import main
 
 if __name__ == "ttc_fast.run":  # imported, the module would hide the function
     raise ImportError("ttc_fast.run is the entry of `python -m ttc_fast.run`; the function: from ttc_fast import run")

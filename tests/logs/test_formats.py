@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from logs.samples import ANSWERS, CORRECT, SCORES, means, rows, write
-from ttc_fast.logs.formats import FORMATS, detect, formats_of_file, matrix, search_and_learn
+from ttc_fast.logs.formats import FORMATS, detect, formats_of_file, search_and_learn
 from ttc_fast.logs.formats.search_and_learn import boxed
 from ttc_fast.logs.reader import read
+from ttc_fast.numerics import npz
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,7 @@ def test_search_and_learn(tmp_path: Path) -> None:
 
 def bad_archives(folder: Path) -> dict[str, str]:
     np.savez(folder / "objects.npz", correct=np.array([[None, 1]], dtype=object))
+    np.savez(folder / "words.npz", correct=np.array([["ab"]]))
     np.savez(folder / "flat.npz", correct=np.ones(3))
     np.savez(folder / "other.npz", truth=np.ones((2, 3)))
     np.savez(folder / "half.npz", correct=np.full((2, 3), 0.5))
@@ -109,13 +111,14 @@ def bad_archives(folder: Path) -> dict[str, str]:
         archive.writestr("correct.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     (folder / "broken.npz").write_bytes(b"PK\x03\x04 and no more")
     return {
-        "objects.npz": "expected numbers, got dtype object",
+        "objects.npz": "array correct: Python objects; make it one of numbers",
+        "words.npz": "array correct: dtype <U2; expected numbers",
         "flat.npz": "correct: expected shape [P, N]",
         "other.npz": "expected the arrays correct and",
         "half.npz": "row 0: correct: expected true, false, 1 or 0, got 0.5",
         "shapes.npz": "score: expected shape [P, N] [2, 3], got [3, 2]",
-        "bomb.npz": "expected at most 1000000 bytes unpacked",
-        "header.npz": "expected as many numbers as its shape [100000, 100000] says",
+        "bomb.npz": "correct: expected at most 200 times its packed size of",
+        "header.npz": "array correct: shape [100000, 100000] of float64, which has 80000000000 bytes, and 0 bytes",
         "broken.npz": "expected an .npz file of numbers",
     }
 
@@ -123,7 +126,7 @@ def bad_archives(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("skip_bad", [False, True])
 def test_bad_archives(skip_bad: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No row of a matrix may be left out."""
-    monkeypatch.setattr(matrix, "MAX_ARRAY", 10**6)
+    monkeypatch.setattr(npz, "EXPANSION_FROM", 10**6)
     for name, message in bad_archives(tmp_path).items():
         with pytest.raises(ValueError) as caught:
             read([tmp_path / name], skip_bad=skip_bad)

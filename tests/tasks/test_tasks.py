@@ -226,7 +226,7 @@ def test_load_prompts_refuses(tmp_path: Path) -> None:
             load_prompts(tmp_path / name)
         assert "allow_pickle" not in str(caught.value)
     np.savez(tmp_path / "objects.npz", x=np.ones((1, 2, 3)), y=np.array([[1.0, None]]))
-    with pytest.raises(ValueError, match=r"expected an \.npz file .*, got: an array y of Python objects") as caught:
+    with pytest.raises(ValueError, match=r"expected an \.npz file .*, got: array y: Python objects") as caught:
         load_prompts(tmp_path / "objects.npz")
     assert "allow_pickle" not in str(caught.value)
     with pytest.raises(FileNotFoundError):

@@ -47,7 +47,7 @@ class AnalyzeConfig:
 
 
 def main(config: AnalyzeConfig) -> None:
-    """Read, estimate, print, write.
+    """Read, estimate, write, print.
 
     Args:
         config: the settings.
@@ -55,15 +55,14 @@ def main(config: AnalyzeConfig) -> None:
     Raises:
         ValueError, OSError: with a message for the user.
     """
-    from ..experiments.files import check_writable
+    from ..experiments.files import check_outputs
+    from .streams import deliver
 
-    if config.json is not None:
-        check_writable(config.json)
+    check_outputs({"json": config.json}, {"files": config.files, "against": config.against or ()})
     result, comparison = _estimate(config)
-    if not config.quiet:
-        show(config, result, comparison)
-    if config.json is not None:
-        write(config.json, records(config, result, comparison))
+    json = config.json
+    writers = [] if json is None else [lambda: write(json, records(config, result, comparison))]
+    deliver(*writers, screen=None if config.quiet else lambda: show(config, result, comparison))
 
 
 def _estimate(config: AnalyzeConfig) -> tuple[Analysis, LogComparison | None]:
@@ -122,12 +121,14 @@ def _size(log: SampleLog) -> str:
 def _show_left_out(console: Console, log: SampleLog) -> None:
     from rich.markup import escape
 
+    from ..numerics.visible import visible
+
     if log.pooled:
         console.print(f"{log.pooled:,} prompts occur in several files: their samples are put together")
     if log.skipped:
         console.print(f"{log.skipped:,} bad lines left out, such as:")
         for complaint in log.complaints:
-            console.print(f"  {escape(complaint)}")
+            console.print(f"  {escape(visible(complaint))}")
 
 
 def _cell(result: Analysis, point: MetricPoint) -> str:

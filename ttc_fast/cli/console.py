@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..numerics.visible import tell, visible
+from .streams import printing
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 WIDTH = 80
 """Columns of a screen."""
@@ -21,21 +25,33 @@ Row = TypeVar("Row", int, str)
 
 
 def console() -> Console:
-    """For what a command prints."""
+    """For what a command prints; control characters in it are shown, in the cells of tables too."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    class Screen(Console):
+        def render_str(self, text: str, **settings: Any) -> Text:
+            return super().render_str(visible(text, keep="\n"), **settings)
+
+        def print(self, *objects: Any, **settings: Any) -> None:
+            with printing():
+                super().print(*objects, **settings)
+
+        def on_broken_pipe(self) -> None:
+            raise  # the BrokenPipeError, of which rich would make an exit
+
+    return Screen(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def show(text: str) -> None:
-    """Print to stdout, with question marks for what its encoding lacks."""
+    """Print lines to stdout: control characters are shown, and question marks stand for what its encoding lacks."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding))
+    with printing():
+        print(visible(text, keep="\n").encode(encoding, "replace").decode(encoding))
 
 
 def notice(text: str) -> None:
     """Something to know before a long wait, on stderr."""
-    print(f"ttc-fast: note: {text}", file=sys.stderr)
+    tell(f"ttc-fast: note: {text}")
 
 
 def table(rows: str, cells: Mapping[tuple[Row, str], str]) -> Table:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -14,8 +15,9 @@ import tyro
 from .. import __version__
 from ..experiments.config import PlanConfig, ReproduceConfig, RunConfig
 from ..experiments.presets import PRESETS
-from ..numerics import check
-from . import analyze, plan, reproduce, run, techniques, theory
+from ..numerics import check, files
+from ..numerics.visible import tell, visible, write_error
+from . import analyze, console, interruption, plan, reproduce, run, streams, techniques, theory
 
 COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "run": (RunConfig, run.main),
@@ -58,36 +60,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         141 if nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments == ["--version"]:
-        print(f"ttc-fast {__version__}")
-        return 0
+    streams.ensure()
+    files.WRITTEN.clear()
+    return streams.finish(_status(arguments))
+
+
+def _status(arguments: list[str]) -> int:
+    """Do what the command line says; what is printed may still be on its way."""
     try:
+        if arguments == ["--version"]:
+            console.show(f"ttc-fast {__version__}")
+            return 0
         preset = _preset(arguments)
         settings: dict[str, Any] = {
             name: Annotated[config, tyro.conf.subcommand(name)] for name, (config, _) in COMMANDS.items()
         }
         if preset is not None:
             settings["run"] = Annotated[RunConfig, tyro.conf.subcommand("run", default=preset)]
-        config: Any = tyro.cli(reduce(or_, settings.values()), prog="ttc-fast", args=arguments)
+        config = _parsed(reduce(or_, settings.values()), arguments)
         execute = next(command for kind, command in COMMANDS.values() if type(config) is kind)
         execute(config)
-        sys.stdout.flush()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
-        print("ttc-fast: interrupted, nothing was written", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # as in `ttc-fast techniques | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain when it ends
-        return 141
+        tell(f"ttc-fast: {interruption.text(arguments)}")
+        return interruption.STATUS
+    except streams.OutputError as error:
+        if error.status != streams.CLOSED_PIPE:
+            tell(f"ttc-fast: error: {error}")
+        return error.status
     except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
-        message = (error.strerror if isinstance(error, OSError) and not error.filename else None) or str(error)
-        print(f"ttc-fast: error: {message}", file=sys.stderr)
+        tell(f"ttc-fast: error: {streams.message(error)}")
         return 1
     except RuntimeError as error:
         if "memory" not in str(error):
             raise
         reason = str(error).splitlines()[0]
-        print(f"ttc-fast: error: not enough memory, ask for a smaller problem: {reason}", file=sys.stderr)
+        tell(f"ttc-fast: error: not enough memory, ask for a smaller problem: {reason}")
         return 1
     return 0
+
+
+def _parsed(settings: Any, arguments: list[str]) -> Any:
+    """The settings that the command line asks for; help and complaints, which quote it, are printed."""
+    complaint = io.StringIO()
+    try:
+        with streams.printing(), contextlib.redirect_stderr(complaint):
+            return tyro.cli(settings, prog="ttc-fast", args=arguments)
+    finally:
+        text = complaint.getvalue()
+        harmless = all(visible(argument) == argument for argument in arguments)
+        write_error(text if harmless else visible(text, keep="\n"))  # it has colours of its own

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..experiments.config import RunConfig
 
 
 def main(config: RunConfig) -> None:
-    """Run, print, write.
+    """Run, write, print.
 
     Args:
         config: the settings.
@@ -19,10 +21,12 @@ def main(config: RunConfig) -> None:
     from ..experiments.records import run_json
     from ..experiments.run import run
     from . import console, full, screen
+    from .streams import deliver
 
-    for name, path in (("json", config.json), ("save", config.save)):
-        if path is not None:
-            files.check_writable(path, name)
+    files.check_outputs(
+        {"json": config.json, "save": config.save, "plot": config.plot},
+        {"prompts_file": [] if config.prompts_file is None else [config.prompts_file]},
+    )
     if config.save is not None and config.save.suffix != ".parquet":
         raise ValueError(f"save: expected a file that ends in .parquet, got {config.save}")
     if config.plot is not None:
@@ -30,14 +34,16 @@ def main(config: RunConfig) -> None:
     if not config.quiet:
         _note_interpreter(config.backend)
     result = run(config, progress=not config.quiet)
-    if not config.quiet:
-        console.show((full if config.full else screen).text(result))
-    if config.json is not None:
-        files.write(config.json, run_json(result))
-    if config.save is not None:
-        result.table.save(config.save)
-    if config.plot is not None:
-        plot.draw_run(result, config.plot)
+    json, save, picture = config.json, config.save, config.plot
+    writers: list[Callable[[], None]] = []
+    if json is not None:
+        writers.append(lambda: files.write(json, run_json(result)))
+    if save is not None:
+        writers.append(lambda: result.table.save(save))
+    if picture is not None:
+        writers.append(lambda: plot.draw_run(result, picture))
+    show = None if config.quiet else lambda: console.show((full if config.full else screen).text(result))
+    deliver(*writers, screen=show)
 
 
 def _note_interpreter(backend: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..numerics import files
 from .selection import Array
 
 VERSION = "ttc_fast.Table/1"
@@ -73,14 +74,8 @@ def write(path: str | os.PathLike[str], columns: Mapping[str, Any], about: Mappi
     table = pyarrow.table({**columns, **texts}).replace_schema_metadata(
         {"format": VERSION, "about": json.dumps(dict(about), sort_keys=True)}
     )
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        parquet.write_table(table, draft)
-        with open(draft, "rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    with files.replacing(target, "save") as file:
+        parquet.write_table(table, file)
 
 
 def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence[str]) -> Contents:

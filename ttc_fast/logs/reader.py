@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..estimators.arrays import Integers
+from ..numerics.files import open_input
 from ..numerics.progress import Report, reporting
 from .formats import FORMATS, Format, detect, formats_of_file
 from .log import PromptCounts, Record, Sample, SampleLog
@@ -82,7 +83,8 @@ class _Columns:
         self.format, self.filter, self.skip_bad = format, filter, skip_bad
         self.filters: set[str] = set()
         self.optional: tuple[str, ...] | None = None
-        self.files, self.skipped = 0, 0
+        self.paths: list[str] = []
+        self.skipped = 0
         self.complaints: list[str] = []
         self.prompt, self.file = array("q"), array("i")
         # Of every sample; `answer` of those that have one.
@@ -93,10 +95,8 @@ class _Columns:
 
     def add_file(self, path: str, advance: Callable[[int], None]) -> None:
         """All samples of one file."""
-        self.files += 1
-        with open(path, "rb") as file:
-            if not file.seekable():
-                raise ValueError(f"{path}: expected a file, got a stream; write it to a file first")
+        self.paths.append(path)
+        with open_input(path) as file:
             self._add_records(file, path, advance)
         if len(self.filters) > 1 and self.filter is None:
             raise ValueError(
@@ -143,7 +143,7 @@ class _Columns:
             raise ValueError(f"expected at most {MAX_SAMPLES} samples in all")
         for item in items:
             self.prompt.append(hash(item.prompt))
-            self.file.append(self.files)
+            self.file.append(len(self.paths) - 1)
             if isinstance(item, PromptCounts):
                 self.n.append(item.n)
                 self.c.append(item.c)
@@ -173,10 +173,13 @@ class _Columns:
     def finish(self) -> SampleLog:
         """The samples in the order of their prompts' first appearance."""
         if self.format is None or not self.prompt:
-            raise ValueError(f"files: expected samples, got none ({self.skipped} bad lines)")
+            more = f" and {len(self.paths) - 3} others" * (len(self.paths) > 3)
+            raise ValueError(
+                f"files: expected samples, got none in {', '.join(self.paths[:3])}{more} ({self.skipped} bad lines)"
+            )
         prompt, prompts = _numbered(_as_numpy(self.prompt))
         count, file = len(prompts), _as_numpy(self.file)
-        first, last = np.full(count, self.files), np.zeros(count, dtype=np.int64)
+        first, last = np.full(count, len(self.paths)), np.zeros(count, dtype=np.int64)
         np.minimum.at(first, prompt, file)
         np.maximum.at(last, prompt, file)
         about: dict[str, Any] = {
@@ -192,7 +195,7 @@ class _Columns:
             return SampleLog(samples=n, correct=c, labels=None, answers=None, scores=None, tokens=None, **about)
         keys = (_as_numpy(self.sample), file, prompt) if self.sample else (prompt,)
         order = np.lexsort(keys)
-        _refuse_repeated_samples(keys, order)
+        self._refuse_repeated_samples(keys, order)
         labels = _as_numpy(self.correct)[order].astype(bool)
         return SampleLog(
             samples=np.bincount(prompt, minlength=count),
@@ -204,6 +207,19 @@ class _Columns:
             **about,
         )
 
+    def _refuse_repeated_samples(self, keys: tuple[NDArray[Any], ...], order: Integers) -> None:
+        """``keys``: the sample's number and file first, if there is one; ``order`` sorts them."""
+        if len(keys) > 1:
+            same = np.ones(len(order) - 1, dtype=bool)
+            for key in keys:
+                same &= key[order][1:] == key[order][:-1]
+            if same.any():
+                place = order[int(np.argmax(same))]
+                raise ValueError(
+                    f"{self.paths[int(keys[1][place])]}: sample: expected each number once for each prompt and file, "
+                    f"got {int(keys[0][place])} twice"
+                )
+
     def _numbered_answers(self) -> Integers:
         """A number for the answer of every sample, -1 for those without one."""
         numbers = np.full(len(self.answered), -1)
@@ -214,17 +230,6 @@ class _Columns:
 def _as_numpy(column: array[Any]) -> NDArray[Any]:
     """A column as an array of numpy, on the same memory."""
     return np.frombuffer(column, dtype=column.typecode)
-
-
-def _refuse_repeated_samples(keys: tuple[NDArray[Any], ...], order: Integers) -> None:
-    """``keys``: the sample's number first, if there is one; ``order`` sorts them."""
-    if len(keys) > 1:
-        same = np.ones(len(order) - 1, dtype=bool)
-        for key in keys:
-            same &= key[order][1:] == key[order][:-1]
-        if same.any():
-            number = int(keys[0][order[int(np.argmax(same))]])
-            raise ValueError(f"sample: expected each number once for each prompt and file, got {number} twice")
 
 
 def _numbered(hashes: Integers) -> tuple[Integers, Integers]:

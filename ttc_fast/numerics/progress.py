@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import TextIO, TypeAlias, cast
+
+from .visible import tell, visible, write_error
 
 Report: TypeAlias = Callable[[str, float], None]
 """Called with a stage, such as ``"continuous"``, and the share of it that is done, from 0 to 1."""
@@ -44,24 +46,46 @@ def reporting(progress: bool | Report) -> Iterator[Report]:
         raise TypeError(f"progress: expected True, False or a function of a stage and a share, got {progress!r}")
     elif not progress:
         yield ignore
-    elif sys.stderr.isatty():
+    elif sys.stderr is not None and sys.stderr.isatty():
         with _bars() as report:
             yield report
     else:
         yield _rewritten() if "ipykernel" in sys.modules else _lines()
 
 
+class _Lenient:
+    """A stream whose failures are nobody's business."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self.encoding = stream, stream.encoding
+
+    def write(self, text: str) -> int:
+        write_error(text, self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        write_error("", self._stream)
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
 @contextlib.contextmanager
 def _bars() -> Iterator[Report]:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress, TaskID
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    # A terminal that is gone takes no more bars; the work goes on.
+    with Progress(console=Console(file=cast(TextIO, _Lenient(sys.stderr))), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(stage: str, share: float) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=1.0)
+                tasks[stage] = bars.add_task(escape(visible(stage)), total=1.0)
             bars.update(tasks[stage], completed=share)
 
         yield report
@@ -74,7 +98,7 @@ def _rewritten() -> Report:
     def report(stage: str, share: float) -> None:
         if int(100 * share) > shown.get(stage, -1):
             shown[stage] = int(100 * share)
-            print(f"\r{stage}: {shown[stage]:3d} %", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)
+            write_error(f"\r{visible(stage)}: {shown[stage]:3d} %" + "\n" * (share >= 1))
 
     return report
 
@@ -85,6 +109,6 @@ def _lines() -> Report:
     def report(stage: str, share: float) -> None:
         if int(4 * share) > quarters.get(stage, 0):
             quarters[stage] = int(4 * share)
-            print(f"{stage}: {25 * quarters[stage]} %", file=sys.stderr)
+            tell(f"{stage}: {25 * quarters[stage]} %")
 
     return report

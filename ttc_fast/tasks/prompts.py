@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..numerics import check
+from ..numerics import check, files, npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,28 +89,22 @@ def load_prompts(path: str | os.PathLike[str], dtype: torch.dtype = torch.float3
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no ``.npz`` file, an array is missing, or :class:`Prompts` refuses it.
+        ValueError: it is no ``.npz`` file, an array is missing or larger than memory, or :class:`Prompts` refuses it;
+            the message names the file.
     """
     wanted = "an .npz file with the arrays x and y, as numpy.savez(file, x=..., y=...) writes it"
-    try:
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("another kind of file")
-            file.seek(0)
-            archive = np.load(file, allow_pickle=False)
-            arrays = {name: _numbers(archive, name) for name in ("x", "y", "w_star") if name in archive}
-        tensors = {name: torch.from_numpy(array).to(dtype) for name, array in arrays.items()}
-    except (ValueError, TypeError, EOFError, IndexError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{os.fspath(path)}: expected {wanted}, got: {error}") from error
-    if missing := {"x", "y"} - tensors.keys():
+    with files.open_input(path) as file:
+        # For each number a tensor of dtype, and one of float64 while the features' covariance is made of x.
+        arrays = npz.read_arrays(file, path, wanted, ("x", "y", "w_star"), extra=8 + dtype.itemsize)
+    if missing := {"x", "y"} - arrays.keys():
         raise ValueError(f"{os.fspath(path)}: expected {wanted}, got none called {' or '.join(sorted(missing))}")
-    return Prompts(tensors["x"], tensors["y"], tensors.get("w_star"))
-
-
-def _numbers(archive: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     try:
-        return archive[name]
-    except ValueError as error:  # NumPy's text would have its user unpickle a stranger's objects
-        if "allow_pickle" in str(error):
-            raise ValueError(f"an array {name} of Python objects; make one of numbers") from None
-        raise
+        tensors = {name: _tensor(array, dtype) for name, array in arrays.items()}
+        return Prompts(tensors["x"], tensors["y"], tensors.get("w_star"))
+    except (ValueError, RuntimeError) as error:  # RuntimeError: of torch, such as a shape beyond its sizes
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+
+def _tensor(array: NDArray[Any], dtype: torch.dtype) -> Tensor:
+    wide = array.astype(np.float64) if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array
+    return torch.from_numpy(wide).to(dtype)
