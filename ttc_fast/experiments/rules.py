@@ -84,7 +84,7 @@ def with_rules(config: RunConfig) -> RunConfig:
             raise ValueError("ones: expected the number of ones that the rule subset draws, got none; add --ones, or "
                              "--nonzero for prompts whose truth has so many")  # fmt: skip
         config = replace(config, ones=config.nonzero)
-    if "bernoulli" in config.rule:
+    if names(config)["binary"] == "bernoulli":  # also where only continuous ones are run
         config = replace(config, temperature=BernoulliSampling(config.link, config.temperature).temperature)
     return config
 
