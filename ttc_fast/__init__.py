@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as typing has it, which takes a while to import: until then Ctrl-C is a traceback
 
 __version__ = "0.1.0"
 
@@ -58,6 +57,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from .decoding.authors_rules import ElementwiseNoise as ElementwiseNoise
     from .decoding.authors_rules import LargestCoefficients as LargestCoefficients
     from .decoding.authors_rules import RankOneNoise as RankOneNoise
@@ -129,6 +130,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
 
 

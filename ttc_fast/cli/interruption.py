@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # as typing has it; until the imports here are done, Ctrl-C is a traceback
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+    from typing import NoReturn
 
 STATUS = 130
 """As a shell tells it."""
@@ -16,8 +18,7 @@ STATUS = 130
 
 def text(arguments: Sequence[str]) -> str:
     """What is told of an interruption: files that are written stay, and a reproduction goes on from its parts."""
-    files = sys.modules.get("ttc_fast.numerics.files")
-    written = () if files is None else tuple(files.WRITTEN)
+    written = _files("WRITTEN")
     if arguments[:1] == ["reproduce"]:
         return "interrupted; the parts that are done are kept, give the same command again to go on"
     return f"interrupted, after {', '.join(written)} was written" if written else "interrupted, nothing was written"
@@ -48,11 +49,16 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 def end() -> NoReturn:
     """Say so and end at once, without a draft of a file left behind."""
-    files = sys.modules.get("ttc_fast.numerics.files")
-    for draft in () if files is None else tuple(files.DRAFTS):
-        with contextlib.suppress(OSError):
-            os.unlink(draft)
-    shown = "\x1b[?25h" if sys.stderr is not None and sys.stderr.isatty() else ""  # the cursor, which bars hide
-    with contextlib.suppress(OSError):
+    try:
+        for draft in _files("DRAFTS"):
+            if os.path.exists(draft):
+                os.unlink(draft)
+        shown = "\x1b[?25h" if sys.stderr is not None and sys.stderr.isatty() else ""  # the cursor, which bars hide
         os.write(2, f"{shown}ttc-fast: {text(sys.argv[1:])}\n".encode("utf-8", "replace"))
-    os._exit(STATUS)
+    finally:  # standard error may be closed
+        os._exit(STATUS)
+
+
+def _files(name: str) -> tuple[str, ...]:
+    """Of the module that writes files, if it is imported to its end."""
+    return tuple(getattr(sys.modules.get("ttc_fast.numerics.files"), name, ()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -215,7 +214,7 @@ def _open_draft(folder: str, old: os.stat_result | None) -> tuple[str, int]:
     """A new file in ``folder`` with a short name of its own, as any name may be as long as names can be, and with the
     mode and owner of the old file; without one, as the umask says."""
     while True:
-        draft = os.path.join(folder, f".ttc-{secrets.token_hex(4)}")
+        draft = os.path.join(folder, f".ttc-{os.urandom(4).hex()}")
         DRAFTS.add(draft)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
