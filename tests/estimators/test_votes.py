@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,15 @@ from scipy import stats
 
 from estimators_problems import ROUNDING, bits, over_subsets, vote
 from oracles import ALPHA
-from ttc_fast.estimators.votes import NoAnswer, Ties, majority_at_k, majority_correct_at_k, weighted_vote_at_k
+from ttc_fast.estimators.selection import pass_at_k
+from ttc_fast.estimators.votes import (
+    NoAnswer,
+    Ties,
+    majority_at_k,
+    majority_by_score_at_k,
+    majority_correct_at_k,
+    weighted_vote_at_k,
+)
 
 pytestmark = pytest.mark.usefixtures("implementation")
 
@@ -91,18 +100,83 @@ def test_majority_gets_worse_on_mixed_difficulty() -> None:
     assert np.argmax(got) == 2
 
 
-def test_weighted_vote() -> None:
-    """With equal weights it is the majority vote, within 5 Monte Carlo errors (20 comparisons: 1 in 10^5)."""
+def by_enumeration(answers: Any, weights: Any, value: Any, k: int, ties: str, no_answer: str) -> float:
+    """The weighted vote over all subsets of k of one prompt's samples, as the definition reads."""
+    total = []
+    for subset in itertools.combinations(range(len(answers)), k):
+        sums: dict[int, float] = {}
+        for i in subset:
+            if answers[i] >= 0 or no_answer == "fail":
+                sums[max(answers[i], -1)] = sums.get(max(answers[i], -1), 0.0) + weights[i]
+        leaders = [a for a in sums if sums[a] >= max(sums.values()) - 1e-9]
+        of = [np.mean(value[answers == a]) if a >= 0 else 0.0 for a in leaders]
+        if not of or (ties == "fail" and len(of) > 1):
+            total.append(0.0)
+        else:
+            total.append(float(of[0] if ties == "first" else np.mean(of)))
+    return float(np.mean(total))
+
+
+@pytest.mark.parametrize("ties", ["random", "fail", "first"])
+@pytest.mark.parametrize("no_answer", ["fail", "ignore"])
+def test_weighted_vote_is_exact_where_subsets_are_few(ties: Any, no_answer: Any) -> None:
+    """Weights of few values, so that sums tie; never above pass@k."""
     rng = np.random.default_rng(0)
-    answers = rng.integers(-1, 3, size=(5, 12))
-    exact = majority_at_k(answers, answers == 0, [1, 3, 6, 12], no_answer="ignore")
-    got, error = weighted_vote_at_k(answers, np.ones((5, 12)), answers == 0, [1, 3, 6, 12], subsets=400)
-    assert (np.abs(got - exact) <= 5 * error + ROUNDING).all()
-    assert (error[:, -1] == 0).all()
-    heavy = weighted_vote_at_k([[0, 1, 1]], [[3.0, 1.0, 1.0]], [[1.0, 0.0, 0.0]], [3])
-    assert heavy[0].item() == 1.0
-    again = weighted_vote_at_k(answers, np.ones((5, 12)), answers == 0, [1, 3, 6, 12], subsets=400)
-    assert np.array_equal(got, again[0])
+    answers, weights = rng.integers(-1, 3, size=(6, 7)), rng.integers(0, 3, size=(6, 7)) / 10
+    value = (answers == 0) | (rng.random((6, 7)) < 0.1)  # some labels contradict each other
+    got, error = weighted_vote_at_k(answers, weights, value, range(1, 8), ties=ties, no_answer=no_answer)
+    for p, k in itertools.product(range(6), range(1, 8)):
+        expected = by_enumeration(answers[p], weights[p], value[p], k, ties, no_answer)
+        assert got[p, k - 1] == pytest.approx(expected, abs=1e-12)
+    assert (error == 0).all()
+    assert (got <= pass_at_k(np.full(6, 7), value.sum(axis=1), range(1, 8)) + ROUNDING).all()
+
+
+def test_weighted_vote_with_equal_weights_is_the_majority_vote() -> None:
+    """Exactly, and from random subsets within 5 Monte Carlo errors (20 comparisons: 1 in 10^5)."""
+    rng = np.random.default_rng(0)
+    for samples, ks in ((12, [1, 3, 6, 12]), (40, [1, 3, 20, 40])):
+        answers = rng.integers(-1, 3, size=(5, samples))
+        exact = majority_at_k(answers, answers == 0, ks)
+        got, error = weighted_vote_at_k(answers, np.ones((5, samples)), answers == 0, ks, subsets=400)
+        assert (np.abs(got - exact) <= 5 * error + ROUNDING).all()
+        assert (error[:, -1] == 0).all()
+        assert error.any() == (samples == 40)
+
+
+def test_weighted_vote_does_not_depend_on_the_order_of_samples() -> None:
+    """To the bit, where subsets are random too; and prompts that are alike get subsets of their own."""
+    rng = np.random.default_rng(1)
+    answers, weights = rng.integers(-1, 4, size=(3, 40)), rng.integers(0, 9, size=(3, 40)).astype(float)
+    answers[2], weights[2] = answers[1], weights[1]
+    value = answers == 0
+    order = rng.permutation(40)
+    renamed = np.where(answers < 0, -1, 3 - answers)
+    first = weighted_vote_at_k(answers, weights, value, [8])
+    second = weighted_vote_at_k(renamed[:, order], weights[:, order], value[:, order], [8])
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])
+    assert first[0][1, 0] != first[0][2, 0]
+
+
+def test_the_error_of_many_prompts_is_honest() -> None:
+    """Of 200 banks of alike prompts: the deviation of the mean over 20 prompts has the size that is told."""
+    rng = np.random.default_rng(2)
+    answers, weights = rng.integers(0, 4, size=24), rng.random(24)
+    prompts = np.repeat(answers[None], 4000, axis=0)
+    got, error = weighted_vote_at_k(prompts, np.repeat(weights[None], 4000, axis=0), prompts == 0, [12], subsets=16)
+    means = got.reshape(200, 20).mean(axis=1)
+    told = np.sqrt((error**2).mean() / 20)
+    assert means.std(ddof=1) == pytest.approx(told, rel=0.25)  # 5 standard errors of a standard deviation of 200
+
+
+def test_majority_with_ties_by_score() -> None:
+    """Two samples: the better one; of four the pair; without ties the majority."""
+    got, error = majority_by_score_at_k([[0, 1], [0, 1]], [[0.9, 0.5], [0.1, 0.5]], [[1, 0], [1, 0]], [1, 2])
+    assert got.tolist() == [[0.5, 1.0], [0.5, 0.0]]
+    assert (error == 0).all()
+    four = majority_by_score_at_k([[0, 0, 1, 1]], [[0.4, 0.4, 0.7, 0.0]], [[1, 1, 0, 0]], [4])
+    assert four[0].item() == 1.0
 
 
 def test_wrong_arguments() -> None:
