@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
+from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
+from ..numerics import check
 from .arrays import Array
 
 
@@ -66,9 +67,9 @@ def bounded_interval(values: ArrayLike, confidence: float = 0.95, *, low: float 
 
     What few prompts hide is a rare one at the other end. So each limit counts one prompt more, there, and is a
     quantile of the mean under weights uniform on the simplex (Gaffke, Mathematical Methods of Statistics 2005;
-    Learned-Miller and Thomas, arXiv 1905.06208, conjecture that it covers for every law). Of values 0 or 1 it
-    is Clopper and Pearson's interval. The quantile is that of Wilson and Hilferty (PNAS 1931), from three exact
-    moments.
+    Learned-Miller and Thomas, arXiv 1905.06208, conjecture that it covers for every law). Of values at the bounds
+    only, such as 0 and 1, this is Clopper and Pearson's interval, and computed as such; else the quantile is that of
+    Wilson and Hilferty (PNAS 1931), from three exact moments.
 
     Args:
         values: one for each prompt ``[B]``.
@@ -94,9 +95,18 @@ def _limits(values: Array, score: float, low: float, high: float) -> Interval:
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, float("nan"), float("nan"))
+    if ((values == low) | (values == high)).all():
+        return _clopper_pearson(mean, int((values == high).sum()), len(values), float(ndtr(-score)), low, high)
     lower = _weighted_mean_quantile(np.append(values, low), -score)
     upper = _weighted_mean_quantile(np.append(values, high), score)
     return Interval(mean, max(lower, low), min(upper, high))
+
+
+def _clopper_pearson(mean: float, at_high: int, n: int, tail: float, low: float, high: float) -> Interval:
+    """Of ``at_high`` of n values at the upper bound, the others at the lower one (Biometrika 1934)."""
+    least = betaincinv(at_high, n - at_high + 1, tail) if at_high else 0.0
+    most = betaincinv(at_high + 1, n - at_high, 1 - tail) if at_high < n else 1.0
+    return Interval(mean, float(low + (high - low) * least), float(low + (high - low) * most))
 
 
 def _weighted_mean_quantile(values: Array, score: float) -> float:
@@ -239,6 +249,7 @@ def _matrix(values: ArrayLike) -> Array:
 
 
 def _level(confidence: float) -> float:
+    confidence = check.number("confidence", confidence)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence}; 0.95 is 95 %")
     return confidence
