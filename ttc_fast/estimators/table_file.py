@@ -96,10 +96,16 @@ def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence
     pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
     source = _parquet(path)
     try:
-        table = parquet.read_table(source)
-    except pyarrow.ArrowInvalid as error:
+        with files.open_input(source) as file:
+            table = parquet.read_table(file)
+        about = {name.decode(): text.decode() for name, text in (table.schema.metadata or {}).items()}
+        facts = json.loads(about.get("about", "{}"))
+    except (pyarrow.ArrowException, json.JSONDecodeError, UnicodeDecodeError, OverflowError) as error:
         raise ValueError(f"{source}: expected a Parquet file: {error}") from error
-    about = {name.decode(): text.decode() for name, text in (table.schema.metadata or {}).items()}
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise ValueError(f"{source}: expected a Parquet file: {error}") from error  # so pyarrow says it of damaged ones
     if about.get("format") != VERSION:
         raise ValueError(f"{source}: expected the format {VERSION}, got {about.get('format', 'none')}")
     needed = (*fields, "prompt", "value")
@@ -119,7 +125,7 @@ def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence
         for name in ("value", *optional)
         if name in table.column_names
     }
-    return Contents(keys, prompts, arrays, json.loads(about["about"]))
+    return Contents(keys, prompts, arrays, facts)
 
 
 def _parquet(path: str | os.PathLike[str]) -> Path:

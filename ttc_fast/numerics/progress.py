@@ -46,11 +46,15 @@ def reporting(progress: bool | Report) -> Iterator[Report]:
         raise TypeError(f"progress: expected True, False or a function of a stage and a share, got {progress!r}")
     elif not progress:
         yield ignore
-    elif sys.stderr is not None and sys.stderr.isatty():
+    elif _is_terminal(sys.stderr):
         with _bars() as report:
             yield report
     else:
         yield _rewritten() if "ipykernel" in sys.modules else _lines()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not getattr(stream, "closed", False) and stream.isatty()
 
 
 class _Lenient:
