@@ -8,9 +8,11 @@ import triton.language as tl
 from ttc_fast.numerics.rng import Stream
 
 from .philox import philox4x32_10
+from .subset import exponential, subset
 
 _NOISE = tl.constexpr(int(Stream.NOISE) << 24)
 _BERNOULLI = tl.constexpr(int(Stream.BERNOULLI) << 24)
+_SUBSET = tl.constexpr(int(Stream.SUBSET_SAMPLING) << 24)
 
 # Box-Muller of words a = $2 and b = $3 on the special-function unit. The radius is sqrt(-2 ln x) with
 # x = (a + 1/2) 2^-32. lg2.approx has an absolute error of 2^-22 around x = 1, too much where the
@@ -136,25 +138,62 @@ def _uniform(word):
     return (word >> 8).to(tl.int32).to(tl.float32)
 
 
+@triton.constexpr_function
+def _is_continuous(rule):
+    """Whether the rule draws normals; the others draw bits."""
+    return rule in ("gaussian", "rank_one", "elementwise")
+
+
 @triton.jit
 def _draws(seed, sample, coordinate, block, prompt, RULE: tl.constexpr, TARGET: tl.constexpr):
-    """What is random in four consecutive steps: for each a normal, or 2^24 times a uniform."""
+    """What is random in four consecutive steps: for each a normal, an exponential, or 2^24 times a uniform."""
     zero = sample * 0 + coordinate * 0
-    stream = _NOISE if RULE == "gaussian" else _BERNOULLI
+    stream = _NOISE if _is_continuous(RULE) else _SUBSET if RULE == "subset" else _BERNOULLI
     a, b, c, d = philox4x32_10(seed, sample + zero, (coordinate | stream) + zero, block + zero, prompt + zero, TARGET)
-    if RULE == "gaussian":
+    if _is_continuous(RULE):
         a, b = _box_muller(a, b, TARGET)
         c, d = _box_muller(c, d, TARGET)
+    elif RULE == "subset":
+        a, b = exponential(a, TARGET), exponential(b, TARGET)
+        c, d = exponential(c, TARGET), exponential(d, TARGET)
     else:
         a, b, c, d = _uniform(a), _uniform(b), _uniform(c), _uniform(d)
     return a, b, c, d
 
 
+@triton.constexpr_function
+def _log2(power):
+    return power.bit_length() - 1
+
+
 @triton.jit
-def _token(u, draw, noise, gain, RULE: tl.constexpr, TARGET: tl.constexpr):
-    """The next thought, given the transformer's output u."""
+def _along(xi, w, i, dim):
+    """<xi, w> of every sample, without the padded coefficients, whose noise makes them other than zero.
+
+    Summed by halves, by eights, and what is left: tl.sum adds what is in a thread first, then in a warp, so that its
+    bits would depend on the tile. Back in the shape of the thoughts by a reshape, not by a broadcast of a vector,
+    whose layout the compiler would take for that of all thoughts after it.
+    """
+    total = tl.where(i < dim, xi * w, 0.0)
+    BN: tl.constexpr = total.shape[0]
+    D: tl.constexpr = total.shape[1]
+    total = tl.sum(total.reshape(BN, 2, D // 16, 8), 1, keep_dims=True)
+    total = tl.sum(total, 3, keep_dims=True)
+    total = tl.sum(total, 2, keep_dims=True)
+    return tl.broadcast_to(total, BN, 2, D // 16, 8).reshape(BN, D)
+
+
+@triton.jit
+def _token(u, w, draw, noise, gain, i, dim, RULE: tl.constexpr, ONES: tl.constexpr, TARGET: tl.constexpr):
+    """The next thought, given the thought w and the transformer's output u; those with i >= dim are padded."""
     if RULE == "gaussian":
         token = tl.fma(draw, tl.load(noise), u)
+    elif RULE == "elementwise":
+        token = tl.fma(draw, tl.load(noise) * w, u)
+    elif RULE == "rank_one":
+        token = tl.fma(draw, -tl.load(noise) * _along(draw, w, i, dim), u)
+    elif RULE == "subset" or RULE == "largest":
+        token = subset(u, draw, i, dim, RULE, ONES, _log2(u.shape[1]), TARGET)
     else:
         if RULE == "sigmoid":  # the uniform < 1 / (1 + odds), without the division
             odds = _exp2((0.5 - u) * gain, TARGET)
@@ -181,7 +220,7 @@ def decode_kernel(
     page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
     w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
     seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
-    RULE: tl.constexpr, EVERY_STEP: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
+    RULE: tl.constexpr, EVERY_STEP: tl.constexpr, ONES: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
     D: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """A program decodes BN samples of one prompt, all D (padded) coefficients of them.
@@ -193,8 +232,8 @@ def decode_kernel(
     sigma_t. Block 0 is always listed: it may begin before ``first_step``, and w0 need not be binary.
     Padded coefficients have zero rows and columns in the matrix: they stay finite and without effect.
     """
-    RANDOM: tl.constexpr = RULE == "gaussian" or EVERY_STEP  # else only the answers are
-    BINARY: tl.constexpr = RULE != "gaussian" and EVERY_STEP
+    RANDOM: tl.constexpr = _is_continuous(RULE) or EVERY_STEP  # else only the answers are
+    BINARY: tl.constexpr = EVERY_STEP and not _is_continuous(RULE)
     tiles = tl.cdiv(samples, BN)
     program = tl.program_id(0).to(tl.int64)
     prompt = program // tiles
@@ -225,9 +264,10 @@ def decode_kernel(
             if RANDOM:
                 draws = _draws(seed, sample, coordinate, first_block + q, prompt, RULE, TARGET)
             for r in tl.static_range(4):
-                w = _product(w, m1, m2, m3, bias, BINARY, PRECISION, TARGET)
+                u = _product(w, m1, m2, m3, bias, BINARY, PRECISION, TARGET)
                 if RANDOM:
-                    w = _token(w, draws[r], noise + 4 * q + r, gain, RULE, TARGET)
+                    u = _token(u, w, draws[r], noise + 4 * q + r, gain, i[None, :], dim, RULE, ONES, TARGET)
+                w = u
 
         draws = _draws(seed, sample, coordinate, first_block + last, prompt, RULE, TARGET)
         # Zero, but the compiler cannot know: it would compute the addresses below before the loop above,
@@ -238,7 +278,7 @@ def decode_kernel(
         inside = (row < rows) & (column < dim)
         for r in tl.static_range(4):
             u = _product(w, m1, m2, m3, bias, False, PRECISION, TARGET)
-            token = _token(u, draws[r], noise + 4 * last + r, gain, RULE, TARGET)
+            token = _token(u, w, draws[r], noise + 4 * last + r, gain, i[None, :], dim, RULE, ONES, TARGET)
             slot = tl.load(stops + 7 * stop + 3 + r)
             tl.store(thoughts + slot * page + row * dim + column, token, mask=inside & (slot >= 0))
             if RANDOM:
@@ -257,7 +297,7 @@ def streamed_kernel(
     page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
     w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
     seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
-    RULE: tl.constexpr, EVERY_STEP: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
+    RULE: tl.constexpr, EVERY_STEP: tl.constexpr, ONES: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
     D: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """The same decode where the matrix does not fit on chip: it passes by in slices at every step.
@@ -267,7 +307,7 @@ def streamed_kernel(
     """
     K: tl.constexpr = SLICE // D
     PAGE: tl.constexpr = BN * D
-    RANDOM: tl.constexpr = RULE == "gaussian" or EVERY_STEP
+    RANDOM: tl.constexpr = _is_continuous(RULE) or EVERY_STEP
     tiles = tl.cdiv(samples, BN)
     program = tl.program_id(0).to(tl.int64)
     prompt = program // tiles
@@ -298,7 +338,10 @@ def streamed_kernel(
                 w = tl.load(scratch + n * D + k[None, :])
                 u = _product(w, m1, m2, m3, u, False, PRECISION, TARGET)
             draw = tl.load(scratch + (1 + r) * PAGE + n * D + i)
-            token = _token(u, draw, noise + 4 * block + r, gain, RULE, TARGET)
+            w = u  # of the rules without it: not read
+            if RULE == "rank_one" or RULE == "elementwise":
+                w = tl.load(scratch + n * D + i)
+            token = _token(u, w, draw, noise + 4 * block + r, gain, i, dim, RULE, ONES, TARGET)
             slot = tl.load(stops + 7 * block + 3 + r)
             tl.store(thoughts + slot * page + n * dim + i, token, mask=inside & (slot >= 0))
             if RANDOM:

@@ -32,11 +32,14 @@ SHARED_MEMORY = {
 specifications per compute capability; AMD CDNA 3 ISA, LDS."""
 
 CONSTANTS: dict[str, dict[str, Any]] = {
-    "gaussian": {"RULE": "gaussian", "EVERY_STEP": True},
-    "bernoulli": {"RULE": "sigmoid", "EVERY_STEP": True},
-    "clip": {"RULE": "clip", "EVERY_STEP": True},
-    "threshold": {"RULE": "threshold", "EVERY_STEP": True},
-    "last_step": {"RULE": "sigmoid", "EVERY_STEP": False},
+    "gaussian": {"RULE": "gaussian", "EVERY_STEP": True, "ONES": 0},
+    "bernoulli": {"RULE": "sigmoid", "EVERY_STEP": True, "ONES": 0},
+    "clip": {"RULE": "clip", "EVERY_STEP": True, "ONES": 0},
+    "threshold": {"RULE": "threshold", "EVERY_STEP": True, "ONES": 0},
+    "last_step": {"RULE": "sigmoid", "EVERY_STEP": False, "ONES": 0},
+    "rank_one": {"RULE": "rank_one", "EVERY_STEP": True, "ONES": 0},
+    "elementwise": {"RULE": "elementwise", "EVERY_STEP": True, "ONES": 0},
+    "subset": {"RULE": "subset", "EVERY_STEP": True, "ONES": 5},
 }
 """Rules by the names used here, and the constants they are compiled with."""
 
@@ -67,7 +70,7 @@ def gpu(arch: str) -> GPUTarget:
 def compile_decode(arch: str, rule: str, dim: int, precision: str = "fp32") -> Compiled:
     """The kernel that a decode of ``dim`` coefficients launches on such a GPU; ``rule`` is a key of CONSTANTS."""
     backend = gpu(arch).backend
-    chosen = tile(dim, SHARED_MEMORY[arch], precision)
+    chosen = tile(dim, SHARED_MEMORY[arch], precision, CONSTANTS[rule]["RULE"])
     function = streamed_kernel if chosen.streamed else decode_kernel
     return _compile(arch, function, constants(CONSTANTS[rule], precision, backend, dim, chosen), chosen)
 

@@ -45,20 +45,33 @@ RESIDENT_128 = 116 * 1024
 """Bytes of shared memory a program needs to keep a matrix of 128 x 128 on chip."""
 
 
-def tile(dim: int, shared_memory: int, precision: str) -> Tile:
-    """The tile for ``dim`` coefficients and a GPU's shared memory per program, in bytes."""
+SCHEDULED = ("gaussian", "rank_one", "elementwise")
+"""Kinds of rules with a scale for every step."""
+EXCHANGING = ("rank_one", "subset", "largest")
+"""Kinds whose coefficients of a thought depend on each other: more registers."""
+
+
+def tile(dim: int, shared_memory: int, precision: str, kind: str = "gaussian") -> Tile:
+    """The tile for ``dim`` coefficients.
+
+    Args:
+        dim: d.
+        shared_memory: of a GPU, per program, in bytes.
+        precision: of the matrix product.
+        kind: of the rule.
+    """
     if padded(dim) == 128 and (shared_memory < RESIDENT_128 or precision == "ieee"):
         return STREAMED_128
-    return TILES[padded(dim)]
+    chosen = TILES[padded(dim)]
+    return chosen._replace(registers=192) if chosen.registers and kind in EXCHANGING else chosen
 
 
-def _tile_here(dim: int, device: torch.device, precision: str) -> Tile:
+def _tile_here(dim: int, device: torch.device, precision: str, kind: str) -> Tile:
     if device.type == "cpu":  # the interpreter: its time is by the operation, whatever the size
         return tile(dim, RESIDENT_128, precision)._replace(samples=64)
     properties = torch.cuda.get_device_properties(device)
-    return tile(
-        dim, getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block), precision
-    )
+    shared_memory = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
+    return tile(dim, shared_memory, precision, kind)
 
 
 def options(tile: Tile, target: str) -> dict[str, Any]:
@@ -68,7 +81,7 @@ def options(tile: Tile, target: str) -> dict[str, Any]:
 
 
 def constants(rule: dict[str, Any], precision: str, target: str, dim: int, tile: Tile) -> dict[str, Any]:
-    """The constants that a kernel is compiled with; ``rule`` holds those of the rule, RULE and EVERY_STEP."""
+    """The constants that a kernel is compiled with; ``rule`` holds those of the rule, RULE, EVERY_STEP and ONES."""
     return {**rule, "PRECISION": precision, "TARGET": target, "D": padded(dim), "BN": tile.samples}
 
 
@@ -79,6 +92,7 @@ class EncodedRule(Protocol):
     schedule: Tensor
     temperature: float
     every_step: bool
+    ones: int
 
 
 class Launch(NamedTuple):
@@ -125,7 +139,7 @@ def prepare(
         )
 
     noise, gain = torch.zeros(1), 1.0  # for the rules that have none
-    if rule.kind == "gaussian":
+    if rule.kind in SCHEDULED:
         noise = torch.zeros(4 * (last_block - first_block + 1))
         schedule = rule.schedule if len(rule.schedule) > 1 else rule.schedule.expand(max(steps))
         scales = schedule[4 * first_block :]
@@ -158,7 +172,7 @@ def prepare(
         streamed_kernel if tile.streamed else decode_kernel,
         programs,
         arguments,
-        constants({"RULE": rule.kind, "EVERY_STEP": rule.every_step}, precision, target, dim, tile),
+        constants({"RULE": rule.kind, "EVERY_STEP": rule.every_step, "ONES": rule.ones}, precision, target, dim, tile),
         tile,
     )
 
@@ -200,7 +214,7 @@ def decode(
             first_step=first_step,
             precision=precision,
             target=target(),
-            tile=_tile_here(dim, state.device, precision),
+            tile=_tile_here(dim, state.device, precision, rule.kind),
         )
         with _current(state.device):
             launch.kernel[(launch.programs,)](

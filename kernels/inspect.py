@@ -66,17 +66,22 @@ class Analysis(NamedTuple):
     tensor_instructions: int
     """HMMA in the hot loop."""
     loops: tuple[tuple[int, int], ...]
-    """Trips in a block of four steps and instructions, of the hot loop and, if streamed, of those around it."""
+    """Trips in a block of four steps and instructions: of the hot loop, if streamed those around it, and of rounds."""
 
 
-def analyse(compiled: Compiled, dim: int) -> Analysis:
+def analyse(compiled: Compiled, dim: int, ones: int = 0) -> Analysis:
     """Count the hot loop of an NVIDIA kernel: four steps of BN x D coefficients, on 32 lanes a warp.
 
     Where the matrix stays on chip that is the innermost loop. Where it is streamed, it is the whole nest: the
-    body of the block of four steps, four times that of a step, and in it that of a slice of the matrix.
+    body of the block of four steps, four times that of a step, and in it that of a slice of the matrix. A step that
+    chooses ``ones`` coefficients has a loop besides, one round for each.
     """
     width = padded(dim)
-    bodies = sass.nest(compiled.assembly)
+    rounds: list[str] = []
+    if ones:
+        bodies, rounds = sass.nest_with_rounds(compiled.assembly, 3 if compiled.tile.streamed else 2)
+    else:
+        bodies = sass.nest(compiled.assembly)
     trips = [1]
     if compiled.tile.streamed:
         from .chain import SLICE  # imports triton
@@ -85,6 +90,8 @@ def analyse(compiled: Compiled, dim: int) -> Analysis:
         if len(bodies) != len(trips):
             raise ValueError(f"assembly: expected {len(trips)} loops in a streamed kernel, got {len(bodies)}")
     hot = list(zip(trips, bodies[-len(trips) :]))
+    if ones:  # on chip the four steps follow each other, and the loops of all four are in ``rounds``
+        hot.append((ones * (STEPS if compiled.tile.streamed else 1), rounds))
     count: Counter[str] = Counter()
     for times, body in hot:
         for opcode in body:
@@ -138,7 +145,7 @@ def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str
     }  # fmt: skip
     if arch.startswith("gfx"):  # counted are only instructions of NVIDIA
         return facts
-    found = analyse(compiled, dim)
+    found = analyse(compiled, dim, CONSTANTS[rule]["ONES"])
     least = roofline.lower_bound(CONSTANTS[rule], padded(dim), precision, arch)
     return facts | {
         "instructions_per_step": found.mix.instructions,

@@ -135,8 +135,11 @@ def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str) 
 
     Gaussian: Box-Muller gives two normals for 2 conversions, 1 multiply-add (the uniform), log2, scale,
     square root, angle, cosine, sine, 2 products; then a multiply-add of sigma_t and the normal onto u.
+    Element-wise: sigma_t times the thought besides. Rank-one: a multiply-add of the inner product besides.
     Bernoulli: shift and conversion (the uniform); multiply-add, exp2, multiply-add and a compare that
     gives 0 or 1. Clip: product and compare. Threshold: compare.
+    Subset: conversion, multiply-add (the uniform), log2, its scale; two bounds and the inverse of u, product; for each
+    of the k rounds a minimum, then a compare that gives 0 or 1.
 
     Matrix product "fp32": for real thoughts 6 products of bfloat16, and 4 instructions to cut a thought
     in three (two masks, two subtractions) and 3 halves to pack them; for binary ones 3 products and
@@ -151,14 +154,19 @@ def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str) 
         pipes["wide"] += 15 / 4
         pipes["alu"] += 17 / 4
         pipes[convert] += 1
-    if rule == "gaussian":
+    continuous = rule in ("gaussian", "rank_one", "elementwise")
+    if continuous:
         pipes["xu"] += 2
-        pipes["fma"] += 3.5
+        pipes["fma"] += 3.5 + (rule != "gaussian")
+    elif rule == "subset":
+        pipes["xu"] += 2
+        pipes["fma"] += 3
+        pipes["alu"] += 3 + constants["ONES"]
     elif every_step:
         link = {"sigmoid": (1, 2, 2), "clip": (0, 1, 2), "threshold": (0, 0, 1)}
         for name, instructions in zip(("xu", "fma", "alu"), link[rule]):
             pipes[name] += instructions
-    products = _matrix(pipes, dim, precision, binary=every_step and rule != "gaussian")
+    products = _matrix(pipes, dim, precision, binary=every_step and not continuous)
     return Mix(pipes, float_lanes=pipes["fma"], tensor_products=products)
 
 
@@ -191,6 +199,26 @@ EAGER = {
     "clip": {"u = torch.addmm(offset, w, matrix)": 8, "u.clamp_(0, 1)": 8, "w = torch.bernoulli(u)": 8},
     "threshold": {"u = torch.addmm(offset, w, matrix)": 8, "one = u > 0.5": 5, "w = one.float()": 5},
     "last_step": {"u = torch.addmm(offset, w, matrix)": 8},
+    "rank_one": {
+        "u = torch.addmm(offset, w, matrix)": 8,
+        "noise = torch.randn_like(u)": 4,
+        "along = torch.linalg.vecdot(noise, w)": 8,
+        "w = u.addcmul_(noise, along[:, None], value=-kappa)": 12,
+    },
+    "elementwise": {
+        "u = torch.addmm(offset, w, matrix)": 8,
+        "noise = torch.randn_like(u)": 4,
+        "w = u.addcmul_(noise, w, value=kappa)": 16,
+    },
+    "subset": {
+        "u = torch.addmm(offset, w, matrix)": 8,
+        "u.clamp_(1e-10, 1e30)": 8,
+        "key = torch.empty_like(u).exponential_()": 4,
+        "key.div_(u)": 12,
+        "chosen = key.topk(k, largest=False).indices": 4,
+        "w.zero_()": 4,
+        "w.scatter_(1, chosen, 1.0)": 0,
+    },
 }
 """The eager PyTorch loop with the fewest passes over memory: its operations and the bytes that each reads
 and writes per coefficient-step in float32; the d x d matrix is read from cache."""

@@ -92,6 +92,34 @@ def nest(assembly: str) -> list[list[str]]:
     return bodies
 
 
+def nest_with_rounds(assembly: str, levels: int) -> tuple[list[list[str]], list[str]]:
+    """As :func:`nest`, where steps have loops of their own, one after the other, with the same number of trips.
+
+    Args:
+        assembly: the listing.
+        levels: number of the nested loops.
+
+    Returns:
+        Bodies of the nested loops, outermost first, each without the loops inside it; the bodies of the other loops
+        in the second of them, put together.
+
+    Raises:
+        ValueError: there are fewer nested loops.
+    """
+    instructions, labels = parse(assembly)
+    found = loops(instructions, labels)
+    chain = found[:levels]
+    if len(chain) < levels or any(inner.last > outer.last for outer, inner in pairwise(chain)):
+        raise ValueError(f"assembly: expected {levels} loops one inside the other, got {[tuple(x) for x in found]}")
+    bodies: dict[Loop, list[str]] = {loop: [] for loop in found}
+    for i, instruction in enumerate(instructions):
+        around = [loop for loop in found if loop.first <= i <= loop.last]
+        if around:  # the last to begin is the innermost
+            bodies[around[-1]].append(instruction.opcode)
+    rounds = [bodies[loop] for loop in found[levels:] if loop.last < chain[1].last]
+    return [bodies[loop] for loop in chain], [opcode for body in rounds for opcode in body]
+
+
 def hot_loop(assembly: str) -> list[str]:
     """Opcodes of the innermost loop."""
     return nest(assembly)[-1]

@@ -61,6 +61,21 @@ def test_loops_that_are_not_nested() -> None:
             sass.nest(text)
 
 
+def test_loops_of_the_steps() -> None:
+    """Two loops in the second of three nested ones, and one after that, which does not count."""
+    names = "IADD3 FADD FMUL FFMA LOP3 SEL SHFL MOV"
+    a, b, c, d, e, f, g, h = names.split()
+    lines = [
+        ".L_x_1:", a, ".L_x_2:", b, ".L_x_3:", c, "BRA `(.L_x_3)", ".L_x_4:", d, "BRA `(.L_x_4)", e, ".L_x_5:", f,
+        "BRA `(.L_x_5)", "BRA `(.L_x_2)", ".L_x_6:", g, "BRA `(.L_x_6)", h, "BRA `(.L_x_1)",
+    ]  # fmt: skip
+    text = "\n".join(x if x.startswith(".L") else f"/*0000*/ {x} ;" for x in lines)
+    assert sass.nest_with_rounds(text, 3) == ([[a, h, "BRA"], [b, e, "BRA"], [c, "BRA"]], [d, "BRA", f, "BRA"])
+    assert sass.nest_with_rounds(text, 2) == ([[a, h, "BRA"], [b, e, "BRA"]], [c, "BRA", d, "BRA", f, "BRA"])
+    with pytest.raises(ValueError, match="assembly: expected 4 loops one inside the other"):
+        sass.nest_with_rounds(text, 4)
+
+
 @pytest.mark.parametrize(
     ("opcode", "pipe"),
     [
@@ -118,6 +133,11 @@ def test_lower_bound_by_hand() -> None:
     bernoulli = roofline.lower_bound({"RULE": "sigmoid", "EVERY_STEP": True}, 128, "fp32", "sm_80")
     assert bernoulli.instructions == 8 + 2 + 4 + 0.5 + 6
     assert bernoulli.pipes["xu"] == 2  # exp2 and, on this architecture, the conversion
+    with_ones = {"RULE": "subset", "EVERY_STEP": True, "ONES": 5}
+    assert roofline.lower_bound(with_ones, 16, "fp32", "sm_90").instructions == 8 + 1 + 4 + 4 + 5 + 1 + 1.25 - 1
+    for rule in ("rank_one", "elementwise"):
+        more = roofline.lower_bound({"RULE": rule, "EVERY_STEP": True}, 16, "fp32", "sm_90")
+        assert more.instructions == gaussian.instructions + 1
     answers_only = roofline.lower_bound({"RULE": "sigmoid", "EVERY_STEP": False}, 32, "ieee", "sm_90")
     assert answers_only.instructions == 32
 
@@ -255,6 +275,29 @@ def test_promised_figures_at_16(rule: str) -> None:
 def test_promised_figures(arch: str, rule: str, dim: int) -> None:
     pytest.importorskip("triton")
     _promised(arch, rule, dim)
+
+
+MOST = {
+    "rank_one": {16: 34, 32: 40, 64: 44, 128: 54},
+    "elementwise": {16: 30, 32: 35, 64: 39, 128: 48},
+    "subset": {16: 78, 32: 100, 64: 106, 128: 115},
+}
+"""Instructions per coefficient-step of the rules of the paper's authors, subsets of 5."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", [16, 32, 64, 128])
+@pytest.mark.parametrize("rule", list(MOST))
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_figures_of_the_authors_rules(arch: str, rule: str, dim: int) -> None:
+    pytest.importorskip("triton")
+    from ttc_fast.kernels.inspect import inspect
+
+    found = inspect(arch, rule, dim)
+    assert found["lower_bound"]["instructions_per_step"] < found["instructions_per_step"] <= MOST[rule][dim]
+    assert (found["spill_bytes"], found["stack_bytes"], found["local_memory"]) == (0, 0, 0)
+    assert found["pipes"].get("other", 0) == 0
+    assert found["pipes"]["tensor"] == (3 if rule == "subset" else 6) * dim / 64
 
 
 @pytest.mark.parametrize(("arch", "dim"), [("sm_90", 256), pytest.param("sm_89", 128, marks=pytest.mark.slow)])

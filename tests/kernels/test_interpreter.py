@@ -11,9 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoding_problems import problem
-from equivalence import ALL_RULES, Decode, check_free_run, check_step, check_uniforms
-from ttc_fast import BernoulliSampling, GaussianNoise, GeometricDecay, decode
+from decoding_problems import AUTHORS_RULES, fitting, problem
+from equivalence import ALL_RULES, Decode, check_exponentials, check_free_run, check_step, check_uniforms
+from ttc_fast import (
+    BernoulliSampling,
+    GaussianNoise,
+    GeometricDecay,
+    LargestCoefficients,
+    RankOneNoise,
+    SubsetSampling,
+    decode,
+)
 from ttc_fast.decoding.rules import Rule
 
 # Not importorskip: the interpreter's process imports this file before it chooses the interpreter.
@@ -39,6 +47,10 @@ def test_uniforms_are_equal_to_the_bit(triton_decode: Decode) -> None:
     check_uniforms(triton_decode, samples=100)
 
 
+def test_exponentials_of_the_same_words(triton_decode: Decode) -> None:
+    check_exponentials(triton_decode, samples=30)
+
+
 def roundings(dim: int) -> int:
     return PRODUCTS * (max(16, dim) + 1) + 8
 
@@ -46,6 +58,8 @@ def roundings(dim: int) -> int:
 slow = pytest.mark.slow
 RULES = [pytest.param(rule, marks=() if i in (1, 2) else slow) for i, rule in enumerate(ALL_RULES)]
 """Noise, and bits at every step; the others take part in the slow run."""
+AUTHORS = [pytest.param(rule, marks=() if i in (1, 5) else slow) for i, rule in enumerate(AUTHORS_RULES)]
+"""Rank-one noise, and subsets."""
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -70,6 +84,26 @@ def test_free_run(triton_decode: Decode, rule: Rule, dim: int, samples: int) -> 
         check_free_run(triton_decode, rule, dim, samples, steps, **arguments)
 
 
+@pytest.mark.parametrize("rule", AUTHORS)
+@pytest.mark.parametrize("dim", [3, 31, *(pytest.param(dim, marks=slow) for dim in (1, 16, 64, 130))])
+def test_rules_of_the_authors(triton_decode: Decode, rule: Rule, dim: int) -> None:
+    """20 ones of 31 are found by rounds, 21 and more by search."""
+    check_step(triton_decode, rule, dim, samples=19, roundings=roundings(dim))
+    check_free_run(triton_decode, rule, dim, 7, 5, roundings=roundings(dim), first_sample=2**32 - 7)
+
+
+@pytest.mark.parametrize("ones", [3, pytest.param(21, marks=slow), pytest.param(40, marks=slow)])
+def test_equal_keys(triton_decode: Decode, ones: int) -> None:
+    """Of equal ones the first; what is no number counts as not positive. By rounds, and by search."""
+    state = torch.zeros(1, 40, 41)
+    state[0, 7, :2] = state[0, 8, 1] = 3e38  # NaN and -infinity
+    w = torch.tensor([[2.0, -2.0, 0.5, 1.0, 0.5, 0.0, 1.0, 0.0, 5.0] + [0.5, -3.0] * 15 + [1.0]])
+    for rule in (LargestCoefficients(ones), SubsetSampling(ones)):
+        arguments: dict[str, Any] = {"rule": rule, "steps": [1], "samples": 5, "seed": 1}
+        got = triton_decode(state, w, **arguments)
+        assert torch.equal(got, decode(state, w, backend="reference", **arguments).thoughts)
+
+
 def test_step_where_the_matrix_does_not_fit(triton_decode: Decode) -> None:
     check_step(triton_decode, ALL_RULES[1], 130, samples=5, roundings=roundings(130))
 
@@ -89,7 +123,7 @@ def test_other_precisions(triton_decode: Decode, precision: str) -> None:
     check_step(precise, BernoulliSampling("clip"), 31, roundings=roundings(31))
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", RULES + [pytest.param(fitting(rule, 7), marks=slow) for rule in AUTHORS_RULES[1::2]])
 def test_bits_do_not_depend_on_the_chunk(triton_decode: Decode, rule: Rule) -> None:
     """Promise 2: batch, shard, number of samples, and the other asked steps."""
     state, w0 = problem(4, 7)
@@ -110,7 +144,7 @@ def test_bits_do_not_depend_on_the_chunk(triton_decode: Decode, rule: Rule) -> N
 @pytest.mark.parametrize(("dim", "cut"), [(4, 1), (4, 3), (4, 4), (4, 6), pytest.param(140, 3, marks=slow)])
 def test_a_chain_can_be_resumed(triton_decode: Decode, cut: int, dim: int) -> None:
     state, w0 = problem(2, dim)
-    for rule in (GaussianNoise(GeometricDecay(0.3, 0.9)), BernoulliSampling()):
+    for rule in (GaussianNoise(GeometricDecay(0.3, 0.9)), BernoulliSampling(), RankOneNoise(0.05), SubsetSampling(2)):
         arguments: dict[str, Any] = {"rule": rule, "steps": [cut, 7], "samples": 9, "seed": 1}
         whole = triton_decode(state, w0, **arguments)
         assert torch.equal(triton_decode(state, whole[0], first_step=cut, **arguments), whole)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from decoding_problems import problem
 from equivalence import Decode, check_free_run, check_step, check_uniforms
-from ttc_fast import BernoulliSampling, GaussianNoise, PowerLawDecay
+from ttc_fast import BernoulliSampling, GaussianNoise, LargestCoefficients, PowerLawDecay, RankOneNoise, SubsetSampling
 from ttc_fast.decoding.rules import Rule
 
 pytestmark = [
@@ -28,7 +28,9 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
 ]
 
-KERNELS, LAUNCH = (Path(__file__).parents[2] / "kernels" / name for name in ("chain.py", "decode.py"))
+KERNELS, LAUNCH, SUBSET = (
+    Path(__file__).parents[2] / "kernels" / name for name in ("chain.py", "decode.py", "subset.py")
+)
 DIM, ROUNDINGS = 20, 110
 """Padded to 32; roundings of a step as in the tests of the rungs, for the interpreter's sums."""
 
@@ -57,15 +59,30 @@ FAULTS = [
     Fault("state of the first prompt for all", "a", "    state += prompt * dim * (dim + 1)\n", "", 2),
     Fault("padding of the matrix missing", "a", " & (k[:, None] < dim), other", ", other"),
     Fault("draw where uniform = p", "a", "one = draw * 2.0**-24 < u", "one = draw * 2.0**-24 <= u"),
+    Fault("subsets of the words of another stream", "a", "Stream.SUBSET_SAMPLING) << 24", "Stream.SUBSETS) << 24"),
+    Fault("inner product with the output", "a", "_along(draw, w, i, dim)", "_along(draw, u, i, dim)"),
+    Fault("padding in the inner product", "a", "tl.where(i < dim, xi * w, 0.0)", "xi * w"),
+    Fault("padding chosen", "a", "_PADDING = tl.constexpr(0x7FFFFFFE)", "_PADDING = tl.constexpr(0)", source=SUBSET),
+    Fault("a round too few", "a", "_trips(ONES, dim)", "_trips(ONES - 1, dim)", source=SUBSET),
+    Fault(
+        "smallest weights",
+        "a",
+        "0x7F800000 - v.to(tl.int32, bitcast=True)",
+        "v.to(tl.int32, bitcast=True)",
+        source=SUBSET,
+    ),
+    Fault("of equal keys the last", "c", "tie_break_left=True", "tie_break_left=False", source=SUBSET),
     Fault("one row too many stored", "c", "(row < rows)", "(row <= rows)", interpreted=False),
     Fault("tf32 for fp32", "c", '"PRECISION": precision,', '"PRECISION": "tf32",', source=LAUNCH),
     Fault("a product left out", "c", '            u = tl.dot(w2, m2, u, input_precision="ieee")\n', ""),
 ]
 
 
-def write(folder: Path, name: str, kernels: str, launch: str) -> Path:
+def write(folder: Path, name: str, kernels: str, launch: str, subset: str) -> Path:
     """A copy of the kernels and of their launch, with a fault; returns the file of the launch."""
-    (folder / f"{name}_chain.py").write_text(kernels)
+    assert kernels.count("from .subset import") == 1
+    (folder / f"{name}_subset.py").write_text(subset)
+    (folder / f"{name}_chain.py").write_text(kernels.replace("from .subset import", f"from .{name}_subset import"))
     path = folder / f"{name}.py"
     assert launch.count("from .chain import") == 1
     path.write_text(launch.replace("from .chain import", f"from .{name}_chain import"))
@@ -74,7 +91,7 @@ def write(folder: Path, name: str, kernels: str, launch: str) -> Path:
 
 def load(path: Path) -> ModuleType:
     """The modules of :func:`write`, beside those that are installed; returns that of the launch."""
-    for file in (path.with_stem(f"{path.stem}_chain"), path):  # the launch imports the kernels
+    for file in (path.with_stem(f"{path.stem}{end}") for end in ("_subset", "_chain", "")):  # each imports those before
         spec = importlib.util.spec_from_file_location(f"ttc_fast.kernels.{file.stem}", file)
         if spec is None or spec.loader is None:
             raise ImportError(file)
@@ -88,6 +105,10 @@ def check(decode: Decode) -> None:
     for rule in (GaussianNoise(PowerLawDecay(0.5, 0.7)), BernoulliSampling("clip")):
         check_step(decode, rule, DIM, samples=19, roundings=ROUNDINGS)
         check_free_run(decode, rule, DIM, 70, 9, roundings=ROUNDINGS)
+    errors: dict[str, Any] = {"roundings": ROUNDINGS, "log_error": 2.0**-18}
+    for other in (RankOneNoise(0.05), SubsetSampling(5), LargestCoefficients(12)):
+        check_step(decode, other, DIM, samples=19, **errors)
+        check_free_run(decode, other, DIM, 19, 9, **errors)
     check_uniforms(decode, samples=100)
 
 
@@ -128,12 +149,12 @@ def error_of_a_step(gpu: Decode) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_caught(fault: Fault, interpreter: ProcessPoolExecutor, tmp_path: Path) -> None:
-    sources = {file: file.read_text() for file in (KERNELS, LAUNCH)}
+    sources = {file: file.read_text() for file in (KERNELS, LAUNCH, SUBSET)}
     if fault.old:
         source = sources[fault.source]
         assert source.count(fault.old) == fault.count
         sources[fault.source] = source.replace(fault.old, fault.new)
-    path = write(tmp_path, f"mutant_{FAULTS.index(fault)}", sources[KERNELS], sources[LAUNCH])
+    path = write(tmp_path, f"mutant_{FAULTS.index(fault)}", *sources.values())
     if fault.interpreted:
         by_interpreter = interpreter.submit(caught_by_the_interpreter, path).result()
         assert bool(by_interpreter) == (fault.rung == "a"), by_interpreter
@@ -152,6 +173,6 @@ def test_fault_of_the_compiler_is_caught(interpreter: ProcessPoolExecutor, tmp_p
     assert source.count(loop) == source.count(line) == source.count(end) == 1
     source = source.replace(loop, "    first = 0\n" + loop).replace(line, "")
     source = source.replace(end, end + "        first = last + 1\n")
-    path = write(tmp_path, "mutant_carried", source, LAUNCH.read_text())
+    path = write(tmp_path, "mutant_carried", source, LAUNCH.read_text(), SUBSET.read_text())
     assert not interpreter.submit(caught_by_the_interpreter, path).result()
     assert caught_by_the_simulator(path)
