@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..experiments.config import ReproduceConfig
 from .console import WIDTH, aligned, with_error
+from .streams import deliver
 
 if TYPE_CHECKING:
     from ..experiments.study import Reproduction
@@ -25,12 +27,13 @@ def main(config: ReproduceConfig) -> None:
     Raises:
         ValueError, TypeError, OSError: with a message for the user.
     """
-    from ..experiments import files, plot, study_figures
+    from ..experiments import plot, study_figures
     from ..experiments.study import document, load_study, quick, reproduce, selected
+    from ..numerics import files
     from . import console
 
-    if config.json is not None:
-        files.check_writable(config.json)
+    own = [config.study] if config.study.endswith(".json") else []
+    files.check_outputs({"json": config.json, "plot": config.plot}, {"study": own})
     if config.plot is not None:
         plot.check_possible(config.plot)
     if config.quick and config.prompts is not None:
@@ -39,12 +42,12 @@ def main(config: ReproduceConfig) -> None:
     prompts = quick(study.prompts) if config.quick else config.prompts
     folder = Path(f"reproduce-{study.name}") if config.folder is None else config.folder
     found = reproduce(study, prompts=prompts, folder=folder, progress=not config.quiet)
+    writers: list[Callable[[], None]] = []
     if config.json is not None:
-        files.write(config.json, document(found))
+        writers.append(partial(files.write, config.json, document(found), "json"))
     if config.plot is not None:
-        study_figures.draw(found, config.plot)
-    if not config.quiet:
-        console.show(text(found))
+        writers.append(partial(study_figures.draw, found, config.plot))
+    deliver(*writers, screen=None if config.quiet else lambda: console.show(text(found)))
 
 
 def text(found: Reproduction) -> str:

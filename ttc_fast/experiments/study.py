@@ -24,9 +24,10 @@ from .. import __version__
 from ..estimators.arrays import Array
 from ..estimators.table import Key, Table
 from ..numerics import check, rng
+from ..numerics.files import open_input, write
 from ..numerics.progress import Report, reporting
 from .config import RunConfig
-from .files import finite, write
+from .files import finite
 from .run import run
 
 FOLDER = Path(__file__).parent / "studies"
@@ -157,7 +158,8 @@ def load_study(study: str) -> Study:
         check.choice("study", study, studies())
     path = Path(study) if study.endswith(".json") else FOLDER / f"{study}.json"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with open_input(path) as file:
+            document = json.loads(file.read().decode())
         runs = tuple(_run(one) for one in document["runs"])
         return Study(
             path.stem, document["title"], document["source"], tuple(document["unknown"]),
@@ -165,7 +167,7 @@ def load_study(study: str) -> Study:
         )  # fmt: skip
     except KeyError as error:
         raise ValueError(f"study: expected a field {error} in {path}, got none") from error
-    except (TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"study: expected a study as ttc_fast/experiments/study.py describes it, in {path}: {error}"
         ) from error
