@@ -13,8 +13,9 @@ import pytest
 
 from ttc_fast import Key, run
 from ttc_fast.cli.main import main
-from ttc_fast.experiments import study as module
-from ttc_fast.experiments.study import StudyRun, load_study, reproduce, selected, studies
+from ttc_fast.experiments import reproduction as module
+from ttc_fast.experiments.reproduction import reproduce
+from ttc_fast.experiments.study import StudyRun, load_study, selected, studies
 
 OWN: dict[str, Any] = {
     "title": "a paper",
@@ -75,7 +76,10 @@ def test_records(own: Path) -> None:
     assert difference["published"] == pytest.approx(0.1)
     assert difference["ours"] == pytest.approx((one - ridge).mean())
     assert difference["standard_error"] == pytest.approx((one - ridge).std(ddof=1) / math.sqrt(7))
-    scale = (one - ridge).std(ddof=1) * math.sqrt(1 / 7 + 1 / 100)
+    # Theirs is one chain of each prompt, whose variance given the prompt is E error^2 - (E error)^2.
+    within = 4 * table[Key("continuous", "mean", 5, 1, "squared_error")] - one**2
+    between = (one - ridge).var(ddof=1)
+    scale = math.sqrt(between / 7 + (between + within.mean()) / 100)
     assert difference["z"] == pytest.approx(((one - ridge).mean() - 0.1) / scale)
     # A chain without noise is its own law.
     for i in (0, 4):

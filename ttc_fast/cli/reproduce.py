@@ -15,7 +15,7 @@ from .console import WIDTH, aligned, with_error
 from .streams import deliver
 
 if TYPE_CHECKING:
-    from ..experiments.study import Reproduction
+    from ..experiments.reproduction import Reproduction
 
 
 def main(config: ReproduceConfig) -> None:
@@ -28,7 +28,8 @@ def main(config: ReproduceConfig) -> None:
         ValueError, TypeError, OSError: with a message for the user.
     """
     from ..experiments import plot, study_figures
-    from ..experiments.study import document, load_study, quick, reproduce, selected
+    from ..experiments.reproduction import document, quick, reproduce
+    from ..experiments.study import load_study, selected
     from ..numerics import files
     from . import console
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ..estimators.table import Key, Table
 from .files import write
 from .plot import COLOURS, COLUMN, MARKERS
-from .study import Reproduction, StudyRun
+from .reproduction import Reproduction
+from .study import StudyRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ def draw(found: Reproduction, path: Path) -> None:
     with the distance from the last level, prompt by prompt, where the curves of the first lie on each other.
 
     Args:
-        found: of :func:`ttc_fast.experiments.study.reproduce`.
+        found: of :func:`ttc_fast.experiments.reproduction.reproduce`.
         path: of the picture; its ending says the format.
 
     Raises:
