@@ -114,8 +114,8 @@ def test_schedule_of_a_user(backend: str) -> None:
 @pytest.mark.parametrize(
     ("scales", "message"),
     [
-        (lambda steps: torch.ones(steps + 1), "noise_scale: expected 3 finite numbers >= 0 of "),
-        (lambda steps: -torch.ones(steps), "noise_scale: expected 3 finite numbers >= 0 of "),
+        (lambda steps: torch.ones(steps + 1), "noise_scale: expected 3 finite numbers >= 0 "),
+        (lambda steps: -torch.ones(steps), "noise_scale: expected 3 finite numbers >= 0 "),
         (lambda steps: torch.linspace(1, 0, steps), "noise_scale: expected a scale of each step whatever their number"),
     ],
 )

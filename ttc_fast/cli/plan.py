@@ -34,5 +34,6 @@ def main(config: PlanConfig) -> None:
     if result.unstable:
         console.print(
             f"{result.unstable} of {config.prompts} prompts make the chain diverge, the step being too large for "
-            "them: the mean over prompts is not to be trusted; take a smaller --step-size"
+            "them: the mean over prompts is not to be trusted; with --step-size below "
+            f"{result.stable_step:.3g} none does"
         )

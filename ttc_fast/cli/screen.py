@@ -129,9 +129,13 @@ def warnings(result: RunResult, kind: str) -> list[str]:
     """
     told = []
     if result.unstable[kind] and kind == "continuous":  # bits cannot diverge
+        told.append(_divergence(result, kind))
+    whole = result.table.select(coefficients=kind)
+    lost = int((~np.isfinite(whole.values).all(1)).sum())
+    if lost and not result.unstable[kind]:
         told.append(
-            f"{result.unstable[kind]} of {result.config.prompts} prompts make the chain diverge, the step being too "
-            "large for them: trust the median (--full), or take a smaller --step-size"
+            f"{lost} of {len(whole.keys)} figures are infinite or NaN, as squares above 3.4e38 are in float32: take "
+            "smaller units of the coefficients, noise and labels"
         )
     everywhere = result.all_prompts[kind]
     most = result.largest_budget
@@ -144,3 +148,21 @@ def warnings(result: RunResult, kind: str) -> list[str]:
                 f"of these: rare prompts whose chain diverges dominate it, so trust the median (--full)"
             )
     return [textwrap.fill(paragraph, WIDTH) for paragraph in told]
+
+
+def _divergence(result: RunResult, kind: str) -> str:
+    """That chains diverge, and what to do: the median is of use only where it is of prompts whose chain does not."""
+    count, whole = result.unstable[kind], result.config.prompts or 0
+    below = result.stable_step.get(kind)
+    step = f"{result.config.step_size:.3g}"
+    if below is None:
+        what = f"under this noise at step size {step}"
+        remedy = "take a smaller --step-size, or less noise"
+    else:
+        what = f"at step size {step}"
+        remedy = f"with --step-size below {below:.3g}, 2 / the largest eigenvalue of their S, none does"
+    with np.errstate(invalid="ignore"):
+        medians = np.median(result.table.select(coefficients=kind).values, axis=1)
+    if 2 * count < whole and np.isfinite(medians).all():
+        return f"{count} of {whole} prompts make the chain diverge {what}: trust the median (--full); {remedy}"
+    return f"the chain diverges {what} for {count} of {whole} prompts, and no figure is to be trusted; {remedy}"

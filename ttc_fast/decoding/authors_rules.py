@@ -17,7 +17,7 @@ from . import mean_square
 from .draws import Draws
 from .gaussian_chain import affine
 from .rules import EncodedRule, GaussianNoise, Rule
-from .schedules import NoiseSchedule, checked_schedule, encoded_schedule, scale_of_step
+from .schedules import MOST_STEPS, NoiseSchedule, checked_schedule, encoded_schedule, scale_of_step
 
 LEAST_WEIGHT: Final = 1e-10
 """Of a coordinate in :class:`SubsetSampling`."""
@@ -46,7 +46,7 @@ class RankOneNoise(Rule):
 
     def scales(self, steps: int) -> Tensor:
         """The schedule kappa_0, ..., kappa_{steps-1} as a float64 tensor [steps]."""
-        return self.encode(steps).scales(steps)
+        return self.encode(check.integer("steps", steps, 0, MOST_STEPS)).scales(steps)
 
     def encode(self, steps: int) -> EncodedRule:
         return EncodedRule("rank_one", encoded_schedule("strength", self.strength, steps))
@@ -93,7 +93,7 @@ class ElementwiseNoise(Rule):
 
     def scales(self, steps: int) -> Tensor:
         """The schedule kappa_0, ..., kappa_{steps-1} as a float64 tensor [steps]."""
-        return self.encode(steps).scales(steps)
+        return self.encode(check.integer("steps", steps, 0, MOST_STEPS)).scales(steps)
 
     def encode(self, steps: int) -> EncodedRule:
         return EncodedRule("elementwise", encoded_schedule("noise_scale", self.noise_scale, steps))

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..numerics import check
-from ..numerics.protocols import complete, described
+from ..numerics import check, memory
+from ..numerics.protocols import described
 from . import exact
 from .authors_rules import check_ones
 from .backends import DECODERS, NORMALS, require_reference, resolve_backend
 from .reference import decode as reference_decode
-from .rules import EncodedRule, Rule
+from .rules import EncodedRule, Rule, check_rule
+from .schedules import MOST_STEPS
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,12 @@ def decode(
             [0.7500, 0.7500]])
     """
     prompts, dim = check_state(state)
-    rule = complete(rule, Rule, "rule")
+    rule = check_rule(rule)
     given = Arguments.checked(w0, prompts, dim, steps, samples, seed, first_sample, first_prompt, first_step)
     if w0.dtype != state.dtype or w0.device != state.device:
         raise ValueError(f"w0: expected {state.dtype} on {state.device} as state, got {w0.dtype} on {w0.device}")
     check.choice("method", method, ("stepwise", "exact"))
+    check_room(len(given.steps) * prompts, given.samples, dim, state.dtype)
     encoded = rule.encode(max(given.steps, default=0))
     check_ones(0 if encoded is None else encoded.ones, dim)
     if out is not None:
@@ -118,6 +120,27 @@ def decode(
     )
     thoughts = torch.ops.ttc_fast.decode(*arguments) if out is None else _decode(*arguments, out=out)
     return DecodeOutput(thoughts, given.steps, name)
+
+
+ROOM = 2**28
+"""Bytes that are there without asking, which takes some time."""
+
+
+def check_room(thoughts: int, samples: int, dim: int, dtype: torch.dtype) -> None:
+    """Room for thoughts.
+
+    Args:
+        thoughts: asked steps times prompts.
+        samples: of each.
+        dim: d.
+        dtype: of a coefficient.
+
+    Raises:
+        ValueError: there is none.
+    """
+    needed = thoughts * samples * dim * dtype.itemsize
+    if needed > ROOM:
+        memory.check_memory(needed, "samples: the thoughts", "ask for fewer samples, steps or prompts")
 
 
 def _check_out(out: Tensor, w0: Tensor, given: Arguments) -> None:
@@ -177,9 +200,9 @@ class Arguments:
         """
         samples = check.integer("samples", samples, 0, 2**32)
         check.tensor("w0", w0, (prompts, dim) if getattr(w0, "ndim", 2) != 3 else (prompts, samples, dim))
-        first_step = check.integer("first_step", first_step, 0, 2**34)
+        first_step = check.integer("first_step", first_step, 0, MOST_STEPS)
         return cls(
-            tuple(check.integer("steps", t, first_step, 2**34) for t in steps),
+            tuple(check.integer("steps", t, first_step, MOST_STEPS) for t in check.listed("steps", steps, "integers")),
             samples,
             check.integer("seed", seed, 0, 2**64 - 1),
             check.integer("first_sample", first_sample, 0, 2**32 - samples),

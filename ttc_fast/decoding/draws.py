@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..numerics import rng
+from ..numerics import check, rng
 
 
 class Draws:
@@ -24,15 +24,22 @@ class Draws:
 
     def normal(self, stream: rng.Stream = rng.Stream.NOISE) -> Tensor:
         """Standard normals."""
+        stream = _checked(stream)
         return self._block.normals(stream)[self.step % rng.STEPS_PER_BLOCK]
 
     def uniform(self, stream: rng.Stream = rng.Stream.BERNOULLI) -> Tensor:
         """Uniform in [0, 1)."""
+        stream = _checked(stream)
         return rng.uniform(self._block.words(stream)[self.step % rng.STEPS_PER_BLOCK], self._block.dtype)
 
     def exponential(self, stream: rng.Stream = rng.Stream.SUBSET_SAMPLING) -> Tensor:
         """Exponentials with mean 1."""
+        stream = _checked(stream)
         return rng.exponential(self._block.words(stream)[self.step % rng.STEPS_PER_BLOCK], self._block.dtype)
+
+
+def _checked(stream: object) -> rng.Stream:
+    return rng.Stream(check.integer("stream", stream, 0, max(rng.Stream)))
 
 
 class Block:

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from ..numerics import check
-from ..numerics.protocols import is_default
+from ..numerics.protocols import complete, is_default
 from .draws import Draws
 from .gaussian_chain import affine, diverges
-from .schedules import NoiseSchedule, checked_schedule, encoded_schedule, scale_of_step
+from .schedules import MOST_STEPS, NoiseSchedule, checked_schedule, encoded_schedule, scale_of_step
 
 DEFAULT_TEMPERATURE: Final = 0.25
+
+LEAST_TEMPERATURE: Final = 1e-30
+"""Below it a temperature counts as this one, in all backends: the link is as steep, and float32 can hold it."""
 
 
 class EncodedRule(NamedTuple):
@@ -103,6 +106,18 @@ class Rule(Protocol):
         return BernoulliSampling(temperature=0.0) if self.binary else GaussianNoise(0.0)
 
 
+def check_rule(rule: object) -> Rule:
+    """``rule`` with all methods of the protocol.
+
+    Raises:
+        TypeError: it lacks one, or what it has under the name is no function.
+    """
+    found = complete(rule, Rule, "rule")
+    for name in ("thought", "answer", "encode", "greedy"):
+        check.function(f"rule: {name}", getattr(found, name))
+    return found
+
+
 @dataclass(frozen=True)
 class GaussianNoise(Rule):
     """Continuous coefficients: w_{t+1} = u(w_t) + sigma_t xi_t, xi_t ~ N(0, I).
@@ -123,7 +138,7 @@ class GaussianNoise(Rule):
 
     def scales(self, steps: int) -> Tensor:
         """The schedule sigma_0, ..., sigma_{steps-1} as a float64 tensor [steps]."""
-        return self.encode(steps).scales(steps)
+        return self.encode(check.integer("steps", steps, 0, MOST_STEPS)).scales(steps)
 
     def encode(self, steps: int) -> EncodedRule:
         return EncodedRule("gaussian", encoded_schedule("noise_scale", self.noise_scale, steps))
@@ -159,10 +174,10 @@ class BernoulliSampling(Rule):
         check.choice("sample_at", self.sample_at, ("every_step", "last_step"))
         if self.link == "sigmoid":
             temperature = DEFAULT_TEMPERATURE if self.temperature is None else self.temperature
-            object.__setattr__(self, "temperature", check.number("temperature", temperature, low=0.0))
+            object.__setattr__(self, "temperature", check.scale("temperature", temperature))
         elif self.temperature is not None:
             raise ValueError(
-                f"temperature: expected none with link='clip', got {self.temperature}; leave it out, "
+                f"temperature: expected none with link='clip', got {check.shown(self.temperature)}; leave it out, "
                 "or take link='sigmoid'"
             )
 
@@ -178,7 +193,7 @@ class BernoulliSampling(Rule):
         if self.temperature == 0:
             return (u > 0.5).to(u.dtype)
         # Not torch.sigmoid: its bits depend on the position of an element within a vector.
-        return 1.0 / (1.0 + torch.exp((0.5 - u) / self.temperature))
+        return 1.0 / (1.0 + torch.exp((0.5 - u) / max(self.temperature, LEAST_TEMPERATURE)))
 
     def thought(self, u: Tensor, w: Tensor, draws: Draws) -> Tensor:
         return self._draw(u, draws) if self.sample_at == "every_step" else u
@@ -195,7 +210,7 @@ class BernoulliSampling(Rule):
             return EncodedRule("clip", none, every_step=every_step)
         if self.temperature == 0:
             return EncodedRule("threshold", none, every_step=every_step)
-        return EncodedRule("sigmoid", none, self.temperature, every_step)
+        return EncodedRule("sigmoid", none, max(self.temperature, LEAST_TEMPERATURE), every_step)
 
     def greedy(self) -> BernoulliSampling:
         """The same rule without randomness: every draw becomes its more probable value."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..numerics import check
+from ..numerics import check, memory
+
+MOST_STEPS: Final = 2**34
+"""Of a chain."""
 
 
 class Schedule(Protocol):
@@ -29,12 +31,13 @@ class GeometricDecay:
     ratio: float
 
     def __post_init__(self) -> None:
-        check.number("initial", self.initial, low=0.0)
-        check.number("ratio", self.ratio, low=0.0)
+        object.__setattr__(self, "initial", check.scale("initial", self.initial))
+        object.__setattr__(self, "ratio", check.number("ratio", self.ratio, low=0.0))
 
     def scales(self, steps: int) -> Tensor:
         """float64 tensor [steps]."""
-        return self.initial * self.ratio ** torch.arange(steps, dtype=torch.float64)
+        steps = _checked_steps(steps)
+        return _times(self.initial, self.ratio ** torch.arange(steps, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,25 @@ class PowerLawDecay:
     exponent: float
 
     def __post_init__(self) -> None:
-        check.number("initial", self.initial, low=0.0)
-        check.number("exponent", self.exponent)
+        object.__setattr__(self, "initial", check.scale("initial", self.initial))
+        object.__setattr__(self, "exponent", check.number("exponent", self.exponent))
 
     def scales(self, steps: int) -> Tensor:
         """float64 tensor [steps]."""
-        return self.initial * torch.arange(1, steps + 1, dtype=torch.float64) ** -self.exponent
+        steps = _checked_steps(steps)
+        return _times(self.initial, torch.arange(1, steps + 1, dtype=torch.float64) ** -self.exponent)
+
+
+def _checked_steps(steps: int) -> int:
+    steps = check.integer("steps", steps, 0, MOST_STEPS)
+    if steps > 2**20:
+        memory.check_memory(32 * steps, "steps: the schedule", "ask for fewer steps, or for one scale for all")
+    return steps
+
+
+def _times(initial: float, factors: Tensor) -> Tensor:
+    """No noise stays none, whatever the factors."""
+    return initial * factors if initial else torch.zeros_like(factors)
 
 
 NoiseSchedule: TypeAlias = float | Schedule | Sequence[float] | Tensor
@@ -65,17 +81,17 @@ def checked_schedule(name: str, schedule: NoiseSchedule) -> NoiseSchedule:
         schedule: as given.
 
     Raises:
-        TypeError, ValueError: it is none of these, or a scale is not a finite number of at least 0.
+        TypeError, ValueError: it is none of these, or a scale is not a number of at least 0 that float32 can hold.
     """
-    if hasattr(schedule, "scales"):
+    if callable(getattr(schedule, "scales", None)) and not isinstance(schedule, type):
         return schedule
     if isinstance(schedule, (str, bytes)) or not (hasattr(schedule, "__len__") or hasattr(schedule, "__iter__")):
-        return check.number(name, schedule, low=0.0)
-    if getattr(schedule, "ndim", 1) == 0:  # a number in an array
-        return check.number(name, schedule.item(), low=0.0)  # type: ignore[union-attr]  # it has shape ()
-    values = torch.as_tensor(schedule, dtype=torch.float64)
+        return check.scale(name, schedule)
+    values = check.numbers(name, schedule, "a number, an object with scales(steps), or one number for each step")
+    if values.ndim == 0:
+        return check.scale(name, values.item())
     if values.ndim != 1 or not _are_scales(values):
-        raise ValueError(f"{name}: expected finite numbers >= 0, one for each step, got {schedule}")
+        raise ValueError(f"{name}: expected {_SCALES}, one for each step, got {check.shown(schedule)}")
     return tuple(values.tolist())
 
 
@@ -97,14 +113,19 @@ def encoded_schedule(name: str, schedule: NoiseSchedule, steps: int) -> Tensor:
         if len(schedule) < steps:
             raise ValueError(f"{name}: expected one number for each of {steps} steps, got {len(schedule)}")
         return torch.tensor(schedule[:steps], dtype=torch.float64)
-    values = _asked(schedule, steps)
-    if values.shape != (steps,) or not (torch.compiler.is_compiling() or _are_scales(values)):
+    values = _asked(name, schedule, steps)
+    if values.shape != (steps,):
         raise ValueError(
-            f"{name}: expected {steps} finite numbers >= 0 of {schedule}.scales({steps}), got {values.tolist()}"
+            f"{name}: expected {steps} {_SCALES} of {_call(schedule, steps)}, got shape {list(values.shape)}"
+        )
+    if not (torch.compiler.is_compiling() or _are_scales(values)):
+        step = int((~((values >= 0) & (values <= check.FLOAT32_MAX))).nonzero()[0])
+        raise ValueError(
+            f"{name}: expected {steps} {_SCALES} of {_call(schedule, steps)}, got {values[step].item():g} at {step}"
         )
     if steps > 1 and not torch.compiler.is_compiling():
-        shorter = _asked(schedule, steps - 1)
-        if not torch.allclose(values[:-1], shorter, rtol=1e-6, atol=0.0):
+        shorter = _asked(name, schedule, steps - 1)
+        if shorter.shape != (steps - 1,) or not torch.allclose(values[:-1], shorter, rtol=1e-6, atol=0.0):
             raise ValueError(
                 f"{name}: expected a scale of each step whatever their number, got a {type(schedule).__name__} "
                 f"whose scales({steps}) do not begin with its scales({steps - 1}); give it the number of steps"
@@ -121,12 +142,24 @@ def scale_of_step(schedule: NoiseSchedule, step: int) -> float:
     """
     if isinstance(schedule, (int, float)):
         return schedule
-    return float(schedule[step] if isinstance(schedule, tuple) else _asked(schedule, step + 1)[step])
+    if isinstance(schedule, tuple):
+        return float(schedule[step])
+    return float(_asked("schedule", schedule, step + 1)[step])
 
 
-def _asked(schedule: NoiseSchedule, steps: int) -> Tensor:
-    return torch.as_tensor(schedule.scales(steps), dtype=torch.float64)  # type: ignore[union-attr]  # a Schedule
+_SCALES = f"finite numbers >= 0 and <= {check.FLOAT32_MAX:.2g}"
+
+
+def _call(schedule: NoiseSchedule, steps: int) -> str:
+    return f"{check.shown(schedule)}.scales({steps})"
+
+
+def _asked(name: str, schedule: NoiseSchedule, steps: int) -> Tensor:
+    given = schedule.scales(steps)  # type: ignore[union-attr]  # a Schedule
+    if torch.compiler.is_compiling():
+        return torch.as_tensor(given, dtype=torch.float64)
+    return check.numbers(name, given, f"numbers of {_call(schedule, steps)}")
 
 
 def _are_scales(values: Tensor) -> bool:
-    return not len(values) or 0 <= values.min().item() <= values.max().item() < math.inf
+    return not len(values) or 0 <= values.min().item() <= values.max().item() <= check.FLOAT32_MAX

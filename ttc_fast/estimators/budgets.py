@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..numerics import check
 from .arrays import Integers, integers
 
 
@@ -24,5 +25,5 @@ def sizes(budgets: Sequence[int]) -> Integers:
     """
     ks = integers("budgets", budgets)
     if ks.ndim != 1 or len(ks) == 0 or ks.min() < 1:
-        raise ValueError(f"budgets: expected integers of at least 1, got {list(budgets)}")
+        raise ValueError(f"budgets: expected integers of at least 1, got {check.shown(budgets)}")
     return ks

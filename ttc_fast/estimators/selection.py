@@ -15,9 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..numerics import check
 from ..numerics.tiles import tiles
 from .arrays import Array as Array
-from .arrays import bank, integers
+from .arrays import bank, floats, integers
 from .budgets import sizes
 
 NEGLIGIBLE = 60.0
@@ -54,13 +55,13 @@ def pass_at_k(samples: ArrayLike, correct: ArrayLike, budgets: Sequence[int]) ->
         raise ValueError("correct: expected 0 <= correct <= samples and samples >= 1 for every prompt")
     (n, c), inverse = np.unique(np.stack((n, c)), axis=1, return_inverse=True)
     result = np.full((len(n), len(ks)), np.nan)
-    longest = int(ks.max())
+    longest = int(np.minimum(ks, n.max(initial=1) + 1).max())
     for rows in tiles(len(n), _TILE // longest):
         i = np.arange(longest)
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.minimum(c[rows, None] / (n[rows, None] - i), 1.0)
             missed = np.cumsum(np.log1p(-share), axis=1)
-        result[rows] = -np.expm1(missed[:, ks - 1])
+        result[rows] = -np.expm1(missed[:, np.minimum(ks, longest) - 1])
     result[ks > n[:, None]] = np.nan
     return result[inverse.reshape(-1)]
 
@@ -172,8 +173,12 @@ def mean_of_k(mean_of_errors: ArrayLike, error_of_mean: ArrayLike, samples: int,
     >>> mean_of_k([1.0], [0.0], 4, [1, 2, 4]).round(3).tolist()  # samples 1, 1, -1, -1 of 0
     [[1.0, 0.333, 0.0]]
     """
-    ks = sizes(budgets)
-    single, whole = np.asarray(mean_of_errors, dtype=np.float64), np.asarray(error_of_mean, dtype=np.float64)
+    ks, samples = sizes(budgets), check.integer("samples", samples, 1, 2**62)
+    single, whole = floats("mean_of_errors", mean_of_errors), floats("error_of_mean", error_of_mean)
+    if single.ndim != 1 or whole.shape != single.shape:
+        raise ValueError(
+            f"error_of_mean: expected shape [P] as mean_of_errors, got {list(whole.shape)} and {list(single.shape)}"
+        )
     share = (samples - ks) / (ks * max(samples - 1, 1))
     with np.errstate(invalid="ignore", over="ignore"):  # chains that diverged
         result = whole[:, None] + share * (single - whole)[:, None]

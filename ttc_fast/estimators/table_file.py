@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics import files
+from ..numerics import check, files
 from .selection import Array
 
 VERSION = "ttc_fast.Table/1"
@@ -129,7 +129,7 @@ def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence
 
 
 def _parquet(path: str | os.PathLike[str]) -> Path:
-    result = Path(path)
+    result = Path(os.fsdecode(check.path("path", path)))
     if result.suffix != ".parquet":
         raise ValueError(f"path: expected a file that ends in .parquet, got {result}")
     return result

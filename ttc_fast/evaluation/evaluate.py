@@ -9,14 +9,17 @@ import torch
 
 from ..estimators.table import Table
 from ..models.decoder import StochasticDecoder
-from ..numerics import sums
+from ..numerics import check, sums
 from ..numerics.progress import Report, reporting
 from ..tasks.base import Source
 from ..tasks.metrics import Metric
 from ..techniques.registry import Part
 from ..techniques.verifiers import ScoreFunction, Verifier
-from .plan import Plan
+from .plan import Plan, prompt_size
 from .stages import BANK, CHUNK, Evaluation, Share, evaluate_part
+
+FEATURES = 2**23
+"""Numbers of the prompts' features held at a time; one prompt's are the least."""
 
 
 def evaluate(
@@ -96,9 +99,11 @@ def evaluation(
     Returns:
         The table and facts of how it was made.
     """
+    chunk, bank = check.integer("chunk", chunk, 1, 2**63), check.integer("bank", bank, 1, 2**63)
+    together = min(bank // plan.coefficients, FEATURES // prompt_size(prompts))
     parts = []
     with reporting(progress) as report, torch.no_grad():
-        for b in sums.tiles(len(prompts), bank // plan.coefficients):
+        for b in sums.tiles(len(prompts), together):
             share = Share(report, plan.kind, b.start / len(prompts), (b.stop - b.start) / len(prompts))
             parts.append(evaluate_part(plan, prompts.part(b.start, b.stop), chunk, share))
     return Evaluation(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,10 +9,11 @@ from typing import Any, Literal
 from ..decoding.rules import Rule
 from ..estimators.budgets import powers_of_two
 from ..models.decoder import StochasticDecoder, check_decoder
-from ..numerics import check, rng
+from ..numerics import check, memory, rng
 from ..numerics.protocols import described
 from ..tasks.base import Source, Task
 from ..tasks.metrics import Metric, further
+from ..tasks.prompts import check_prompts
 from ..techniques.base import Technique
 from ..techniques.registry import Part, chosen
 from ..techniques.verifiers import ScoreFunction, Verifier, as_verifier
@@ -71,7 +71,9 @@ class Plan:
             decoder, _steps(steps), samples, _budgets(budgets, samples), seed, used, tuple(asked),
             verifier_for(source, verifier), backend, method, measured,
         )  # fmt: skip
-        _check_memory(plan.coefficients * 4)
+        memory.check_memory(
+            plan.coefficients * 4, "samples: the candidates of one prompt", "ask for fewer samples or steps", share=0.25
+        )
         return plan
 
     @property
@@ -129,13 +131,25 @@ def as_source(prompts: Any) -> Source:
         TypeError: they cannot, such as a task.
         ValueError: there is none.
     """
-    if not (hasattr(prompts, "part") and hasattr(prompts, "__len__")):
+    part = getattr(prompts, "part", None)
+    if isinstance(prompts, type) or not (callable(part) and hasattr(prompts, "__len__")):
         hint = "; sample the task: task.sample(64), or task.prompts(64) part by part" * hasattr(prompts, "sample")
         raise TypeError(f"prompts: expected Prompts, got {type(prompts).__name__}{hint}")
     if len(prompts) == 0:
         raise ValueError("prompts: expected at least one, got none")
     source: Source = prompts
     return source
+
+
+def prompt_size(source: Source) -> int:
+    """Features of one prompt: n d.
+
+    Raises:
+        TypeError: the parts of the source are no prompts.
+    """
+    first = source.part(0, 1)
+    check_prompts(first)
+    return first.x[0].numel()
 
 
 def verifier_for(source: Source, verifier: Verifier | ScoreFunction | None) -> Verifier:
@@ -150,16 +164,3 @@ def verifier_for(source: Source, verifier: Verifier | ScoreFunction | None) -> V
     if verifier is None and loss is not None:
         return as_verifier(lambda prompts, w: -loss(prompts, w))
     return as_verifier(verifier)
-
-
-def _check_memory(needed: int) -> None:
-    """One prompt's candidates must fit; better an error now than a killed process later."""
-    try:
-        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not known on this system
-        return
-    if needed > physical / 4:
-        raise ValueError(
-            f"samples: the candidates of one prompt need {needed / 1e6:.1f} MB, more than a quarter of this "
-            f"machine's {physical / 1e6:.1f} MB; ask for fewer samples or steps"
-        )

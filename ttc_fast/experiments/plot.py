@@ -58,9 +58,12 @@ def plot(
     """
     _check_matplotlib()
     check.choice("x", x, ("samples", "steps"))
+    check.has("table", table, ("keys", "values", "select", "summary"), "a Table of ttc_fast.evaluate")
     metrics = list(dict.fromkeys(key.metric for key in table.keys))
     if not metrics:
         raise ValueError("table: expected figures, got none")
+    if metric is not None:
+        check.choice("metric", metric, metrics)
     chosen = metric or ("squared_error" if "squared_error" in metrics else metrics[0])
     check.choice("metric", chosen, metrics)
     if ax is None:
@@ -71,6 +74,7 @@ def plot(
         FigureCanvasAgg(figure)  # no window, whatever the user's settings
         axes = figure.subplots()
     else:
+        check.has("ax", ax, ("set_xscale", "plot", "fill_between", "get_ylim"), "axes of matplotlib")
         axes = ax
     _draw(axes, table.select(metric=chosen), x)
     axes.set_xlabel(x)

@@ -40,6 +40,7 @@ def run_json(result: RunResult) -> str:
         },
         "rng_layout": rng.LAYOUT,
         "backend": result.backend,
+        "instruction_set": result.instruction_set,
         "wall_time": result.wall_time,
         "throughput": dict(result.throughput),
         "unstable_prompts": dict(result.unstable),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..decoding.rules import Rule
 from ..estimators.table import Key, Table
@@ -31,6 +31,10 @@ class RunResult:
     """Multiplications that a score of the verifier costs."""
     wall_time: float
     """Seconds."""
+    stable_step: Mapping[str, float | None] = field(default_factory=dict)
+    """Where chains diverge: the step size below which none of these prompts' does, None if it is not the step alone."""
+    instruction_set: str | None = None
+    """Of the C++ extension, which measures answers whatever the backend; None without it."""
 
     @property
     def largest_budget(self) -> int:

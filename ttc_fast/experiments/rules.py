@@ -100,7 +100,8 @@ def make_rules(config: RunConfig) -> dict[Kind, Rule]:
 
 def _schedule(config: RunConfig, initial: float | None) -> NoiseSchedule:
     """``constant``, ``geometric:RATIO`` or ``power:EXPONENT``, from ``initial`` on."""
-    start = check.number("noise_scale", initial, low=0.0)
+    start = check.scale("noise_scale", initial)
+    check.text("noise_schedule", config.noise_schedule)
     name, _, text = config.noise_schedule.partition(":")
     if name == "constant" and not text:
         return start
@@ -112,4 +113,6 @@ def _schedule(config: RunConfig, initial: float | None) -> NoiseSchedule:
         raise ValueError(
             f"noise_schedule: expected constant, geometric:RATIO or power:EXPONENT, got {config.noise_schedule!r}"
         )
+    kind = "ratio" if name == "geometric" else "exponent"
+    check.number(f"noise_schedule: {kind}", number, *((0.0,) if name == "geometric" else ()))
     return GeometricDecay(start, number) if name == "geometric" else PowerLawDecay(start, number)

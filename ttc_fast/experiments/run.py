@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from ..decoding.backends import resolve_backend
+from ..decoding.gaussian_chain import affine, stable_factor
+from ..decoding.rules import Rule
 from ..estimators.table import Table
 from ..evaluation.evaluate import evaluation
 from ..evaluation.plan import Plan
 from ..evaluation.stages import Evaluation
 from ..models.decoder import StochasticDecoder
 from ..models.linear_attention import LinearAttention, stable_step_size
-from ..numerics import check
+from ..numerics import check, extension, sums
 from ..numerics.progress import Report, reporting
+from ..numerics.protocols import is_default
 from ..tasks.base import Source
 from ..tasks.prompts import Prompts
 from ..techniques.base import Technique
@@ -35,6 +39,9 @@ from .source import RunPrompts, run_prompts, usable_device
 WRONG_BY = 0.5
 """Default of the wrong verifier: with the other defaults a few samples are best for best-of-N, and many are worse than
 a single one."""
+
+TILE = 64
+"""Prompts at a time."""
 
 
 def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
@@ -75,6 +82,12 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
     with reporting(progress) as report, torch.inference_mode():
         for kind, source in prompts.by_kind.items():
             parts[kind] = _evaluated(config, StochasticDecoder(model, rules[kind]), source, verifier, backend, report)
+    stable_step: dict[str, float | None] = {
+        kind: _stable_step(
+            filled.step_size, StochasticDecoder(model, rules[kind]), source, verifier, parts[kind].unstable
+        )
+        for kind, source in prompts.by_kind.items()
+    }
     return RunResult(
         filled,
         _joined([part.table for part in parts.values()]),
@@ -85,14 +98,36 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
         {kind: _over_all_prompts(filled, prompts, kind) if config.theory else None for kind in parts},
         verifier.work(example),
         time.perf_counter() - began,
+        stable_step,
+        extension.isa() if extension.module is not None else None,
     )
+
+
+def _stable_step(
+    step_size: float | None, decoder: StochasticDecoder, prompts: Source, verifier: Verifier, unstable: Tensor
+) -> float | None:
+    """See :attr:`RunResult.stable_step`; a rule that says itself where it diverges has more to it than the step."""
+    if not unstable.any() or not is_default(decoder.rule.diverges, Rule.diverges):
+        return None
+    factor = math.inf
+    with torch.inference_mode():
+        for tile in sums.tiles(len(prompts), TILE):
+            if unstable[tile].any():
+                seen = verifier.context(prompts.part(tile.start, tile.stop))
+                factor = min(factor, stable_factor(affine(decoder.model.prefill(seen).linear)[0]))
+    return (step_size or 0.0) * factor
 
 
 def _with_tuples(config: RunConfig) -> RunConfig:
     """The settings with a tuple where a list, or a single value, was given."""
-    covariance = (config.covariance,) if isinstance(config.covariance, (int, float)) else tuple(config.covariance)
-    rule: Any = (config.rule,) if isinstance(config.rule, str) else tuple(config.rule)
-    metric = (config.metric,) if isinstance(config.metric, str) else tuple(config.metric)
+    check.has("config", config, [field.name for field in fields(RunConfig)], "a RunConfig")
+    spectrum = check.numbers("covariance", config.covariance)
+    if spectrum.ndim > 1 or not spectrum.numel():
+        raise ValueError(f"covariance: expected a number, or all eigenvalues, got {check.shown(config.covariance)}")
+    covariance = tuple(check.scale("covariance", value) for value in spectrum.reshape(-1).tolist())
+    rule: Any = check.names("rule", config.rule)
+    metric = check.names("metric", config.metric)
+    check.flag("theory", config.theory)
     names = check.names("technique", config.technique)
     if not names:
         raise ValueError("technique: expected at least one, got none")
@@ -122,7 +157,7 @@ def _evaluated(
 
 def _techniques(config: RunConfig) -> list[str | Technique]:
     """In the order of the list of them."""
-    own: dict[str, Technique] = {} if config.ridge is None else {"ridge": ridge(check.number("ridge", config.ridge))}
+    own: dict[str, Technique] = {} if config.ridge is None else {"ridge": ridge(check.scale("ridge", config.ridge))}
     return [own.get(name, name) for name in TECHNIQUES if name in config.technique]
 
 
@@ -152,7 +187,7 @@ def _filled(config: RunConfig, prompts: RunPrompts) -> RunConfig:
 def _step_size(config: RunConfig, dim: int, seen: int) -> float:
     """Half of where chains begin to diverge, which falls with the largest eigenvalue of the features' covariance."""
     if config.step_size is not None:
-        return config.step_size
+        return check.number("step_size", config.step_size)
     largest = max(config.covariance) if len(config.covariance) > 1 else 1.0
     return stable_step_size(dim, seen) / (largest or 1.0)
 
@@ -180,7 +215,7 @@ def _held_out(config: RunConfig, prompts: RunPrompts) -> int | None:
 def _wrong_by(config: RunConfig) -> float | None:
     """How far the wrong verifier's aim is from the truth."""
     if config.verifier == "wrong":
-        return check.number("wrong_by", WRONG_BY if config.wrong_by is None else config.wrong_by, low=0.0)
+        return check.scale("wrong_by", WRONG_BY if config.wrong_by is None else config.wrong_by)
     if config.wrong_by is not None:
         raise ValueError(
             f"wrong_by: expected none with verifier {config.verifier!r}, got {config.wrong_by}; add --verifier wrong"
@@ -191,7 +226,9 @@ def _wrong_by(config: RunConfig) -> float | None:
 def _verifier(config: RunConfig, example: Prompts) -> Verifier:
     """The verifier that settings with all defaults filled in ask for."""
     check.choice("verifier", config.verifier, get_args(VerifierName))
-    noise = check.number("verifier_noise", config.verifier_noise, low=0.0)
+    noise = check.scale("verifier_noise", config.verifier_noise)
+    rate = check.number("false_positive_rate", config.false_positive_rate, 0.0, 1.0)
+    seed = check.integer("seed", config.seed, 0, 2**64 - 1)
     if config.verifier in ("oracle", "wrong") and example.w_star is None:
         raise ValueError(
             f"verifier: expected w_star in {config.prompts_file} for {config.verifier!r}, got none; take another"
@@ -200,12 +237,12 @@ def _verifier(config: RunConfig, example: Prompts) -> Verifier:
     if config.held_out is not None:
         verifier = HeldOutLoss(config.held_out)
     elif config.wrong_by is not None:
-        verifier = WrongVerifier(config.wrong_by, config.seed)
+        verifier = WrongVerifier(config.wrong_by, seed)
     else:
         others = {"oracle": Oracle(), "smallest_norm": SmallestNorm(), "smallest_l1_norm": SmallestNorm(1)}
         verifier = others.get(config.verifier, InContextLoss())
-    noisy = NoisyVerifier(verifier, noise, false_positive_rate=config.false_positive_rate, seed=config.seed)
-    return verifier if noise == noisy.false_positive_rate == 0 else noisy
+    noisy = NoisyVerifier(verifier, noise, false_positive_rate=rate, seed=seed)
+    return verifier if noise == rate == 0 else noisy
 
 
 def _over_all_prompts(config: RunConfig, prompts: RunPrompts, kind: Kind) -> float | None:

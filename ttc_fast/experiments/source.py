@@ -77,7 +77,8 @@ def _task(config: RunConfig, kind: Kind) -> LinearRegression:
 
 
 def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
-    file = _loaded(config.prompts_file or Path())
+    check.path("prompts_file", config.prompts_file)
+    file = _loaded(Path(config.prompts_file or ""))
     _, examples, dim = file.x.shape
     for name, given, present in (("dim", config.dim, dim), ("examples", config.examples, examples)):
         if given not in (None, present):
@@ -118,8 +119,10 @@ def usable_device(name: str) -> torch.device:
     """The device of PyTorch.
 
     Raises:
+        TypeError: it is no text.
         ValueError: PyTorch cannot use it here.
     """
+    check.text("device", name)
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..decoding import reference
+from ..numerics import check
 from ..tasks.prompts import Prompts
 
 
@@ -66,4 +67,6 @@ def linear_output(state: LinearState, w: Tensor) -> Tensor:
         state: of B prompts.
         w: thoughts ``[B, n, d]``.
     """
+    dim = w.shape[-1]
+    check.tensor("state: linear", getattr(state, "linear", None), (w.shape[0], dim, dim + 1))
     return reference.output(state.linear, w)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from ..decoding import chain
 from ..decoding.backends import require_reference
-from ..decoding.decode import Arguments, DecodeOutput, decode
-from ..decoding.rules import Rule
+from ..decoding.decode import Arguments, DecodeOutput, check_room, decode
+from ..decoding.rules import Rule, check_rule
 from ..numerics import check
 from ..numerics.protocols import complete
-from ..tasks.prompts import Prompts
+from ..tasks.prompts import Prompts, check_prompts
 from .base import Model
 
 
@@ -25,11 +25,14 @@ def check_decoder(decoder: object) -> None:
     Raises:
         TypeError: it lacks a model, a rule or a method that decodes.
     """
-    if not all(hasattr(decoder, name) for name in ("model", "rule", "decode", "start")):
+    parts = {name: getattr(decoder, name, None) for name in ("model", "rule", "decode", "start")}
+    if isinstance(decoder, type) or not (callable(parts["decode"]) and callable(parts["start"])):
         raise TypeError(
             f"decoder: expected a StochasticDecoder, got {type(decoder).__name__}; "
             "make one of a model and a rule: ttc_fast.StochasticDecoder(model, rule)"
         )
+    complete(parts["model"], Model, "decoder: model")
+    complete(parts["rule"], Rule, "decoder: rule")
 
 
 class StochasticDecoder(nn.Module):
@@ -46,7 +49,7 @@ class StochasticDecoder(nn.Module):
     def __init__(self, model: Model, rule: Rule) -> None:
         super().__init__()
         self.model: Model = complete(model, Model, "model")
-        self.rule: Rule = complete(rule, Rule, "rule")
+        self.rule: Rule = check_rule(rule)
 
     def forward(
         self,
@@ -73,6 +76,7 @@ class StochasticDecoder(nn.Module):
         Raises:
             TypeError, ValueError: an argument is not as described, or the backend cannot run.
         """
+        check_prompts(prompts, self.model.dim)
         return self.decode(
             self.model.prefill(prompts),
             self.start(prompts),
@@ -132,9 +136,10 @@ class StochasticDecoder(nn.Module):
         if method == "exact":
             raise ValueError("method: expected 'stepwise' for a model without a linear state, got 'exact'")
         name = require_reference(backend, precision, f"the model {type(self.model).__name__}")
-        given = Arguments.checked(
-            w0, len(w0), w0.shape[-1], steps, samples, seed, first_sample, first_prompt, first_step
-        )
+        shape = tuple(getattr(w0, "shape", ()))
+        check.tensor("w0", w0, ("B", "d") if len(shape) != 3 else ("B", "N", "d"))
+        given = Arguments.checked(w0, shape[0], shape[-1], steps, samples, seed, first_sample, first_prompt, first_step)
+        check_room(len(given.steps) * shape[0], given.samples, shape[-1], w0.dtype)
         with torch.no_grad():
             thoughts = chain.decode(partial(self.model.output, state), w0, rule=self.rule, **given.named())
         return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)

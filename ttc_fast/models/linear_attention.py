@@ -19,9 +19,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..numerics import check, sums
-from ..tasks.prompts import Prompts
+from ..numerics import check, memory, sums
+from ..tasks.prompts import Prompts, check_prompts
 from .base import LinearState, linear_output
+
+
+def _check_state(linear: Tensor) -> None:
+    """Raise if it is not finite: it would be told of a state that the user has not seen."""
+    if linear.numel() and not all(math.isfinite(extreme.item()) for extreme in linear.detach().aminmax()):
+        raise ValueError(
+            f"step_size: expected one with which the state (P S, P b) of these prompts is within {linear.dtype}, got "
+            "infinity or NaN in it; take a smaller step_size (smaller weights V), or smaller features x and labels y"
+        )
 
 
 def default_step_size(dim: int, examples: int) -> float:
@@ -112,8 +121,15 @@ class LinearAttention(nn.Module):
             if examples is None:
                 raise ValueError("step_size: expected a number, or examples to derive it from, got neither")
             step_size = default_step_size(dim, examples)
-        check.number("step_size", step_size)
-        return cls._constructed(step_size * torch.eye(dim, dtype=dtype))
+        size, kind = check.number("step_size", step_size), check.dtype("dtype", dtype)
+        if abs(size) > torch.finfo(kind).max:
+            raise ValueError(
+                f"step_size: expected a number that {kind} can hold, up to {torch.finfo(kind).max:.2g}, got {size:g}"
+            )
+        memory.check_memory(
+            2 * (2 * dim + 2) ** 2 * kind.itemsize, "dim: the weights of the transformer", "ask for fewer coefficients"
+        )
+        return cls._constructed(size * torch.eye(dim, dtype=kind))
 
     @classmethod
     def preconditioned(
@@ -127,13 +143,17 @@ class LinearAttention(nn.Module):
             examples: n.
         """
         check.integer("examples", examples, 1, 2**34 - 1)
-        matrix = torch.as_tensor(covariance, dtype=torch.float64)
-        matrix = torch.diag(matrix) if matrix.ndim == 1 else matrix
+        kind, given = check.dtype("dtype", dtype), check.numbers("covariance", covariance)
+        matrix = torch.diag(given) if given.ndim == 1 else given
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
-            raise ValueError(f"covariance: expected shape [d] or [d, d], got {list(torch.as_tensor(covariance).shape)}")
+            raise ValueError(f"covariance: expected shape [d] or [d, d], got {list(given.shape)}")
         check.finite("covariance", matrix)
         gamma = (1 + 1 / examples) * matrix + matrix.trace() / examples * torch.eye(len(matrix), dtype=torch.float64)
-        return cls._constructed(torch.linalg.inv(gamma).to(dtype))
+        inverse, failed = torch.linalg.inv_ex(gamma)
+        if failed or not inverse.to(kind).isfinite().all():
+            came = check.shown(covariance)
+            raise ValueError(f"covariance: expected one whose Gamma has an inverse in {kind}, got {came}")
+        return cls._constructed(inverse.to(kind))
 
     @classmethod
     def _constructed(cls, P: Tensor) -> LinearAttention:
@@ -181,8 +201,9 @@ class LinearAttention(nn.Module):
         Raises:
             ValueError: the prompts do not fit the model, or V reads the thoughts, so that no state exists.
         """
-        x, y, d = prompts.x, prompts.y, self.dim
-        check.tensor("x", x, ("B", "n", d))
+        d = self.dim
+        check_prompts(prompts, d)
+        x, y = prompts.x, prompts.y
         rest = self.V.clone()
         rest[d + 1 : -1, : d + 1] = 0
         # A test of values would break the graph that torch.compile makes.
@@ -192,7 +213,13 @@ class LinearAttention(nn.Module):
         moments = sums.matmul(key.mT, key) / x.shape[1]  # sum_i k_i k_i^T / n
         value = self.V[d + 1 : -1, : d + 1]
         query = torch.cat((self.W[: d + 1, d + 1 : -1], -self.W[: d + 1, -1:]), dim=1)  # acts on (w, -1)
-        return LinearState(sums.matmul(sums.matmul(value, moments), query))
+        # The constructed weights ask for no products of labels, which may be too large for the dtype.
+        unused = (value[:, d] == 0).all()
+        moments[:, d, d] = moments[:, d, d].masked_fill(unused, 0.0)
+        linear = sums.matmul(sums.matmul(value, moments), query)
+        if not torch.compiler.is_compiling():
+            _check_state(linear)
+        return LinearState(linear)
 
     def output(self, state: LinearState, w: Tensor) -> Tensor:
         """What the transformer makes of thoughts ``[B, n, d]``: ``[B, n, d]``.

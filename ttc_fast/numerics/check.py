@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from .objects import flag as flag
+from .objects import function as function
+from .objects import has as has
+from .objects import listed as listed
+from .objects import path as path
+from .objects import shown as shown
+from .objects import text as text
+
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+
+FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+"""About 3.4e38: what the kernels take at most."""
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:
@@ -25,9 +37,9 @@ def integer(name: str, value: object, low: int, high: int) -> int:
         ValueError: it is out of bounds.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
+        raise TypeError(f"{name}: expected an integer, got {shown(value)}")
     if not low <= value <= high:
-        raise ValueError(f"{name}: expected an integer from {low} to {high}, got {value}")
+        raise ValueError(f"{name}: expected an integer from {low} to {high}, got {shown(int(value))}")
     return int(value)
 
 
@@ -43,9 +55,7 @@ def one_or_more(name: str, value: object) -> list[object]:
     """
     if isinstance(value, (int, np.integer)):
         return [value]
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{name}: expected an integer or a sequence of them, got {value!r}")
-    return list(value)
+    return listed(name, value, "an integer or a sequence of them")
 
 
 def names(name: str, value: object) -> tuple[str, ...]:
@@ -58,13 +68,10 @@ def names(name: str, value: object) -> tuple[str, ...]:
     Raises:
         TypeError: it is neither a string nor a sequence of them.
     """
-    given = (value,) if isinstance(value, str) else value
-    if not isinstance(given, Iterable):
-        raise TypeError(f"{name}: expected a name or a sequence of names, got {value!r}")
-    found = tuple(given)
+    found = (value,) if isinstance(value, str) else tuple(listed(name, value, "a name or a sequence of names"))
     for one in found:
         if not isinstance(one, str):
-            raise TypeError(f"{name}: expected names, got {one!r}")
+            raise TypeError(f"{name}: expected names, got {shown(one)}")
     return found
 
 
@@ -80,12 +87,38 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
         TypeError: it is no number.
         ValueError: it is not finite, or out of bounds.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not (math.isfinite(value) and low <= value <= high):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number, got {shown(value)}")
+    try:
+        found = float(value)
+    except OverflowError:  # of an integer
+        found = math.inf
+    if not (math.isfinite(found) and low <= found <= high):
         bounds = f" from {low:g} to {high:g}" if math.isfinite(high) else f" of at least {low:g}"
-        raise ValueError(f"{name}: expected a finite number{bounds if low > -math.inf else ''}, got {value}")
-    return float(value)
+        # A number of NumPy would be shown with its type.
+        came = shown(int(value) if isinstance(value, (int, np.integer)) else found)
+        raise ValueError(f"{name}: expected a finite number{bounds if low > -math.inf else ''}, got {came}")
+    return found
+
+
+def scale(name: str, value: object) -> float:
+    """``value`` as a number from 0 to the largest of float32, in which the kernels compute.
+
+    Args:
+        name: of the argument, for the error.
+        value: what the user gave.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not finite, negative, or too large.
+    """
+    found = number(name, value, low=0.0)
+    if found > FLOAT32_MAX:
+        raise ValueError(
+            f"{name}: expected a number up to {FLOAT32_MAX:.2g}, the largest of float32, got {found:g}; "
+            "take smaller units"
+        )
+    return found
 
 
 def choice(name: str, value: object, choices: Sequence[object]) -> None:
@@ -99,8 +132,9 @@ def choice(name: str, value: object, choices: Sequence[object]) -> None:
     Raises:
         ValueError: it is none of them.
     """
-    if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+    # Arrays and tensors have an equality of their own.
+    if not isinstance(value, (str, int, float, np.integer)) or value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {shown(value)}")
 
 
 def tensor(name: str, value: object, shape: Sequence[int | str]) -> Tensor:
@@ -112,19 +146,76 @@ def tensor(name: str, value: object, shape: Sequence[int | str]) -> Tensor:
         shape: sizes; a string stands for any size, and names it in the error.
 
     Raises:
-        TypeError: it is no tensor of this dtype.
+        TypeError: it is no tensor of this dtype, or it is sparse or without data.
         ValueError: it has another shape.
     """
     from torch import Tensor  # not at the top: checks of numbers need not wait for torch
 
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
+        hint = "; torch.from_numpy makes one of an array" if isinstance(value, np.ndarray) else ""
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}{hint}")
     if str(value.dtype) not in ("torch.float32", "torch.float64"):
-        raise TypeError(f"{name}: expected dtype float32 or float64, got {value.dtype}; convert it with .float()")
+        remedy = "take its real part" if value.is_complex() else "convert it with .float()"
+        remedy = ".dequantize() it" if value.is_quantized else remedy
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {value.dtype}; {remedy}")
+    _check_dense(name, value)
     if value.ndim != len(shape) or any(isinstance(s, int) and s != v for s, v in zip(shape, value.shape)):
         wanted = ", ".join(map(str, shape))
         raise ValueError(f"{name}: expected shape [{wanted}], got {list(value.shape)}")
     return value
+
+
+def _check_dense(name: str, value: Tensor) -> None:
+    if str(value.layout) != "torch.strided":
+        raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}; convert it with .to_dense()")
+    if value.device.type == "meta":
+        raise TypeError(f"{name}: expected a tensor with data, got one on the device meta")
+
+
+def numbers(name: str, value: object, expected: str = "numbers") -> Tensor:
+    """``value``, numbers in a sequence, an array or a tensor, as a float64 tensor on the CPU without a gradient.
+
+    Args:
+        name: of the argument, for the error.
+        value: what the user gave.
+        expected: in words.
+
+    Raises:
+        TypeError: they are no real numbers; an imaginary part is not dropped.
+    """
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if value.is_complex() or value.is_quantized or value.dtype == torch.bool:
+            raise TypeError(f"{name}: expected {expected}, got dtype {value.dtype}")
+        _check_dense(name, value)
+        return value.detach().cpu().double()
+    try:
+        array = np.asarray(value)
+        if array.dtype == object:  # such as integers beyond 64 bits
+            array = np.array([number(name, one) for one in array.ravel()]).reshape(array.shape)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected {expected}, got {shown(value)}") from error
+    if array.dtype.kind not in "iuf" and array.size:
+        raise TypeError(f"{name}: expected {expected}, got {shown(value)}")
+    return torch.from_numpy(array.astype(np.float64))
+
+
+def dtype(name: str, value: object) -> torch.dtype:
+    """``value``, if it is float32 or float64.
+
+    Args:
+        name: of the argument, for the error.
+        value: what the user gave.
+
+    Raises:
+        TypeError: it is not.
+    """
+    import torch
+
+    if value is torch.float32 or value is torch.float64:
+        return value
+    raise TypeError(f"{name}: expected torch.float32 or torch.float64, got {shown(value)}")
 
 
 def finite(name: str, value: Tensor) -> Tensor:

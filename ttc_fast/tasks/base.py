@@ -10,7 +10,7 @@ from typing import Protocol
 from ..numerics import check
 from ..numerics.protocols import complete
 from .metrics import Metric
-from .prompts import Prompts
+from .prompts import Prompts, check_part
 
 
 class Source(Protocol):
@@ -95,10 +95,15 @@ class TaskPrompts:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", complete(self.task, Task, "task"))
-        check.integer("count", self.count, 1, 2**32)
-        check.integer("first_prompt", self.first_prompt, 0, 2**32 - self.count)
+        check.integer("seed", self.seed, 0, 2**64 - 1)
+        check.text("device", self.device)
+        count = check.integer("count", self.count, 1, 2**32)
+        first = check.integer("first_prompt", self.first_prompt, 0, 2**32 - count)
+        object.__setattr__(self, "count", count)
+        object.__setattr__(self, "first_prompt", first)
 
     def part(self, start: int, stop: int) -> Prompts:
+        start, stop = check_part(start, stop, self.count)
         sample = self.task.sample(stop - start, seed=self.seed, first_prompt=self.first_prompt + start)
         return sample.to(self.device)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..numerics import check, rng, sums
+from ..numerics import check, memory, rng, sums
 from .base import Task
 from .prompts import Prompts
 
@@ -41,12 +42,13 @@ class LinearRegression(Task):
     support: Literal["random", "spread"] = "random"
 
     def __post_init__(self) -> None:
-        check.integer("dim", self.dim, 1, 2**24 - 1)
-        check.integer("examples", self.examples, 1, 2**34 - 1)
+        object.__setattr__(self, "dim", check.integer("dim", self.dim, 1, 2**24 - 1))
+        object.__setattr__(self, "examples", check.integer("examples", self.examples, 1, 2**34 - 1))
         check.choice("coefficients", self.coefficients, ("continuous", "binary"))
-        check.number("label_noise", self.label_noise, low=0.0)
+        object.__setattr__(self, "label_noise", check.number("label_noise", self.label_noise, low=0.0))
         if self.prior is not None:
-            check.number("prior", self.prior, 0.0, 1.0 if self.coefficients == "binary" else float("inf"))
+            high = 1.0 if self.coefficients == "binary" else math.inf
+            object.__setattr__(self, "prior", check.number("prior", self.prior, 0.0, high))
         check.choice("support", self.support, ("random", "spread"))
         if self.nonzero is not None:
             check.integer("nonzero", self.nonzero, 1, self.dim)
@@ -54,20 +56,25 @@ class LinearRegression(Task):
                 raise ValueError(f"prior: expected none with nonzero={self.nonzero}, got {self.prior}; leave one out")
         elif self.support != "random":
             raise ValueError(f"support: expected 'random' without nonzero, got {self.support!r}; say how many")
-        if not isinstance(self.spectrum, Sequence):
-            check.number("spectrum", self.spectrum, low=0.0)
-        elif len(self.spectrum) != self.dim:
-            raise ValueError(f"spectrum: expected {self.dim} eigenvalues (dim), got {len(self.spectrum)}")
-        else:
-            for value in self.spectrum:
-                check.number("spectrum", value, low=0.0)
+        object.__setattr__(self, "spectrum", self._checked_spectrum())
+
+    def _checked_spectrum(self) -> float | tuple[float, ...]:
+        if isinstance(self.spectrum, (str, bytes)) or not hasattr(self.spectrum, "__iter__"):
+            return check.number("spectrum", self.spectrum, low=0.0)
+        values = check.numbers("spectrum", self.spectrum, "a number, or a list of the eigenvalues")
+        if values.ndim == 0:
+            return check.number("spectrum", values.item(), low=0.0)
+        if values.shape != (self.dim,):
+            raise ValueError(f"spectrum: expected {self.dim} eigenvalues (dim), got {len(values)}")
+        return tuple(check.number("spectrum", value, low=0.0) for value in values.tolist())
 
     @property
     def eigenvalues(self) -> Tensor:
         """Diagonal of Lambda, float64 ``[d]``."""
-        if isinstance(self.spectrum, Sequence):
+        if isinstance(self.spectrum, tuple):
             return torch.tensor(self.spectrum, dtype=torch.float64)
-        return torch.arange(1, self.dim + 1, dtype=torch.float64) ** -self.spectrum
+        exponent: Any = self.spectrum  # a number
+        return torch.arange(1, self.dim + 1, dtype=torch.float64) ** -float(exponent)
 
     def sample(
         self, prompts: int, *, seed: int = 0, first_prompt: int = 0, dtype: torch.dtype = torch.float32
@@ -94,18 +101,27 @@ class LinearRegression(Task):
         """
         prompts = check.integer("prompts", prompts, 1, 2**32)
         first_prompt = check.integer("first_prompt", first_prompt, 0, 2**32 - prompts)
-        seed = check.integer("seed", seed, 0, 2**64 - 1)
+        seed, dtype = check.integer("seed", seed, 0, 2**64 - 1), check.dtype("dtype", dtype)
+        memory.check_memory(self._bytes(prompts), "prompts, examples, dim: the prompts", "ask for fewer of one of them")
         prompt = torch.arange(first_prompt, first_prompt + prompts)[:, None, None]
         coordinate = torch.arange(self.dim)
 
         features = _normal_rows(rng.Stream.FEATURES, prompt, coordinate, self.examples, seed)
+        eigenvalues = _rounded("spectrum", self.eigenvalues, dtype, self.spectrum)
         x = (features * self.eigenvalues.sqrt()).to(dtype)
 
-        w_star = self._truth(prompt[:, 0], coordinate, seed).to(dtype)
+        w_star = _rounded("prior", self._truth(prompt[:, 0], coordinate, seed), dtype, self.prior)
         noise = _normal_rows(rng.Stream.LABEL_NOISE, prompt, torch.zeros(1, dtype=torch.int64), self.examples, seed)
         # y follows from the rounded x and w*, so that without label noise w* solves every example.
-        y = sums.matmul(x.double(), w_star.double()[:, :, None]) + self.label_noise * noise
-        return Prompts(x, y[:, :, 0].to(dtype), w_star, self.eigenvalues.to(dtype), first_prompt)
+        noise = self.label_noise * noise
+        _rounded("label_noise", noise, dtype, self.label_noise)
+        y = sums.matmul(x.double(), w_star.double()[:, :, None]) + noise
+        labels = _rounded("prior", y[:, :, 0], dtype, self.prior)
+        return Prompts(x, labels, w_star, eigenvalues, first_prompt)
+
+    def _bytes(self, prompts: int) -> int:
+        """What :meth:`sample` needs at most: 44 bytes for a feature as measured, of words, normals and features."""
+        return 48 * prompts * max(self.examples, rng.STEPS_PER_BLOCK) * self.dim
 
     def _truth(self, prompt: Tensor, coordinate: Tensor, seed: int) -> Tensor:
         """w* in float64 ``[B, d]``: values from words 0 and 1 of its stream, the support from word 2."""
@@ -123,6 +139,17 @@ class LinearRegression(Task):
         else:
             places = words[2].sort(dim=1, stable=True).indices[:, : self.nonzero]
         return torch.zeros_like(values).scatter_(1, places, values.gather(1, places))
+
+
+def _rounded(name: str, exact: Tensor, dtype: torch.dtype, given: object) -> Tensor:
+    """``exact`` in ``dtype``; the argument it comes from is named if that cannot hold it."""
+    rounded = exact.to(dtype)
+    if not all(math.isfinite(extreme.item()) for extreme in rounded.aminmax()):
+        raise ValueError(
+            f"{name}: expected a size at which the prompts are within {dtype}, up to {torch.finfo(dtype).max:.2g}, got "
+            f"{check.shown(given)}; take a smaller one"
+        )
+    return rounded
 
 
 def _normal_rows(stream: rng.Stream, prompt: Tensor, coordinate: Tensor, rows: int, seed: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..numerics import candidates, check, sums
-from .prompts import Prompts
+from .prompts import Prompts, check_prompts
 
 Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
 """From answers ``[B, A, d]`` to a figure for each, ``[B, A]``."""
@@ -45,14 +45,14 @@ def further(metrics: Mapping[str, Metric] | Iterable[str] | None) -> dict[str, M
     """
     if metrics is None:
         return {}
+    check.has("metrics", metrics, ("__iter__",), "names of metrics, or a mapping from names to functions")
     if isinstance(metrics, Mapping):
         for name, metric in metrics.items():
-            if not callable(metric):
-                raise TypeError(f"metrics: expected a function for {name!r}, got {metric!r}")
+            check.function(f"metrics: {check.text('metrics', name)}", metric)
             if name in METRICS:
                 raise ValueError(f"metrics: the name {name!r} is taken by another one; choose another name")
         return dict(metrics)
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    names = [metrics] if isinstance(metrics, str) else check.listed("metrics", metrics, "names of metrics")
     for name in names:
         check.choice("metrics", name, tuple(METRICS))
     return {name: METRICS[name] for name in names}
@@ -141,6 +141,7 @@ def in_context_score(prompts: Prompts, w: Tensor) -> Tensor:
         prompts: B of them.
         w: answers ``[B, A, d]``.
     """
+    check_prompts(prompts)
     return squared_residuals(prompts, w, -0.5 / prompts.x.shape[1])
 
 
@@ -152,6 +153,8 @@ def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
         w: answers ``[B, A, d]``.
         factor: of the sum.
     """
+    check_prompts(prompts)
+    check.tensor("w", w, (len(prompts), "A", prompts.x.shape[2]))
     if candidates.supported(w):
         return candidates.measure(w, examples=(prompts.x, prompts.y), factor=factor)[0]
     tiles = sums.tiles(w.shape[1], _TILE // (prompts.y.numel() or 1))

@@ -39,22 +39,32 @@ class Prompts:
     def __post_init__(self) -> None:
         check.tensor("x", self.x, ("B", "n", "d"))
         prompts, examples, dim = self.x.shape
+        object.__setattr__(self, "first", check.integer("first", self.first, 0, 2**32 - prompts))
         if 0 in self.x.shape:
             raise ValueError(f"x: expected at least one prompt, example and feature, got shape {list(self.x.shape)}")
         check.tensor("y", self.y, (prompts, examples))
         given = {"x": self.x, "y": self.y}
         if self.w_star is not None:
             given["w_star"] = check.tensor("w_star", self.w_star, (prompts, dim))
+        check.finite("x", self.x)
         if self.covariance is None:
             rows = self.x.flatten(0, 1).double()
-            object.__setattr__(self, "covariance", (rows.mT @ rows / len(rows)).to(self.x.dtype))
-        given["covariance"] = check.tensor("covariance", self.covariance, (dim,) * min(self.covariance.ndim, 2))
+            second = (rows.mT @ rows / len(rows)).to(self.x.dtype)
+            object.__setattr__(self, "covariance", second)
+            if not second.isfinite().all():
+                raise ValueError(
+                    f"x: expected features whose squares are within {self.x.dtype}, got some up to "
+                    f"{self.x.abs().max().item():.3g}; take smaller units, or give the covariance"
+                )
+        shape = (dim,) if getattr(self.covariance, "ndim", 2) == 1 else (dim, dim)
+        given["covariance"] = check.tensor("covariance", self.covariance, shape)
         for name, value in given.items():
             if value.dtype != self.x.dtype or value.device != self.x.device:
                 raise ValueError(
                     f"{name}: expected {self.x.dtype} on {self.x.device} as x, got {value.dtype} on {value.device}"
                 )
-            check.finite(name, value)
+            if name != "x":
+                check.finite(name, value)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -65,16 +75,63 @@ class Prompts:
         Args:
             start: from 0.
             stop: up to ``len(self)``.
+
+        Raises:
+            TypeError, ValueError: there are no such prompts.
         """
+        start, stop = check_part(start, stop, len(self))
         w_star = None if self.w_star is None else self.w_star[start:stop]
         return replace(self, x=self.x[start:stop], y=self.y[start:stop], w_star=w_star, first=self.first + start)
 
     def to(self, device: torch.device | str) -> Prompts:
-        """The same prompts on ``device``."""
+        """The same prompts on ``device``.
+
+        Raises:
+            ValueError: PyTorch has none of that name here.
+        """
+        try:
+            device = torch.device(device)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"device: expected one of PyTorch, got {check.shown(device)}: {error}") from error
+        if device.type == "meta":
+            raise ValueError("device: expected one that holds data, got meta")
         w_star = None if self.w_star is None else self.w_star.to(device)
         return replace(
             self, x=self.x.to(device), y=self.y.to(device), w_star=w_star, covariance=self.covariance.to(device)
         )
+
+
+def check_part(start: int, stop: int, count: int) -> tuple[int, int]:
+    """A part of some prompts, at least one.
+
+    Args:
+        start: from 0.
+        stop: up to ``count``.
+        count: of prompts.
+
+    Raises:
+        TypeError, ValueError: there is no such part.
+    """
+    start = check.integer("start", start, 0, count - 1)
+    return start, check.integer("stop", stop, start + 1, count)
+
+
+def check_prompts(prompts: object, dim: int | None = None) -> None:
+    """Nothing, if ``prompts`` are :class:`Prompts`, or have what these have.
+
+    Args:
+        prompts: as given.
+        dim: d that the features must have; None: any.
+
+    Raises:
+        TypeError: they lack something.
+        ValueError: they have another number of features.
+    """
+    if isinstance(prompts, type) or not all(hasattr(prompts, name) for name in ("x", "y", "w_star", "first", "part")):
+        hint = "; sample the task: task.sample(64)" if hasattr(prompts, "sample") else ""
+        raise TypeError(f"prompts: expected Prompts, got {check.shown(prompts)}{hint}")
+    x = check.tensor("prompts: x", getattr(prompts, "x"), ("B", "n", "d" if dim is None else dim))  # noqa: B009
+    check.tensor("prompts: y", getattr(prompts, "y"), x.shape[:2])  # noqa: B009
 
 
 def load_prompts(path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Prompts:
@@ -93,6 +150,8 @@ def load_prompts(path: str | os.PathLike[str], dtype: torch.dtype = torch.float3
             the message names the file.
     """
     wanted = "an .npz file with the arrays x and y, as numpy.savez(file, x=..., y=...) writes it"
+    check.path("path", path)
+    check.dtype("dtype", dtype)
     with files.open_input(path) as file:
         # For each number a tensor of dtype, and one of float64 while the features' covariance is made of x.
         arrays = npz.read_arrays(file, path, wanted, ("x", "y", "w_star"), extra=8 + dtype.itemsize)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..decoding.rules import Rule
 from ..models.decoder import StochasticDecoder
+from ..numerics import check
 from ..tasks.prompts import Prompts
 from .verifiers import Verifier
 
@@ -186,6 +187,10 @@ class Technique:
     """Its counterpart in C++."""
 
     def __post_init__(self) -> None:
+        check.text("name", self.name)
+        for field in ("answer", "search", "closed_form", "applicable"):
+            if getattr(self, field) is not None:
+                check.function(f"{field} of the technique {self.name!r}", getattr(self, field))
         if (self.answer is None) == (self.search is None):
             raise ValueError(
                 f"answer: expected either answer or search of the technique {self.name!r}, got both or none"
@@ -237,7 +242,7 @@ def as_technique(part: Any, name: str | None = None) -> Technique:
     if known.get("answer") is None and known.get("search") is None:
         if not callable(part):
             wanted = "a name, a function of candidates, or an object with answer or search"
-            raise TypeError(f"technique: expected {wanted}, got {part!r}")
+            raise TypeError(f"technique: expected {wanted}, got {check.shown(part)}")
         _check_takes_candidates(part)
         known["answer"] = part
     return Technique(**{**known, "name": own, "about": about})

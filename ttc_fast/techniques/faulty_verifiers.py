@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..numerics import check, rng, sums
 from ..tasks import metrics
-from ..tasks.prompts import Prompts
+from ..tasks.prompts import Prompts, check_prompts
 from ..tasks.quadratic import Quadratic, QuadraticScore, quadratic
 from .verifiers import InContextLoss, Oracle, Verifier, as_verifier
 
@@ -31,17 +31,22 @@ class WrongVerifier(Verifier):
 
     def __post_init__(self) -> None:
         if not isinstance(self.w_r, Tensor):
-            check.number("w_r", self.w_r, low=0.0)
+            check.scale("w_r", self.w_r)
+        elif self.w_r.ndim == 1:
+            check.finite("w_r", check.tensor("w_r", self.w_r, ("d",)))
+        else:
+            check.finite("w_r", check.tensor("w_r", self.w_r, ("P", "d")))
         check.integer("seed", self.seed, 0, 2**64 - 1)
 
     def aim(self, prompts: Prompts) -> Tensor:
         """w_R of ``prompts``: ``[B, d]``. A drawn one is made on the CPU in float64 and rounded once."""
+        check_prompts(prompts)
         count, dim = len(prompts), prompts.x.shape[2]
         if isinstance(self.w_r, Tensor):
             aim = self.w_r if self.w_r.ndim == 1 else self.w_r[prompts.first : prompts.first + count]
             if aim.shape not in ((dim,), (count, dim)):
                 raise ValueError(f"w_r: expected shape [d] or [P, d] for d = {dim}, got {list(self.w_r.shape)}")
-            return aim.to(prompts.x).expand(count, -1)
+            return aim.detach().to(prompts.x).expand(count, -1)
         prompt = torch.arange(prompts.first, prompts.first + count)[:, None]
         words = rng.philox(rng.counter(rng.Stream.AIM, prompt=prompt, coordinate=torch.arange(dim)), self.seed)
         away = self.w_r * rng.normals(words, torch.float64)[0]
@@ -76,8 +81,9 @@ class NoisyVerifier(Verifier):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check.number("noise", self.noise, low=0.0)
-        check.number("bias", self.bias)
+        as_verifier(self.verifier)
+        check.scale("noise", self.noise)
+        check.scale("bias", abs(check.number("bias", self.bias)))
         check.number("false_positive_rate", self.false_positive_rate, 0.0, 1.0)
         check.integer("seed", self.seed, 0, 2**64 - 1)
 

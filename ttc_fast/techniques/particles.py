@@ -66,7 +66,7 @@ def particle_filter(
     Raises:
         TypeError, ValueError: an argument is not as described, or the rule draws its bits at the last step only.
     """
-    check.number("beta", beta, low=0.0)
+    beta = check.scale("beta", beta)
     chains = Resumable(decoder, prompts, seed, first_sample, verifier, backend, state)
     return _filter(chains, lambda score: beta * score, steps, samples, every, resampling, ess_threshold)
 
@@ -101,7 +101,7 @@ def rejection_search(
     Raises:
         TypeError, ValueError: as :func:`particle_filter`.
     """
-    check.number("threshold", threshold)
+    threshold = check.number("threshold", threshold)
 
     def potential(score: Tensor) -> Tensor:
         passed = score >= threshold

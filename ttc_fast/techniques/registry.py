@@ -117,7 +117,8 @@ def chosen(techniques: Mapping[str, Part] | Iterable[Part] | Part | None) -> dic
     elif isinstance(techniques, Mapping):
         given = list(techniques.items())
     else:
-        given = [(None, part) for part in techniques]
+        wanted = "names, functions of candidates, or Technique objects"
+        given = [(None, part) for part in check.listed("techniques", techniques, wanted)]
     if not given:
         raise ValueError("techniques: expected at least one, got none")
     result: dict[str, Technique] = {}

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..decoding.decode import check_room
 from ..models.decoder import StochasticDecoder, check_decoder
 from ..numerics import check
 from ..numerics.protocols import described
-from ..tasks.prompts import Prompts
+from ..tasks.prompts import Prompts, check_prompts
 from .base import Work
 from .verifiers import ScoreFunction, Verifier, as_verifier, check_scores
 
@@ -50,6 +51,9 @@ class Resumable:
         state: Any,
     ) -> None:
         check_decoder(decoder)
+        check_prompts(prompts, decoder.model.dim)
+        check.integer("seed", seed, 0, 2**64 - 1)
+        check.integer("first_sample", first_sample, 0, 2**32 - 1)
         if not decoder.rule.resumable:
             raise ValueError(
                 f"rule: expected one whose answers are its thoughts, as with sample_at='every_step', got "
@@ -61,7 +65,8 @@ class Resumable:
 
     def start(self, samples: int) -> Tensor:
         """w_0 = 0 for every sample ``[B, N, d]``."""
-        check.integer("samples", samples, 1, 2**32)
+        samples = check.integer("samples", samples, 1, 2**32)
+        check_room(len(self.prompts), samples, self.decoder.model.dim, self.prompts.x.dtype)
         return self.decoder.start(self.prompts)[:, None].repeat(1, samples, 1)
 
     def advance(self, w: Tensor, before: int, step: int) -> Tensor:

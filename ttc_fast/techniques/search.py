@@ -47,8 +47,8 @@ def beam_search(
     Raises:
         TypeError, ValueError: as :func:`ttc_fast.particle_filter`.
     """
-    check.integer("beams", beams, 1, 2**32)
-    check.integer("expansions", expansions, 1, 2**32 // beams)
+    beams = check.integer("beams", beams, 1, 2**32)
+    expansions = check.integer("expansions", expansions, 1, 2**32 // beams)
     chains = Resumable(decoder, prompts, seed, first_sample, verifier, backend, state)
     w, before, checks = chains.start(beams * expansions), 0, steps_of_checks(steps, every)
     for step in checks:

@@ -36,9 +36,15 @@ def stop_early(thoughts: Tensor, steps: Sequence[int], tolerance: float, *, leas
     Raises:
         TypeError, ValueError: an argument is not as described.
     """
-    check.tensor("thoughts", thoughts, (len(steps), "B", "N", "d"))
-    check.number("tolerance", tolerance, low=0.0)
-    at = torch.tensor(steps, device=thoughts.device)
+    asked = [check.integer("steps", t, 0, 2**34) for t in check.listed("steps", steps, "ascending integers")]
+    if not asked or asked != sorted(asked):
+        raise ValueError(f"steps: expected at least one step, ascending, got {check.shown(steps)}")
+    check.tensor("thoughts", thoughts, (len(asked), "B", "N", "d"))
+    if 0 in thoughts.shape[2:]:
+        raise ValueError(f"thoughts: expected at least one sample and coefficient, got shape {list(thoughts.shape)}")
+    tolerance = check.number("tolerance", tolerance, low=0.0)
+    least_steps, thoughts = check.integer("least_steps", least_steps, 0, 2**34), thoughts.detach()
+    at = torch.tensor(asked, device=thoughts.device)
     centre = sums.tree_mean(thoughts, 2)
     moved = torch.full(centre.shape[:2], math.inf, dtype=thoughts.dtype, device=thoughts.device)
     moved[1:] = sums.tree_mean((centre[1:] - centre[:-1]).square(), 2)
@@ -71,7 +77,10 @@ def adaptive_vote(bits: Tensor, error: float = 0.05) -> SearchResult:
     Raises:
         TypeError, ValueError: an argument is not as described.
     """
-    check.tensor("bits", bits, ("B", "N", "d"))
+    check.finite("bits", check.tensor("bits", bits, ("B", "N", "d")))
+    if 0 in bits.shape[1:]:
+        raise ValueError(f"bits: expected at least one sample and coefficient, got shape {list(bits.shape)}")
+    error, bits = check.number("error", error), bits.detach()
     if not 0 < error < 1:
         raise ValueError(f"error: expected a probability between 0 and 1, got {error}")
     samples, dim = bits.shape[1:]

@@ -104,6 +104,9 @@ def as_verifier(verifier: Verifier | ScoreFunction | None) -> Verifier:
     """
     if verifier is None:
         return InContextLoss()
+    if isinstance(verifier, type) or (hasattr(verifier, "score") and not callable(verifier.score)):
+        wanted = "a Verifier or a function of prompts and answers"
+        raise TypeError(f"verifier: expected {wanted}, got {check.shown(verifier)}")
     if callable(verifier) and not hasattr(verifier, "score"):
         verifier = FunctionVerifier(verifier)
     return complete(verifier, Verifier, "verifier")
@@ -230,6 +233,7 @@ class ProcessReward(Verifier):
 
     def __post_init__(self) -> None:
         check.choice("reduce", self.reduce, ("last", "min", "mean", "sum"))
+        as_verifier(self.verifier)
 
     @property
     def deterministic(self) -> bool:

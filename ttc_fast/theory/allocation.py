@@ -14,9 +14,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ..decoding.gaussian_chain import affine
 from ..decoding.rules import GaussianNoise
 from ..estimators.arrays import Array
-from ..numerics import check
+from ..numerics import check, memory
 from ..tasks.quadratic import Quadratic
 
 
@@ -52,15 +53,30 @@ def bias_and_variance(state: Tensor, rule: GaussianNoise, metric: Quadratic, ste
     >>> best_split(bias.mean(0).detach(), variance.mean(0).detach(), budget=64).steps
     8
     """
-    state = state.detach().cpu().double()
-    eye = torch.eye(state.shape[1], dtype=torch.float64)
-    M, c = eye + state[:, :, :-1], -state[:, :, -1:]
-    mean, covariance, bias, variance = torch.zeros_like(c), torch.zeros_like(M), [], []
-    for scale in rule.scales(check.integer("steps", steps, 1, 2**20)).tolist():
-        mean, covariance = M @ mean + c, M @ covariance @ M.mT + scale**2 * eye
-        bias.append(metric(mean[:, :, 0]))
-        variance.append((metric.matrix * covariance).sum((1, 2)))
-    return torch.stack(bias, 1), torch.stack(variance, 1)
+    M, c = affine(state)
+    scales = rule.scales(check.integer("steps", steps, 1, 2**20)).tolist()
+    memory.check_memory(32 * steps * len(M), "steps: the curves of all prompts", "ask for fewer steps or prompts")
+    bias, variance = torch.empty(2, len(M), steps, dtype=torch.float64)
+    if torch.equal(M, M.mT):  # in the eigenbasis every coordinate has a chain of its own
+        a, axes = torch.linalg.eigh(M)
+        turned = Quadratic(axes.mT @ metric.matrix @ axes, _turned(axes, metric.centre), metric.constant)
+        c, mean, spread = _turned(axes, c), torch.zeros_like(c), torch.zeros_like(c)
+        diagonal = turned.matrix.diagonal(dim1=1, dim2=2)
+        for t, scale in enumerate(scales):
+            mean, spread = a * mean + c, a * a * spread + scale**2
+            bias[:, t], variance[:, t] = turned(mean), (diagonal * spread).sum(1)
+        return bias, variance
+    eye, mean, covariance = torch.eye(M.shape[1], dtype=torch.float64), torch.zeros_like(c), torch.zeros_like(M)
+    for t, scale in enumerate(scales):
+        mean, covariance = (M @ mean[:, :, None])[:, :, 0] + c, M @ covariance @ M.mT + scale**2 * eye
+        bias[:, t], variance[:, t] = metric(mean), (metric.matrix * covariance).sum((1, 2))
+    return bias, variance
+
+
+def _turned(axes: Tensor, w: Tensor) -> Tensor:
+    """``w [B, d]`` in the basis of ``axes [B, d, d]``."""
+    turned: Tensor = (axes.mT @ w[:, :, None])[:, :, 0]
+    return turned
 
 
 def best_split(bias: ArrayLike, variance: ArrayLike, budget: int) -> Split:
@@ -86,6 +102,11 @@ def best_split(bias: ArrayLike, variance: ArrayLike, budget: int) -> Split:
     steps = np.arange(1, min(len(bias), check.integer("budget", budget, 1, 2**53)) + 1)
     samples = budget // steps
     error = bias[: len(steps)] + variance[: len(steps)] / samples
+    if np.isnan(error).all():
+        raise ValueError(
+            "bias: expected a number at one of the steps at least, got NaN at all: the chain diverges or overflows; "
+            "take a smaller step size or noise"
+        )
     best = int(np.nanargmin(error))
     return Split(int(steps[best]), int(samples[best]), float(error[best]))
 
