@@ -12,14 +12,18 @@ namespace ttc_fast {
 
 namespace {
 
-// use(shared, prompt * samples + first sample, samples present, tile [dim][kernel.samples], result [kernel.samples]) for
-// every tile of samples; start(prompt) gives what tiles of one prompt share. The lanes beyond the samples repeat the last.
+// use(shared, prompt * samples + first sample, samples present, tile [dim][kernel.samples], result [kernel.samples])
+// for every tile of samples; start(prompt) gives what tiles of one prompt share. The lanes beyond the samples repeat
+// the last.
 template <class Start, class Use>
 void for_each_tile(const Candidates& c, const Kernel& kernel, Start start, Use use) {
   struct Scratch { std::vector<float> tile, result; };
-  const Scratch scratch{std::vector<float>(c.dim * kernel.samples), std::vector<float>(kernel.samples)};
+  const auto scratch = [&] {
+    return Scratch{std::vector<float>(c.dim * kernel.samples), std::vector<float>(kernel.samples)};
+  };
   const std::int64_t tiles = (c.samples + kernel.samples - 1) / kernel.samples;
-  const std::int64_t parts = std::min(tiles, (4 * c.threads + c.prompts - 1) / std::max<std::int64_t>(c.prompts, 1));
+  const std::int64_t enough = 4 * std::int64_t{c.threads};
+  const std::int64_t parts = std::min(tiles, (enough + c.prompts - 1) / std::max<std::int64_t>(c.prompts, 1));
   for_each(c.prompts * parts, c.threads, scratch, [&](Scratch& mine, std::int64_t item) {
     const std::int64_t prompt = item / parts, part = item % parts;
     const auto shared = start(prompt);
@@ -108,7 +112,9 @@ class Votes {
   void count(std::int64_t dim, std::int64_t* out) const {
     for (std::int64_t i = 0; i < dim; ++i) {
       out[i] = 0;
-      for (std::int64_t p = 0; p < planes_; ++p) out[i] |= static_cast<std::int64_t>(*row(p, i / 64) >> i % 64 & 1) << p;
+      for (std::int64_t p = 0; p < planes_; ++p) {
+        out[i] |= static_cast<std::int64_t>(*row(p, i / 64) >> i % 64 & 1) << p;
+      }
     }
   }
 
@@ -124,23 +130,31 @@ class Votes {
         compare(i, begin, size, wrong, equal);
         for (std::int64_t g = 0; size_ % 2 == 0 && g < size; ++g) tied[g] += ones(equal[g]);
       }
-      for (std::int64_t g = 0; g < size; ++g) right[tied[g]] += wrong[g] == 0;  // no branch, which could not be predicted
+      // No branch, which could not be predicted.
+      for (std::int64_t g = 0; g < size; ++g) right[tied[g]] += wrong[g] == 0;
     }
     double sum = 0.0;
     for (std::size_t t = right.size(); t-- > 0;) sum += std::ldexp(static_cast<double>(right[t]), -static_cast<int>(t));
     return sum / static_cast<double>(count_);
   }
 
+  // Bits of a count of votes.
+  static std::int64_t planes(std::int64_t size) {
+    std::int64_t planes = 0;
+    while (size >> planes) ++planes;
+    return planes;
+  }
+
  private:
   static constexpr std::int64_t kBlock = 64;  // groups whose votes are compared at a time
 
-  Votes(std::int64_t size, std::int64_t words, std::int64_t count) : size_(size), words_(words), count_(count), planes_(0) {
-    while (size >> planes_) ++planes_;
-    votes_.resize(planes_ * words * count);
-  }
+  Votes(std::int64_t size, std::int64_t words, std::int64_t count)
+      : size_(size), words_(words), count_(count), planes_(planes(size)), votes_(planes_ * words * count) {}
 
   std::uint64_t* row(std::int64_t plane, std::int64_t word) { return votes_.data() + (plane * words_ + word) * count_; }
-  const std::uint64_t* row(std::int64_t plane, std::int64_t word) const { return const_cast<Votes*>(this)->row(plane, word); }
+  const std::uint64_t* row(std::int64_t plane, std::int64_t word) const {
+    return const_cast<Votes*>(this)->row(plane, word);
+  }
 
   // total += part + carry in one plane, for every stride-th part; the carry is left.
   static void add(const std::uint64_t* __restrict part, std::int64_t stride, std::int64_t count,
@@ -188,7 +202,8 @@ class Tally {
   explicit Tally(Votes least) { made_.push_back(std::move(least)); }
 
   const Votes& groups_of(std::int64_t size) {
-    const Votes* from = &*std::find_if(made_.rbegin(), made_.rend(), [&](const Votes& v) { return size % v.size() == 0; });
+    const auto divides = [&](const Votes& v) { return size % v.size() == 0; };
+    const Votes* from = &*std::find_if(made_.rbegin(), made_.rend(), divides);
     while (from->size() < size) {
       const std::int64_t factor = size / from->size();
       made_.emplace_back(*from, factor % 2 ? factor : 2);
@@ -205,17 +220,20 @@ class Tally {
 
 void measure(const Candidates& c, const Kernel& kernel, const Measures& m) {
   const std::int64_t count = c.prompts * c.samples;
+  if (count == 0) return;
   struct Aim { std::vector<float> matrix; const float* target; };
+  const std::int64_t gram = m.loss ? kernel.gram_size(m.examples, c.dim) : 0;
+  const std::int64_t rows = m.loss ? kernel.padded(kernel.residual_rows(m.examples, c.dim)) : 0;
   const auto start = [&](std::int64_t prompt) {
     Aim aim{{}, m.distance ? m.target + prompt * c.dim : nullptr};
     if (!m.loss) return aim;
-    std::vector<double> scratch(kernel.gram_size(m.examples, c.dim));
-    aim.matrix.resize(kernel.padded(kernel.residual_rows(m.examples, c.dim)) * (c.dim + 1) + 1);
+    std::vector<double> scratch(gram);
+    aim.matrix.resize(rows * (c.dim + 1) + 1);
     const float *const x = m.x + prompt * m.examples * c.dim, *const y = m.y + prompt * m.examples;
     kernel.pack_examples(x, y, m.examples, c.dim, scratch.data(), aim.matrix.data());
     return aim;
   };
-  for_each_tile(c, kernel, start, [&](const Aim& aim, std::int64_t at, std::int64_t present, float* tile, float* result) {
+  const auto use = [&](const Aim& aim, std::int64_t at, std::int64_t present, float* tile, float* result) {
     if (m.loss) {
       kernel.squared_residuals(aim.matrix.data(), m.examples, c.dim, tile, result);
       for (std::int64_t s = 0; s < present; ++s) m.loss[at + s] = m.factor * result[s];
@@ -231,51 +249,82 @@ void measure(const Candidates& c, const Kernel& kernel, const Measures& m) {
     }
     const float* const first = m.distance + at;
     for (std::int64_t s = 0; m.equality && s < present; ++s) m.distance[m.kinds * count + at + s] = first[s] == 0.0f;
-  });
+  };
+  const std::int64_t bytes = 4 * ((c.dim + 1) * kernel.samples + rows * (c.dim + 1) + 1) + 8 * gram;
+  const char* const fewer = m.loss ? "coefficients or examples" : "coefficients";
+  needing({"the scratch of losses and errors", bytes, c.threads, fewer}, [&] { for_each_tile(c, kernel, start, use); });
 }
 
 void tree_sum(const float* x, std::int64_t count, std::int64_t length, std::int64_t width, int threads, float* out) {
   constexpr std::int64_t kBlock = 64;  // rows that stay in the cache; a power of two, so that the pairs are the same
-  const std::int64_t blocks = (length + kBlock - 1) / kBlock;
-  const std::vector<float> half((std::max(kBlock, blocks) + 1) / 2 * width);
-  for_each(count, threads, Sums{half, half, std::vector<float>(blocks * width)}, [&](Sums& sums, std::int64_t i) {
+  if (count == 0 || width == 0) return;
+  const std::int64_t blocks = (length + kBlock - 1) / kBlock, half = (std::max(kBlock, blocks) + 1) / 2 * width;
+  const auto scratch = [&] {
+    return Sums{std::vector<float>(half), std::vector<float>(half), std::vector<float>(blocks * width)};
+  };
+  const auto add = [&](Sums& sums, std::int64_t i) {
     for (std::int64_t b = 0; b < blocks; ++b) {
       fold(x + (i * length + b * kBlock) * width, std::min(kBlock, length - b * kBlock), width, sums);
       std::copy_n(sums.sum.data(), width, sums.rows.data() + b * width);
     }
     fold(sums.rows.data(), blocks, width, sums);
     std::copy_n(sums.sum.data(), width, out + i * width);
-  });
+  };
+  const std::int64_t used = std::min<std::int64_t>(threads, count);
+  const Need need{"the sums' scratch", 4 * (2 * half + blocks * width), used, "candidates"};
+  needing(need, [&] { for_each(count, threads, scratch, add); });
 }
 
-void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Kernel& kernel, const float* score, bool lowest,
-               const std::vector<const float*>& values, const double* weight, std::int64_t columns, double* out) {
-  const auto kinds = static_cast<std::int64_t>(values.size());
-  struct Scratch { Ranking ranking; std::vector<double> ranked; };
-  const Scratch scratch{Ranking(samples), std::vector<double>(kinds * samples)};
-  std::vector<std::int64_t> ranks(columns / 8, samples);  // without those at the end that weigh nothing
+namespace {
+
+// The ranks before those at the end that weigh nothing, for every eight of the columns.
+std::vector<std::int64_t> weighing(const double* weight, std::int64_t samples, std::int64_t columns) {
+  std::vector<std::int64_t> ranks(columns / 8, samples);
   for (std::int64_t k = 0; k < columns / 8; ++k) {
     const auto nothing = [&](std::int64_t j) {
-      return std::all_of(weight + j * columns + 8 * k, weight + j * columns + 8 * k + 8, [](double x) { return x == 0.0; });
+      const double* const eight = weight + j * columns + 8 * k;
+      return std::all_of(eight, eight + 8, [](double x) { return x == 0.0; });
     };
     while (ranks[k] > 0 && nothing(ranks[k] - 1)) --ranks[k];
   }
-  for_each(prompts, threads, scratch, [&](Scratch& mine, std::int64_t prompt) {
-    mine.ranking.sort(score + prompt * samples, lowest);
-    for (std::int64_t m = 0; m < kinds; ++m) {
-      mine.ranking.rank(values[m] + prompt * samples, mine.ranked.data() + m * samples);
-    }
-    kernel.weigh(mine.ranked.data(), kinds, weight, samples, columns, ranks.data(), prompts * columns, out + prompt * columns);
+  return ranks;
+}
+
+}  // namespace
+
+void best_of_k(std::int64_t prompts, std::int64_t samples, int threads, const Kernel& kernel, const float* score,
+               bool lowest, const std::vector<const float*>& values, const double* weight, std::int64_t columns,
+               double* out) {
+  if (prompts == 0) return;
+  const auto kinds = static_cast<std::int64_t>(values.size());
+  struct Scratch { Ranking ranking; std::vector<double> ranked; };
+  const auto scratch = [&] { return Scratch{Ranking(samples), std::vector<double>(kinds * samples)}; };
+  const Need need{"the ranking's scratch", (Ranking::kBytes + 8 * kinds) * samples,
+                  std::min<std::int64_t>(threads, prompts), "candidates"};
+  needing(need, [&] {
+    const std::vector<std::int64_t> ranks = weighing(weight, samples, columns);
+    for_each(prompts, threads, scratch, [&](Scratch& mine, std::int64_t prompt) {
+      mine.ranking.sort(score + prompt * samples, lowest);
+      for (std::int64_t m = 0; m < kinds; ++m) {
+        mine.ranking.rank(values[m] + prompt * samples, mine.ranked.data() + m * samples);
+      }
+      kernel.weigh(mine.ranked.data(), kinds, weight, samples, columns, ranks.data(), prompts * columns,
+                   out + prompt * columns);
+    });
   });
 }
 
 void vote_recovery(const Candidates& c, const std::uint64_t* bits, const Kernel& kernel, const float* w_star,
                    std::int64_t block, const std::int64_t* orders, const std::vector<Groups>& groups, double* out,
                    std::int64_t* right) {
+  if (c.prompts == 0) return;
   const std::int64_t count = static_cast<std::int64_t>(groups.size());
-  std::int64_t partitions = 0;
-  for (const Groups& g : groups) partitions = std::max(partitions, g.partitions);
-  for_each(c.prompts, c.threads, 0, [&](int, std::int64_t prompt) {
+  std::int64_t partitions = 0, votes = c.samples + Votes::planes(c.samples);  // words of 64 coefficients
+  for (const Groups& g : groups) {
+    partitions = std::max(partitions, g.partitions);
+    votes += c.samples / g.size * Votes::planes(g.size);
+  }
+  const auto recovery = [&](int, std::int64_t prompt) {
     double* const mean = out + prompt * count;
     std::fill_n(mean, count, 0.0);
     const auto add = [&](Tally& tally, std::int64_t partition) {
@@ -292,7 +341,10 @@ void vote_recovery(const Candidates& c, const std::uint64_t* bits, const Kernel&
       Tally shuffled(drawn.groups_of(block).in_order(orders + (partition - 1) * (c.samples / block)));
       add(shuffled, partition);
     }
-  });
+  };
+  const Need need{"the votes' scratch", 16 * votes * ((c.dim + 63) / 64),
+                  std::min<std::int64_t>(c.threads, c.prompts), "candidates"};
+  needing(need, [&] { for_each(c.prompts, c.threads, [] { return 0; }, recovery); });
 }
 
 }  // namespace ttc_fast

@@ -34,6 +34,9 @@ class Prompt {
     if (a.technique == Technique::kPlurality || a.technique == Technique::kWeightedBestOfN) find_identical();
   }
 
+  // What it takes with any technique: most of it to find identical answers.
+  static std::int64_t bytes(const Candidates& c) { return c.samples * (12 + 28 + 32 + 8 * ((c.dim + 63) / 64)) + 256; }
+
   // Blocks in this order, and then what they leave over.
   void shuffle(std::int64_t block, const std::int64_t* order) {
     for (std::int64_t s = 0; s < samples_ / block * block; ++s) {
@@ -132,7 +135,8 @@ class Prompt {
     }
   }
 
-  // The largest sum of the weights of equal answers; the sums are of whole numbers, so that they do not depend on the order.
+  // The largest sum of the weights of equal answers; the sums are of whole numbers, so that they do not depend on the
+  // order.
   std::int64_t add_weights(const std::uint32_t* group, std::int64_t size) {
     const double unit = std::min(0x1p40, std::floor(0x1p62 / static_cast<double>(size)));
     std::int64_t best = 0;
@@ -140,7 +144,8 @@ class Prompt {
     for (std::int64_t j = 0; j < size; ++j) {
       const std::uint32_t answer = first_[group[j]];
       const std::int64_t before = std::exchange(seen_[answer], group_) == group_ ? sum_[answer] : 0;
-      sum_[answer] = before + static_cast<std::int64_t>(unit * present_[j]);
+      const float weight = present_[j] > 0 ? std::min(present_[j], 1.0f) : 0.0f;  // NaN is 0
+      sum_[answer] = before + static_cast<std::int64_t>(unit * weight);
       best = std::max(best, sum_[answer]);
     }
     return best;
@@ -210,8 +215,8 @@ class Prompt {
   const std::uint32_t prompt_;
   std::vector<std::uint32_t> order_;
   std::vector<float> weight_, present_;  // of every sample, and of the members of a group
-  // Of the whole answer of every sample: its id, and the first sample with the same answer. Of the answer, at that first
-  // sample: the sum of its weights, and the last group that it was seen in.
+  // Of the whole answer of every sample: its id, and the first sample with the same answer. Of the answer, at that
+  // first sample: the sum of its weights, and the last group that it was seen in.
   std::vector<std::uint64_t> id_;
   std::vector<std::uint32_t> first_;
   std::vector<std::int64_t> sum_, seen_;
@@ -225,26 +230,29 @@ class Prompt {
 
 }  // namespace
 
-void group_answers(const Candidates& c, const Kernel& kernel, const Answering& a, const float* score, std::int64_t block,
-                   const std::int64_t* orders, const std::vector<Groups>& groups, float* answers) {
+void group_answers(const Candidates& c, const Kernel& kernel, const Answering& a, const float* score,
+                   std::int64_t block, const std::int64_t* orders, const std::vector<Groups>& groups, float* answers) {
+  if (c.prompts == 0) return;
   std::int64_t partitions = 0, all = 0;
-  std::vector<std::int64_t> begin;  // of the answers of a size
   for (const Groups& g : groups) {
-    begin.push_back(all);
     all += c.samples / g.size * g.partitions;
     partitions = std::max(partitions, g.partitions);
   }
-  for_each(c.prompts, c.threads, 0, [&](int, std::int64_t p) {
+  const auto answer = [&](int, std::int64_t p) {
     Prompt prompt(c, kernel, a, score, p);
     for (std::int64_t partition = 0; partition < partitions; ++partition) {
       if (partition) prompt.shuffle(block, orders + (partition - 1) * (c.samples / block));
-      for (std::size_t g = 0; g < groups.size(); ++g) {
-        if (partition >= groups[g].partitions) continue;
-        const std::int64_t at = begin[g] + partition * (c.samples / groups[g].size);
-        prompt.answer(groups[g].size, answers + (p * all + at) * c.dim);
+      std::int64_t begin = 0;  // of the answers of a size
+      for (const Groups& g : groups) {
+        const std::int64_t at = begin + partition * (c.samples / g.size);
+        begin += c.samples / g.size * g.partitions;
+        if (partition < g.partitions) prompt.answer(g.size, answers + (p * all + at) * c.dim);
       }
     }
-  });
+  };
+  const std::int64_t threads = std::min<std::int64_t>(c.threads, c.prompts);
+  const Need need{"the answers' scratch", Prompt::bytes(c), threads, "candidates"};
+  needing(need, [&] { for_each(c.prompts, c.threads, [] { return 0; }, answer); });
 }
 
 }  // namespace ttc_fast

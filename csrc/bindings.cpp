@@ -5,13 +5,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "aggregate.h"
 #include "answers.h"
 #include "decode.h"
+#include "memory.h"
 #include "philox.h"
 #include "votes.h"
 
@@ -60,7 +63,10 @@ void expect(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }
 
+void expect_threads(int threads) { expect(threads >= 1, "threads: expected at least one"); }
+
 void decode_on(const Problem& problem, const std::string& isa) {
+  expect_threads(problem.threads);
   const Kernel& kernel = find_kernel(isa);
   bool finished;
   {
@@ -70,17 +76,22 @@ void decode_on(const Problem& problem, const std::string& isa) {
   if (!finished) throw py::error_already_set();
 }
 
-void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, const Array<float>& w0, const Array<float>& scales,
-                 const std::string& rule, bool every_step, float temperature, std::int64_t ones,
-                 const std::vector<std::int64_t>& steps, std::uint64_t seed, std::uint64_t first_sample,
-                 std::uint64_t first_prompt, std::int64_t first_step, int threads, const std::string& isa) {
+constexpr std::int64_t kMostSteps = std::int64_t{1} << 62;
+
+void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, const Array<float>& w0,
+                 const Array<float>& scales, const std::string& rule, bool every_step, float temperature,
+                 std::int64_t ones, const std::vector<std::int64_t>& steps, std::uint64_t seed,
+                 std::uint64_t first_sample, std::uint64_t first_prompt, std::int64_t first_step, int threads,
+                 const std::string& isa) {
   expect(state.ndim() == 3 && state.shape(1) >= 1 && state.shape(2) == state.shape(1) + 1,
          "state: expected shape [B, d, d+1] with d >= 1");
   const std::int64_t prompts = state.shape(0), dim = state.shape(1);
   expect(thoughts.ndim() == 4 && thoughts.shape(0) == static_cast<std::int64_t>(steps.size()) &&
              thoughts.shape(1) == prompts && thoughts.shape(3) == dim,
          "thoughts: expected shape [len(steps), B, N, d]");
-  const auto stride = [&](int axis) { return static_cast<std::int64_t>(thoughts.strides(axis) / thoughts.itemsize()); };
+  const auto stride = [&](int axis) {
+    return static_cast<std::int64_t>(thoughts.strides(axis) / thoughts.itemsize());
+  };
   expect(thoughts.size() == 0 || ((dim == 1 || stride(3) == 1) && (thoughts.shape(2) == 1 || stride(2) == dim)),
          "thoughts: expected the numbers of a prompt and step one after the other");
   const std::int64_t samples = thoughts.shape(2);
@@ -91,6 +102,7 @@ void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, cons
   std::int64_t last = first_step;
   for (const std::int64_t step : steps) {
     expect(step >= first_step && first_step >= 0, "steps: expected none before first_step");
+    expect(step <= kMostSteps, "steps: expected none above 2^62");
     last = std::max(last, step);
   }
   const Rule kind = find_rule(rule);
@@ -98,15 +110,17 @@ void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, cons
          "scales: expected one number, or one for each step");
   expect(!has_ones(kind) || (ones >= 1 && ones <= dim), "ones: expected a number from 1 to d");
   const Problem problem{prompts, samples, dim, state.data(), w0.data(), per_sample, kind, every_step, temperature,
-                        ones, scales.data(), scales.size() == 1 ? 0 : 1, steps.data(), static_cast<std::int64_t>(steps.size()),
-                        first_step, seed, first_sample, first_prompt, threads, thoughts.mutable_data(), stride(0), stride(1)};
+                        ones, scales.data(), scales.size() == 1 ? 0 : 1, steps.data(),
+                        static_cast<std::int64_t>(steps.size()), first_step, seed, first_sample, first_prompt, threads,
+                        thoughts.mutable_data(), stride(0), stride(1)};
   decode_on(problem, isa);
 }
 
 Array<float> normals(std::int64_t prompts, std::int64_t samples, std::int64_t dim, std::uint64_t seed,
                      std::uint64_t first_sample, std::uint64_t first_prompt, std::int64_t step, int threads,
                      const std::string& isa) {
-  expect(prompts >= 0 && samples >= 0 && dim >= 1 && step >= 0, "shape: expected [B, N, d] with d >= 1, and a step from 0");
+  expect(prompts >= 0 && samples >= 0 && dim >= 1, "shape: expected [B, N, d] with d >= 1");
+  expect(step >= 0 && step < kMostSteps, "step: expected one from 0 to 2^62");
   Array<float> drawn({prompts, samples, dim});
   const float scale = 0.0f;
   const std::int64_t after = step + 1;
@@ -116,13 +130,15 @@ Array<float> normals(std::int64_t prompts, std::int64_t samples, std::int64_t di
 }
 
 Candidates candidates(const Array<float>& w, int threads) {
+  expect_threads(threads);
   expect(w.ndim() == 3 && w.shape(2) >= 1, "w: expected shape [B, N, d]");
   return {w.shape(0), w.shape(1), w.shape(2), w.data(), threads};
 }
 
-py::tuple measure_of(const Array<float>& w, const std::optional<std::pair<Array<float>, Array<float>>>& examples, float factor,
-                     const std::optional<std::pair<Array<float>, Array<float>>>& aim, bool equality, bool pack,
-                     int threads, const std::string& isa) {
+using Pair = std::optional<std::pair<Array<float>, Array<float>>>;
+
+py::tuple measure_of(const Array<float>& w, const Pair& examples, float factor, const Pair& aim, bool equality,
+                     bool pack, int threads, const std::string& isa) {
   const Candidates c = candidates(w, threads);
   Measures m{};
   Array<float> loss, distance;
@@ -140,8 +156,10 @@ py::tuple measure_of(const Array<float>& w, const std::optional<std::pair<Array<
   }
   if (aim) {
     const auto& [target, weight] = *aim;
-    expect(target.ndim() == 2 && target.shape(0) == c.prompts && target.shape(1) == c.dim, "target: expected shape [B, d]");
-    expect(weight.ndim() == 2 && weight.shape(0) >= 1 && weight.shape(1) == c.dim, "weight: expected shape [M, d], M >= 1");
+    expect(target.ndim() == 2 && target.shape(0) == c.prompts && target.shape(1) == c.dim,
+           "target: expected shape [B, d]");
+    expect(weight.ndim() == 2 && weight.shape(0) >= 1 && weight.shape(1) == c.dim,
+           "weight: expected shape [M, d], M >= 1");
     distance = Array<float>({weight.shape(0) + equality, c.prompts, c.samples});
     m.distance = distance.mutable_data();
     m.target = target.data();
@@ -161,9 +179,12 @@ py::tuple measure_of(const Array<float>& w, const std::optional<std::pair<Array<
 }
 
 Array<float> tree_sum_of(const Array<float>& x, int threads) {
-  expect(x.ndim() >= 2 && x.shape(1) >= 1, "x: expected shape [B, N] or [B, N, d], N >= 1");
+  expect_threads(threads);
+  expect((x.ndim() == 2 || x.ndim() == 3) && x.shape(1) >= 1, "x: expected shape [B, N] or [B, N, d], N >= 1");
   const std::int64_t width = x.ndim() == 2 ? 1 : x.shape(2);
-  Array<float> out(x.ndim() == 2 ? std::vector<py::ssize_t>{x.shape(0)} : std::vector<py::ssize_t>{x.shape(0), x.shape(2)});
+  std::vector<py::ssize_t> shape{x.shape(0)};
+  if (x.ndim() == 3) shape.push_back(x.shape(2));
+  Array<float> out(shape);
   float* const result = out.mutable_data();
   const py::gil_scoped_release release;
   tree_sum(x.data(), x.shape(0), x.shape(1), width, threads, result);
@@ -172,6 +193,7 @@ Array<float> tree_sum_of(const Array<float>& x, int threads) {
 
 Array<double> best_of_k_of(const Array<float>& score, bool lowest, const std::vector<Array<float>>& values,
                            const Array<double>& weight, int threads, const std::string& isa) {
+  expect_threads(threads);
   expect(score.ndim() == 2 && score.shape(1) < std::int64_t{1} << 32, "score: expected shape [B, N], N < 2^32");
   std::vector<const float*> columns;
   for (const Array<float>& value : values) {
@@ -195,22 +217,28 @@ std::vector<Groups> groups_of(const Candidates& c, const Array<std::int64_t>& or
   expect(block >= 1 && block <= c.samples, "block: expected a size from 1 to N");
   const std::int64_t blocks = c.samples / block;
   expect(orders.ndim() == 2 && orders.shape(1) == blocks, "orders: expected shape [P, N / block]");
+  std::vector<py::ssize_t> seen_in(blocks, -1);
   for (py::ssize_t i = 0; i < orders.size(); ++i) {
-    expect(orders.data()[i] >= 0 && orders.data()[i] < blocks, "orders: expected blocks from 0 to N / block - 1");
+    const std::int64_t b = orders.data()[i];
+    expect(b >= 0 && b < blocks, "orders: expected blocks from 0 to N / block - 1");
+    expect(std::exchange(seen_in[b], i / blocks) != i / blocks, "orders: expected each block once");
   }
   std::vector<Groups> checked;
   for (const auto& [size, partitions] : groups) {
     expect(size >= 1 && size <= c.samples, "groups: expected sizes from 1 to N");
     expect(partitions >= 1 && partitions <= orders.shape(0) + 1, "groups: expected 1 to P + 1 partitions");
-    expect(partitions == 1 || size % block == 0, "groups: expected whole blocks where there is more than one partition");
+    expect(partitions == 1 || size % block == 0,
+           "groups: expected whole blocks where there is more than one partition");
     checked.push_back({size, partitions});
   }
   return checked;
 }
 
-py::tuple vote_recovery_of(const Array<std::int64_t>& bits, const Array<float>& w_star, const Array<std::int64_t>& orders,
-                               std::int64_t block, const std::vector<std::pair<std::int64_t, std::int64_t>>& groups,
-                               int threads, const std::string& isa) {
+py::tuple vote_recovery_of(const Array<std::int64_t>& bits, const Array<float>& w_star,
+                           const Array<std::int64_t>& orders, std::int64_t block,
+                           const std::vector<std::pair<std::int64_t, std::int64_t>>& groups, int threads,
+                           const std::string& isa) {
+  expect_threads(threads);
   expect(bits.ndim() == 3, "bits: expected shape [B, words, N]");
   expect(w_star.ndim() == 2 && w_star.shape(0) == bits.shape(0) && (w_star.shape(1) + 63) / 64 == bits.shape(1),
          "w_star: expected shape [B, d], 64 of d to a word");
@@ -243,11 +271,17 @@ Array<float> group_answers_of(const Array<float>& w, const Array<float>& score, 
                               std::uint32_t first_prompt, std::int64_t step, int threads, const std::string& isa) {
   const Candidates c = candidates(w, threads);
   expect(c.samples < std::int64_t{1} << 32, "w: expected shape [B, N, d], N < 2^32");
-  expect(score.ndim() == 2 && score.shape(0) == c.prompts && score.shape(1) == c.samples, "score: expected shape [B, N]");
+  expect(score.ndim() == 2 && score.shape(0) == c.prompts && score.shape(1) == c.samples,
+         "score: expected shape [B, N]");
+  expect(step >= 0, "step: expected one from 0");
+  const Technique kind = find_technique(technique);
+  expect(std::isfinite(parameter), "parameter: expected a finite number");
+  expect(kind != Technique::kMajorityOfBest || (parameter >= 0 && parameter <= 1),
+         "parameter: expected a share from 0 to 1");
   const std::vector<Groups> checked = groups_of(c, orders, block, groups);
   std::int64_t all = 0;
   for (const Groups& g : checked) all += c.samples / g.size * g.partitions;
-  const Answering answering{find_technique(technique), parameter, seed, first_prompt, step};
+  const Answering answering{kind, parameter, seed, first_prompt, step};
   Array<float> out({c.prompts, all, c.dim});
   float* const result = out.mutable_data();
   const py::gil_scoped_release release;
@@ -295,10 +329,13 @@ Array<float> power_of_two(const Array<float>& t, const std::string& isa) {
 double part_rate(const std::string& part, const std::string& rule, std::int64_t dim, std::int64_t repeats,
                  const std::string& isa) {
   const Kernel& kernel = find_kernel(isa);
+  expect(dim >= 1 && dim <= 1 << 20, "dim: expected a number from 1 to 2^20");
   const std::int64_t rows = kernel.padded(dim);
   const Rule kind = find_rule(rule);
   expect(kind == Rule::kGaussian || samples_bits(kind), "rule: expected one whose parts are timed");
-  std::vector<float> matrix(kernel.matrix_size(dim, Layout::kTables)), w(rows * kernel.samples), next(w), draws(4 * w.size());
+  expect(repeats >= 0 && repeats <= kMostSteps / 4, "repeats: expected a number from 0");
+  std::vector<float> matrix(kernel.matrix_size(dim, Layout::kTables)), w(rows * kernel.samples), next(w);
+  std::vector<float> draws(4 * w.size());
   std::vector<std::uint32_t> index(w.size()), lanes(3 * kernel.samples);
   const Job job{dim, kind, true, 1.0f, 0, nullptr, 0, 0, 1, 0, matrix.data()};
   Tile tile{0, w.data(), next.data(), index.data(), draws.data(), nullptr, lanes.data()};
@@ -320,13 +357,22 @@ double part_rate(const std::string& part, const std::string& rule, std::int64_t 
 }
 
 Array<double> wins(const Array<std::int64_t>& sizes, const Array<std::int64_t>& repeats,
-                   const Array<std::int64_t>& answer_of, std::int64_t abstaining, std::int64_t k, bool fair, double at_k,
-                   std::int64_t roots) {
+                   const Array<std::int64_t>& answer_of, std::int64_t abstaining, std::int64_t k, bool fair,
+                   double at_k, std::int64_t roots) {
   expect(sizes.ndim() == 1 && sizes.size() >= 1 && repeats.ndim() == 1 && repeats.size() == sizes.size(),
          "repeats: expected shape [A] as sizes, with A >= 1");
   const std::int64_t* answers = answer_of.data();
   expect(answer_of.size() == 0 || *std::max_element(answers, answers + answer_of.size()) < sizes.size(),
          "answer_of: expected numbers below A");
+  double samples = static_cast<double>(abstaining);
+  for (py::ssize_t b = 0; b < sizes.size(); ++b) {
+    expect(sizes.data()[b] >= 1 && repeats.data()[b] >= 1, "sizes, repeats: expected positive numbers");
+    samples += static_cast<double>(sizes.data()[b]) * static_cast<double>(repeats.data()[b]);
+  }
+  expect(abstaining >= 0 && samples < 0x1p53, "sizes: expected fewer than 2^53 samples");
+  expect(k > 1 && static_cast<double>(k) < samples, "k: expected more than 1 and fewer than all samples");
+  expect(roots >= 1 && roots % 2 == 1 && roots < std::int64_t{1} << 31, "roots: expected an odd number");
+  expect(at_k > 0, "at_k: expected a probability");
   const Vote vote{{sizes.data(), sizes.data() + sizes.size()},
                   {repeats.data(), repeats.data() + repeats.size()},
                   {answers, answers + answer_of.size()},
@@ -343,6 +389,15 @@ Array<double> wins(const Array<std::int64_t>& sizes, const Array<std::int64_t>& 
 
 PYBIND11_MODULE(_C, m) {
   m.doc() = "C++ side of ttc_fast: the fused decode for every CPU, sums over its candidates, and the law of a vote.";
+  py::register_local_exception_translator([](std::exception_ptr thrown) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const OutOfMemory&) {
+      throw;  // says what was too large; MemoryError as it is
+    } catch (const std::bad_alloc&) {
+      PyErr_SetString(PyExc_MemoryError, "the arguments of a call of the C++ extension could not be copied");
+    }
+  });
   m.def("isas", &isas, "Instruction sets this machine can run, fastest first.");
   m.def("decode_into", &decode_into, py::arg("thoughts").noconvert(), py::arg("state").noconvert(),
         py::arg("w0").noconvert(), py::arg("scales").noconvert(), py::kw_only(), py::arg("rule"), py::arg("every_step"),
@@ -354,23 +409,28 @@ PYBIND11_MODULE(_C, m) {
         "The standard normals of a step, [B, N, d]: what the decode of Gaussian noise multiplies by its scale.");
   m.def("measure", &measure_of, py::arg("w").noconvert(), py::kw_only(), py::arg("examples"), py::arg("factor"),
         py::arg("aim"), py::arg("equality"), py::arg("pack"), py::arg("threads"), py::arg("isa"),
-        "Of candidates [B, N, d] in one pass: factor sum_i (<w, x_i> - y_i)^2 for examples (x [B, n, d], y [B, n]), [B, N]; "
-        "sum_i weight_i (w_i - target_i)^2 for an aim (target [B, d], weight [M, d]) and, if asked for, whether the first is "
-        "0, [M (+ 1), B, N]; if asked for, which coefficients are above 1/2, [B, words, N]. Empty for what is not asked.");
+        "Of candidates [B, N, d] in one pass: factor sum_i (<w, x_i> - y_i)^2 for examples (x [B, n, d], y [B, n]), "
+        "[B, N]; sum_i weight_i (w_i - target_i)^2 for an aim (target [B, d], weight [M, d]) and, if asked for, "
+        "whether the first is 0, [M (+ 1), B, N]; if asked for, which coefficients are above 1/2, [B, words, N]. "
+        "Empty for what is not asked.");
   m.def("tree_sum", &tree_sum_of, py::arg("x").noconvert(), py::kw_only(), py::arg("threads"),
         "Sum of [B, N] or [B, N, d] over N, as ttc_fast.numerics.sums.tree_sum.");
   m.def("best_of_k", &best_of_k_of, py::arg("score").noconvert(), py::kw_only(), py::arg("lowest"), py::arg("values"),
         py::arg("weight").noconvert(), py::arg("threads"), py::arg("isa"),
-        "sum_j weight[j, k] value_(j), j the rank by descending score [B, N], or ascending, of values [B, N]: [M, B, K].");
+        "sum_j weight[j, k] value_(j), j the rank by descending score [B, N], or ascending, of values [B, N]: "
+        "[M, B, K].");
   m.def("vote_recovery", &vote_recovery_of, py::arg("bits").noconvert(), py::arg("w_star").noconvert(),
-        py::arg("orders").noconvert(), py::kw_only(), py::arg("block"), py::arg("groups"), py::arg("threads"), py::arg("isa"),
-        "Probability that the majority of a group of candidates with these bits is w_star [B, d]: mean over the groups of each "
-        "size in so many partitions, of the candidates and of the orders [P, N / block] of blocks of them, for each pair "
-        "(size, so many), [B, pairs]; and how many candidates have each coefficient right, [B, d].");
+        py::arg("orders").noconvert(), py::kw_only(), py::arg("block"), py::arg("groups"), py::arg("threads"),
+        py::arg("isa"),
+        "Probability that the majority of a group of candidates with these bits is w_star [B, d]: mean over the groups "
+        "of each size in so many partitions, of the candidates and of the orders [P, N / block] of blocks of them, for "
+        "each pair (size, so many), [B, pairs]; and how many candidates have each coefficient right, [B, d].");
   m.def("group_answers", &group_answers_of, py::arg("w").noconvert(), py::arg("score").noconvert(),
         py::arg("orders").noconvert(), py::kw_only(), py::arg("technique"), py::arg("parameter"), py::arg("block"),
-        py::arg("groups"), py::arg("seed"), py::arg("first_prompt"), py::arg("step"), py::arg("threads"), py::arg("isa"),
-        "An answer of every group: candidates [B, N, d], scores [B, N], groups as of vote_recovery: [B, all groups, d].");
+        py::arg("groups"), py::arg("seed"), py::arg("first_prompt"), py::arg("step"), py::arg("threads"),
+        py::arg("isa"),
+        "An answer of every group: candidates [B, N, d], scores [B, N], groups as of vote_recovery: [B, all groups, "
+        "d].");
   m.def("philox", &philox, py::arg("counters").noconvert(), py::arg("seed"),
         "Philox4x32-10 of uint32 counters [n, 4] under the key (seed low, seed high): uint32 words [n, 4].");
   m.def("log_of_words", &log_of_words, py::arg("a").noconvert(), py::arg("isa"), "-2 ln((a + 0.5) 2^-32), for tests.");

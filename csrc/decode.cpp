@@ -28,15 +28,16 @@ using Aligned = std::unique_ptr<T[], AlignedDelete>;
 
 template <class T>
 Aligned<T> aligned(std::int64_t n) {
-  return Aligned<T>(static_cast<T*>(::operator new(static_cast<std::size_t>(n) * sizeof(T), std::align_val_t{kAlignment})));
+  const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(T);
+  return Aligned<T>(static_cast<T*>(::operator new(bytes, std::align_val_t{kAlignment})));
 }
 
 // What one thread works in.
 struct Scratch {
   Aligned<float> matrix, w, next, draws, rows;
   Aligned<std::uint32_t> index, lanes;
-  Scratch(const Kernel& kernel, std::int64_t dim, Layout layout)
-      : matrix(aligned<float>(kernel.matrix_size(dim, layout))),
+  Scratch(const Kernel& kernel, std::int64_t dim, std::int64_t matrix_size)
+      : matrix(aligned<float>(matrix_size)),
         w(aligned<float>(kernel.padded(dim) * kernel.samples)),
         next(aligned<float>(kernel.padded(dim) * kernel.samples)),
         draws(aligned<float>(4 * kernel.padded(dim) * kernel.samples)),
@@ -48,40 +49,74 @@ struct Scratch {
     std::fill_n(next.get(), size, 0.0f);
     std::fill_n(draws.get(), 4 * size, 0.0f);
   }
+  static std::int64_t bytes(const Kernel& kernel, std::int64_t dim, std::int64_t matrix_size) {
+    return (matrix_size + 8 * kernel.padded(dim) * kernel.samples + 3 * kernel.samples) * sizeof(float);
+  }
 };
 
 class Decoder {
  public:
   Decoder(const Problem& problem, const Kernel& kernel, bool (*interrupted)())
-      : p_(problem), kernel_(kernel), interrupted_(interrupted), tiles_((problem.samples + kernel.samples - 1) / kernel.samples) {
-    for (std::int64_t i = 0; i < p_.step_count; ++i) asked_.emplace_back(p_.steps[i], i);
-    std::sort(asked_.begin(), asked_.end());
-  }
+      : p_(problem),
+        kernel_(kernel),
+        interrupted_(interrupted),
+        tiles_((problem.samples + kernel.samples - 1) / kernel.samples) {}
 
   bool run() {
-    const std::int64_t threads = std::max<std::int64_t>(1, std::min<std::int64_t>(p_.threads, p_.prompts * tiles_));
-    std::vector<Scratch> scratch;
-    for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim, layout());
-    const Helpers helpers(threads, [&](std::int64_t i) {
-      work(scratch[i], false);
-      const std::lock_guard<std::mutex> lock(mutex_);
-      ++finished_;
-      all_finished_.notify_one();
+    if (p_.prompts * tiles_ == 0) return true;
+    const auto list_bytes = static_cast<std::int64_t>(p_.step_count * sizeof asked_[0]);
+    needing({"the decode's list of steps", list_bytes, 1, "steps"}, [&] {
+      asked_.reserve(p_.step_count);
+      for (std::int64_t i = 0; i < p_.step_count; ++i) asked_.emplace_back(p_.steps[i], i);
     });
-    work(scratch[0], true);
-    {  // a helper may still be at a long chain: go on asking
-      std::unique_lock<std::mutex> lock(mutex_);
-      while (!all_finished_.wait_for(lock, std::chrono::milliseconds(50), [&] { return finished_ == helpers.size(); })) ask();
-    }
-    return !stop_;
+    std::sort(asked_.begin(), asked_.end());
+    const std::int64_t threads = std::max<std::int64_t>(1, std::min<std::int64_t>(p_.threads, p_.prompts * tiles_));
+    const std::int64_t matrix = p_.rule == Rule::kNormals ? 0 : kernel_.matrix_size(p_.dim, layout());
+    const Need need{"the decode's scratch", Scratch::bytes(kernel_, p_.dim, matrix), threads, "coefficients"};
+    return needing(need, [&] {
+      std::vector<Scratch> scratch;
+      scratch.reserve(threads);
+      for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim, matrix);
+      return run(scratch);
+    });
   }
 
  private:
+  // On as many threads as there are scratches.
+  bool run(std::vector<Scratch>& scratch) {
+    Failure failure;
+    {
+      const Helpers helpers(static_cast<std::int64_t>(scratch.size()), [&](std::int64_t i) {
+        failure.guard_helper([&] { work(scratch[i], false); });
+        if (failure.happened()) stop_ = true;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        ++finished_;
+        all_finished_.notify_one();
+      });
+      failure.guard([&] {
+        work(scratch[0], true);
+        ask_until(helpers.size());
+      });
+      if (failure.happened()) stop_ = true;
+    }
+    failure.rethrow();
+    return !stop_;
+  }
+
+  // So many helpers have finished: one may be at a long chain when the caller is not any more.
+  void ask_until(std::size_t finished) {
+    constexpr auto kMoment = std::chrono::milliseconds(50);
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!all_finished_.wait_for(lock, kMoment, [&] { return finished_ == finished; })) ask();
+  }
+
   void work(Scratch& scratch, bool asks) {
     std::int64_t packed = -1;
     for (std::int64_t item; !stop_ && (item = next_item_++) < p_.prompts * tiles_;) {
       const std::int64_t prompt = item / tiles_;
-      if (prompt != packed && p_.rule != Rule::kNormals) kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, layout(), scratch.matrix.get());
+      if (prompt != packed && p_.rule != Rule::kNormals) {
+        kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, layout(), scratch.matrix.get());
+      }
       packed = prompt;
       decode_tile(scratch, prompt, item % tiles_ * kernel_.samples, asks);
     }
@@ -94,7 +129,9 @@ class Decoder {
               scratch.index.get(), scratch.draws.get(), scratch.rows.get(), scratch.lanes.get()};
     const std::int64_t present = std::min(kernel_.samples, p_.samples - sample);
     const std::int64_t row = p_.w0_per_sample ? prompt * p_.samples + sample : prompt;
-    if (p_.rule != Rule::kNormals) kernel_.transpose(p_.w0 + row * p_.dim, p_.w0_per_sample ? p_.dim : 0, present, p_.dim, tile.w);
+    if (p_.rule != Rule::kNormals) {
+      kernel_.transpose(p_.w0 + row * p_.dim, p_.w0_per_sample ? p_.dim : 0, present, p_.dim, tile.w);
+    }
     kernel_.begin(job, tile);
     const std::int64_t stride = std::max<std::int64_t>(1, kPatience / (p_.dim * (p_.dim + 64) * kernel_.samples));
     std::int64_t t = p_.first_step;

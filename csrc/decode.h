@@ -81,13 +81,14 @@ struct Kernel {
   void (*squared_distances)(const float* target, const float* weight, std::int64_t dim, const float* w, float* out);
   // Which coefficients of w [count][dim] are above 1/2, 64 to a word, the first one's bit the lowest: [words][stride].
   void (*pack_bits)(const float* w, std::int64_t count, std::int64_t dim, std::int64_t stride, std::uint64_t* out);
-  // sum_j weight[j] w[rows[j]] over count rows of w [any][dim] to out [dim]; returns the sum of the weights, added in the same order.
+  // sum_j weight[j] w[rows[j]] over count rows of w [any][dim] to out [dim]; returns the sum of the weights, added in
+  // the same order.
   float (*weighted_sum)(const float* w, std::int64_t dim, const std::uint32_t* rows, const float* weight,
                         std::int64_t count, float* out);
-  // sum_j weight[j, k] value[m, j] with weight [samples, columns], columns a multiple of 8, of which the first ranks[k / 8]
-  // may differ from 0: each m to out + m stride.
-  void (*weigh)(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples, std::int64_t columns,
-                const std::int64_t* ranks, std::int64_t stride, double* out);
+  // sum_j weight[j, k] value[m, j] with weight [samples, columns], columns a multiple of 8, of which the first
+  // ranks[k / 8] may differ from 0: each m to out + m stride.
+  void (*weigh)(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples,
+                std::int64_t columns, const std::int64_t* ranks, std::int64_t stride, double* out);
   // For tests and benchmarks, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
   // 2 pi b 2^-32, and 2^t.
   void (*log)(const std::uint32_t* a, std::size_t n, float* out);
@@ -121,7 +122,7 @@ struct Problem {
 };
 
 // False if `interrupted`, which the calling thread asks about every 50 ms, said so; the output is then
-// unfinished. No thread outlives the call.
+// unfinished. No thread outlives the call. Where memory is short: OutOfMemory (memory.h).
 bool decode(const Problem&, const Kernel&, bool (*interrupted)());
 
 // Kernels that this machine can run, fastest first; the last one runs everywhere.

@@ -42,7 +42,8 @@ void Race::add_first(Integer j) {
   // Three or more tie and begin after the present place with probability all * tied^3 / 6 at most. Where that is
   // negligible, and where there are only two contenders, a table of the pairs is enough, if it is not too large.
   const std::size_t count = contenders_.size();
-  const double pairs_suffice = count <= 2 ? tied_ : count * count > runs_.size() ? -1 : std::cbrt(6 * kLeastTriple / all);
+  const bool few = count * count <= runs_.size();
+  const double pairs_suffice = count <= 2 ? tied_ : few ? std::cbrt(6 * kLeastTriple / all) : -1;
   std::size_t done = 0;
   for (std::size_t i = 0; tied_ > pairs_suffice && done < runs_.size(); ++i) {
     if (i == steps_.size()) plan();

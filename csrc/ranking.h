@@ -33,6 +33,8 @@ inline double mean(const double* x, std::size_t count) {
 // The samples of a prompt in the order of their scores.
 class Ranking {
  public:
+  static constexpr std::int64_t kBytes = 4 + 8 + 8 + 16;  // for a sample; the list of ties grows by doubling
+
   explicit Ranking(std::int64_t samples) : keys_(samples), items_(samples), spare_(samples) {}
 
   void sort(const float* score, bool lowest) {
@@ -61,7 +63,8 @@ class Ranking {
   static constexpr int kBits = 11;
   using Counts = std::array<std::uint32_t, 1 << kBits>;
 
-  // Items with the key above and the sample below, by the lower and then the upper bits of the keys' distance from `low`.
+  // Items with the key above and the sample below, by the lower and then the upper bits of the keys' distance from
+  // `low`.
   void place(std::uint32_t low, int shift) {
     const auto digits = [&](std::uint32_t key) { return (key - low) >> shift; };
     Counts lower{}, upper{};
@@ -76,7 +79,10 @@ class Ranking {
     for (std::size_t s = 0; s < keys_.size(); ++s) {
       spare_[lower[digits(keys_[s]) % lower.size()]++] = std::uint64_t{keys_[s]} << 32 | s;
     }
-    for (const std::uint64_t item : spare_) items_[upper[digits(static_cast<std::uint32_t>(item >> 32)) / lower.size()]++] = item;
+    for (const std::uint64_t item : spare_) {
+      const auto key = static_cast<std::uint32_t>(item >> 32);
+      items_[upper[digits(key) / lower.size()]++] = item;
+    }
   }
 
   // What is nearly in order; where it turns out not to be, by a general method.

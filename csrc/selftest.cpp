@@ -1,16 +1,19 @@
-// Proves a build without Python: known answers of the random words, and the bits of decodes and of what is made of
-// their candidates, which all instruction sets with a fused multiply-add share. Exit code 0 if all is as
-// it must be.
+// Proves a build without Python: known answers of the random words, what becomes of exceptions, and the bits of decodes
+// and of what is made of their candidates, which all instruction sets with a fused multiply-add share. Exit code 0 if
+// all is as it must be.
 //
 //   g++ -std=c++17 -O2 -ffp-contract=off csrc/selftest.cpp csrc/{decode,aggregate,answers,kernel}.cpp ...
 //   (tests/numerics/test_selftest.py)
+#include <atomic>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <stdexcept>
 
 #include "aggregate.h"
 #include "answers.h"
 #include "decode.h"
+#include "helpers.h"
 #include "philox.h"
 
 using namespace ttc_fast;
@@ -20,7 +23,8 @@ namespace {
 bool known_answers() {
   // Random123, tests/kat_vectors, philox4x32 10
   return philox4x32_10({0, 0, 0, 0}, 0) == Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8} &&
-         philox4x32_10({~0u, ~0u, ~0u, ~0u}, ~std::uint64_t{0}) == Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd} &&
+         philox4x32_10({~0u, ~0u, ~0u, ~0u}, ~std::uint64_t{0}) ==
+             Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd} &&
          philox4x32_10({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0x299f31d0a4093822) ==
              Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1};
 }
@@ -84,6 +88,38 @@ std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t
   return checksum(results);
 }
 
+// An exception of any thread is the caller's, and ends the others' work; memory that cannot be had is told.
+bool exceptions_reach_the_caller() {
+  bool right = true;
+  for (const std::int64_t bad : {0, 7, 99}) {
+    std::atomic<std::int64_t> done{0};
+    try {
+      for_each(1000000, 4, [] { return 0; }, [&](int, std::int64_t i) {
+        if (i == bad) throw std::invalid_argument("seven");
+        ++done;
+      });
+      right = false;
+    } catch (const std::invalid_argument& error) {
+      right &= std::strcmp(error.what(), "seven") == 0 && done < 1000000;
+    }
+  }
+  for (const bool too_long : {false, true}) {
+    try {
+      needing({"a test's array", 1234567, 4, "tests"}, [&] {
+        for_each(100, 4, [] { return 0; }, [&](int, std::int64_t) {
+          if (too_long) throw std::length_error("vector");
+          throw std::bad_alloc();
+        });
+      });
+      right = false;
+    } catch (const std::bad_alloc& error) {
+      right &= std::strcmp(error.what(), "a test's array, up to 1,234,567 bytes for each of 4 threads, could not be "
+                                         "allocated: ask for fewer threads or fewer tests") == 0;
+    }
+  }
+  return right;
+}
+
 struct Case {
   const char* name;
   Rule rule;
@@ -99,8 +135,9 @@ const Case kCases[] = {
 }  // namespace
 
 int main() {
-  int faults = known_answers() ? 0 : 1;
-  std::printf("words: %s\n", faults ? "FAIL" : "ok");
+  const bool words = known_answers(), exceptions = exceptions_reach_the_caller();
+  int faults = !words + !exceptions;
+  std::printf("words: %s\nexceptions: %s\n", words ? "ok" : "FAIL", exceptions ? "ok" : "FAIL");
   for (const Kernel* kernel : kernels()) {
     const bool fused = std::strcmp(kernel->isa, "portable") != 0;  // it rounds otherwise
     for (const Case& c : kCases) {

@@ -128,7 +128,9 @@ inline F max(F a, F b) { return _mm256_max_ps(a, b); }
 inline F at_least(F x, float low) { return _mm256_max_ps(x, all(low)); }
 inline std::uint64_t mask_if_less(F a, F b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 inline F one_if_less(F a, F b) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), all(1.0f)); }
-inline U value_if_less(F a, F b, std::uint32_t value) { return _mm256_and_si256(_mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)), all(value)); }
+inline U value_if_less(F a, F b, std::uint32_t value) {
+  return _mm256_and_si256(_mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)), all(value));
+}
 inline F select(U sign, F plus, F minus) { return _mm256_blendv_ps(plus, minus, _mm256_castsi256_ps(sign)); }
 inline U bits(F x) { return _mm256_castps_si256(x); }
 inline F from_bits(U x) { return _mm256_castsi256_ps(x); }

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <complex>
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -17,8 +18,8 @@ using Complex = std::complex<double>;
 
 inline const double kPi = std::acos(-1.0);
 
-// Complex numbers, one for each root of unity (a discrete Fourier transform); real and imaginary parts are stored apart,
-// for the vector units.
+// Complex numbers, one for each root of unity (a discrete Fourier transform); real and imaginary parts are stored
+// apart, for the vector units.
 struct Spectrum {
   Reals re, im;
   Spectrum() = default;
@@ -120,11 +121,9 @@ inline Reals binomial(Integer n, double p, Integer low, Integer high) {
 
 using Nodes = std::vector<std::pair<double, double>>;
 
-// Gauss-Legendre nodes in [0, 1] and their weights, by Newton's method.
-inline const Nodes& gauss_legendre(int nodes) {
-  thread_local std::map<int, Nodes> known;
-  Nodes& rule = known[nodes];
-  for (int i = static_cast<int>(rule.size()); i < nodes; ++i) {
+inline Nodes make_gauss_legendre(int nodes) {
+  Nodes rule;
+  for (int i = 0; i < nodes; ++i) {
     double x = std::cos(kPi * (i + 0.75) / (nodes + 0.5)), slope = 0;
     for (int step = 0; step < 10; ++step) {
       double before = 1, value = x;
@@ -135,6 +134,19 @@ inline const Nodes& gauss_legendre(int nodes) {
     rule.emplace_back((1 + x) / 2, 1 / ((1 - x * x) * slope * slope));
   }
   return rule;
+}
+
+// Gauss-Legendre nodes in [0, 1] and their weights, by Newton's method. What one thread has found is kept for all, in a
+// list without a lock: a fork may come at any time. Memory of threads' own would end the process where there is none.
+inline const Nodes& gauss_legendre(int nodes) {
+  struct Known { Nodes rule; const Known* next; };
+  static std::atomic<const Known*> first{nullptr};
+  for (const Known* known = first; known; known = known->next) {
+    if (static_cast<int>(known->rule.size()) == nodes) return known->rule;
+  }
+  auto made = std::make_unique<Known>(Known{make_gauss_legendre(nodes), first});
+  while (!first.compare_exchange_weak(made->next, made.get())) {}
+  return made.release()->rule;
 }
 
 }  // namespace ttc_fast

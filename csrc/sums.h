@@ -57,7 +57,8 @@ void factor_gram(double* gram, std::int64_t columns, std::int64_t dim, double ro
 // R [columns][columns] at the beginning of the scratch.
 void factor_examples(const float* x, const float* y, std::int64_t examples, std::int64_t dim, double* scratch) {
   const std::int64_t columns = gram_columns(dim);
-  double *const gram = scratch, *const example = gram + columns * columns, *const diagonal = example + columns * examples;
+  double *const gram = scratch, *const example = gram + columns * columns;
+  double* const diagonal = example + columns * examples;
   for (std::int64_t i = 0; i < examples; ++i) {
     for (std::int64_t c = 0; c < columns; ++c) {
       example[i * columns + c] = c < dim ? x[i * dim + c] : c == dim ? y[i] : 0.0f;
@@ -67,13 +68,17 @@ void factor_examples(const float* x, const float* y, std::int64_t examples, std:
   factor_gram(gram, columns, dim, static_cast<double>(examples + dim) * 0x1p-52, diagonal);
 }
 
-void pack_examples(const float* x, const float* y, std::int64_t examples, std::int64_t dim, double* scratch, float* matrix) {
+void pack_examples(const float* x, const float* y, std::int64_t examples, std::int64_t dim, double* scratch,
+                   float* matrix) {
   const bool factored = examples > dim;
   const std::int64_t rows = residual_rows(examples, dim), columns = gram_columns(dim);
   if (factored) factor_examples(x, y, examples, dim, scratch);
+  const auto value = [&](std::int64_t i, std::int64_t j) {
+    if (factored) return j < i ? 0.0f : static_cast<float>(scratch[i * columns + j]);
+    return j < dim ? x[i * dim + j] : y[i];
+  };
   matrix = pack_rows(rows, dim, [&](std::int64_t i, std::int64_t j) {
-    const float value = factored ? j < i ? 0.0f : static_cast<float>(scratch[i * columns + j]) : j < dim ? x[i * dim + j] : y[i];
-    return j == dim ? -value : value;
+    return j == dim ? -value(i, j) : value(i, j);
   }, matrix);
   const double constant = factored ? scratch[dim * columns + dim] : 0.0;
   *matrix = static_cast<float>(constant * constant);
@@ -113,8 +118,8 @@ inline F load_first(const float* p, std::int64_t count) {
   return load(lanes);
 }
 
-// sum_j weight[j] row(j), in blocks, so that errors do not pile up, of four parts, so that no addition waits for the one
-// before.
+// sum_j weight[j] row(j), in blocks, so that errors do not pile up, of four parts, so that no addition waits for the
+// one before.
 template <class Row>
 F sum_rows(const float* weight, std::int64_t count, Row row) {
   constexpr std::int64_t kBlock = 64;

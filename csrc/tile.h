@@ -55,8 +55,8 @@ constexpr int kGroup = 4;                        // coordinates whose products a
 
 std::int64_t groups(std::int64_t dim) { return (dim + kGroup - 1) / kGroup; }
 
-// Thoughts [dim][samples] as bits, `width` coordinates in each of so many words, the first one's bit the lowest. False if
-// one is neither 0 nor 1.
+// Thoughts [dim][samples] as bits, `width` coordinates in each of so many words, the first one's bit the lowest. False
+// if one is neither 0 nor 1.
 template <int width>
 bool pack_thoughts(std::int64_t dim, std::int64_t words, const float* w, std::uint32_t* packed) {
   U mismatch = all(0u);  // bits in which a thought differs from the 0 or 1 that it is taken for

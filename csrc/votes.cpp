@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "memory.h"
 #include "race.h"
 
 namespace ttc_fast {
@@ -173,6 +174,23 @@ void Race::add(Integer j, double u, double weight) {
   }
 }
 
-std::vector<double> win_probability(const Vote& vote) { return Race(vote).win_probability(); }
+// What a race takes, with all roots and all answers: spectra, laws, and the places of the samples.
+static std::int64_t bytes(const Vote& vote) {
+  double votes = 0, answers = static_cast<double>(vote.sizes.size()), total = static_cast<double>(vote.abstaining);
+  for (std::size_t b = 0; b < vote.sizes.size(); ++b) total += static_cast<double>(vote.sizes[b] * vote.repeats[b]);
+  const double p = static_cast<double>(vote.k) / total;
+  for (const Integer n : vote.sizes) votes = std::max<double>(votes, range(n, p).second);
+  const bool first = !vote.answer_of.empty();
+  const double spectra = (first ? 10 : 8) * answers + 12, roots = static_cast<double>(vote.roots / 2 + 1);
+  const double places = first ? 24.0 * static_cast<double>(vote.answer_of.size()) : 0.0;
+  const double all = 8 * (answers * (votes + 1) + (spectra + answers) * roots) + places;
+  return static_cast<std::int64_t>(std::min(0x1p62, all));
+}
+
+std::vector<double> win_probability(const Vote& vote) {
+  return needing({"the scratch of the law of a vote", bytes(vote), 1, "samples"}, [&] {
+    return Race(vote).win_probability();
+  });
+}
 
 }  // namespace ttc_fast

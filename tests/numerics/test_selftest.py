@@ -17,9 +17,15 @@ X86 = {
 ARM = {"NEON": list[str]()}
 
 
-def build_and_run(compiler: str, variants: dict[str, list[str]], emulator: list[str], folder: Path) -> str:
-    """Output of the self-test, built with ``compiler``; an error if it finds a fault."""
-    flags = ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno"]
+def build_and_run(
+    compiler: str,
+    variants: dict[str, list[str]],
+    emulator: list[str],
+    folder: Path,
+    more: tuple[str, ...] = ("-static",),
+) -> str:
+    """Output of the self-test, built with ``compiler`` and ``more`` flags; an error if it finds a fault."""
+    flags = ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", *more]
     objects, defines = [], []
     for name, extra in variants.items():
         objects.append(str(folder / f"{name}.o"))
@@ -28,7 +34,7 @@ def build_and_run(compiler: str, variants: dict[str, list[str]], emulator: list[
         subprocess.run([compiler, *flags, *extra, "-c", *kernel, "-o", objects[-1]], check=True)
     sources = [str(CSRC / f"{name}.cpp") for name in ("selftest", "decode", "aggregate", "answers", "kernel")]
     program = str(folder / "selftest")
-    subprocess.run([compiler, *flags, *defines, *sources, *objects, "-static", "-pthread", "-o", program], check=True)
+    subprocess.run([compiler, *flags, *defines, *sources, *objects, "-pthread", "-o", program], check=True)
     done = subprocess.run([*emulator, program], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -38,7 +44,21 @@ def build_and_run(compiler: str, variants: dict[str, list[str]], emulator: list[
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_here(tmp_path: Path) -> None:
     variants = X86 if platform.machine() == "x86_64" else ARM
-    assert "words: ok" in build_and_run("c++", variants, [], tmp_path)
+    output = build_and_run("c++", variants, [], tmp_path)
+    assert "words: ok\nexceptions: ok" in output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_without_data_races(tmp_path: Path) -> None:
+    """Under the thread sanitizer, which makes the program fail where two threads race for a number."""
+    (tmp_path / "try.cpp").write_text("int main() {}")
+    tried = ["c++", "-fsanitize=thread", str(tmp_path / "try.cpp"), "-o", str(tmp_path / "try")]
+    if subprocess.run(tried, capture_output=True).returncode or subprocess.run([tmp_path / "try"]).returncode:
+        pytest.skip("this compiler has no thread sanitizer")
+    variants = {name: flags for name, flags in X86.items() if name == "AVX2"} if platform.machine() == "x86_64" else ARM
+    output = build_and_run("c++", variants, [], tmp_path, ("-O1", "-g", "-fsanitize=thread"))
+    assert "words: ok\nexceptions: ok" in output
 
 
 @pytest.mark.slow
