@@ -61,7 +61,7 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     for text in ("4 prompts x 6 samples, format plain", "weighted@k", "tokens", "on the same prompts, at k = 6"):
         assert text in out
-    assert "Monte Carlo error" in out
+    assert "Monte Carlo error" not in out  # all subsets of 6 are taken
     assert "[0." in out  # rich does not take the intervals for its markup
     assert err.splitlines()[-1] == "estimating: 100 %"
 

@@ -27,13 +27,13 @@ def test_prompts_of_several_files_are_put_together(tmp_path: Path) -> None:
     assert (read([one, two]).pooled, read([whole]).pooled) == (4, 0)
 
 
-def test_an_answer_that_is_empty_is_one(tmp_path: Path) -> None:
-    """No hash of an answer means that there is none."""
-    answers = [None, "", "x", None, ""]
+def test_an_answer_that_is_empty_is_none(tmp_path: Path) -> None:
+    """In every layout, and so is an empty box; no hash of an answer means that there is none."""
+    answers = [None, "", "x", "y", " ", "\\boxed{}", "x"]
     lines = [{"prompt": "p", "correct": 0, **({} if a is None else {"answer": a})} for a in answers]
     log = read([write(tmp_path / "log.jsonl", lines)])
     assert log.answers is not None
-    assert log.answers.tolist() == [-1, 0, 1, -1, 0]
+    assert log.answers.tolist() == [-1, -1, 0, 1, -1, -1, 0]
     assert read([write(tmp_path / "none.jsonl", lines[:1])]).answers is None
 
 

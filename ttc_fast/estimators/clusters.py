@@ -41,3 +41,26 @@ def cluster_values(values: ArrayLike, clusters: ArrayLike) -> Array:
     ratio = array.mean(axis=0)
     shape = (len(sizes), *(1,) * (array.ndim - 1))
     return np.asarray(ratio + (sums - ratio * sizes.reshape(shape)) / sizes.mean())
+
+
+def cluster_columns(values: ArrayLike, clusters: ArrayLike) -> Array:
+    """As :func:`cluster_values`, where prompts may lack figures: column by column of those that have one.
+
+    Args:
+        values: ``[P, K]``, NaN for none.
+        clusters: a number for the cluster of every prompt ``[P]``.
+
+    Returns:
+        ``[G, K]``, NaN where no prompt of a cluster has a figure.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described.
+    """
+    array, number = floats("values", values), integers("clusters", clusters)
+    _, which = np.unique(number, return_inverse=True)
+    result = np.full((int(which.max(initial=-1)) + 1, array.shape[1]), np.nan)
+    for k, column in enumerate(array.T):
+        has = ~np.isnan(column)
+        if has.any():
+            result[np.unique(which[has]), k] = cluster_values(column[has], which[has])
+    return result

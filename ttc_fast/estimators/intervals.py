@@ -85,7 +85,7 @@ def bounded_interval(values: ArrayLike, confidence: float = 0.95, *, low: float 
 
     >>> interval = bounded_interval([1.0] * 10)  # all of 10 prompts solved
     >>> print(f"{interval.mean} [{interval.low:.2f}, {interval.high:.2f}]")
-    1.0 [0.70, 1.00]
+    1.0 [0.69, 1.00]
     """
     return _limits(_vector(values), _normal_quantile(confidence), low, high)
 
@@ -175,6 +175,7 @@ def paired_differences(one: ArrayLike, other: ArrayLike, confidence: float = 0.9
     if first.shape != second.shape:
         raise ValueError(f"other: expected the same prompts and budgets {list(first.shape)}, got {list(second.shape)}")
     differences = first - second
+    differences[np.abs(differences) < 1e-12] = 0.0  # rounding is no difference
     reach = np.maximum.accumulate(np.nanmax(np.abs(differences), axis=0))
     return [
         bounded_interval(column[~np.isnan(column)], confidence, low=-bound, high=bound)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..estimators.arrays import Array
+from ..estimators.arrays import Array, Integers, integers
 from ..estimators.budgets import powers_of_two
+from ..estimators.clusters import cluster_columns
 from ..estimators.intervals import (
     Interval,
     PowerLaw,
@@ -17,21 +19,14 @@ from ..estimators.intervals import (
     paired_differences,
     simultaneous_band,
 )
-from ..estimators.selection import best_of_k, pass_at_k
-from ..estimators.votes import NoAnswer, Ties, majority_at_k, weighted_vote_at_k
-from ..numerics.progress import Report, reporting
+from ..estimators.majority_bounds import Bounds, majority_bounds, moments
+from ..estimators.votes import NoAnswer
+from ..numerics.progress import Report
+from .curves import MetricCurve as MetricCurve
+from .curves import TiesOfLogs, all_right, weighs
+from .curves import metric_curves as metric_curves
 from .log import SampleLog
-
-
-@dataclass(frozen=True)
-class MetricCurve:
-    """A metric of every prompt at every budget."""
-
-    metric: str
-    values: Array
-    """``[P, K]``; NaN where a prompt has fewer than k samples."""
-    error: Array | None = None
-    """Monte Carlo standard error ``[P, K]`` of what has no closed form."""
+from .log_checks import check_log
 
 
 @dataclass(frozen=True)
@@ -71,24 +66,36 @@ class Analysis:
     fit: PowerLaw | None
     differences: tuple[MetricDifference, ...]
     """Paired, at the largest budget that every prompt has."""
+    all_right: MetricCurve
+    """pass^k: all of k samples are correct."""
+    further: tuple[MetricPoint, ...]
+    """pass^k, and the tokens that k samples take, where lengths are known; the interval of tokens is NaN."""
+    fit_prompts: int
+    """Prompts with as many samples as the largest budget, of which the fit is made."""
+    majority_bounds: dict[int, Bounds]
+    """By an odd number of votes: where a majority between right and wrong lies, by what two samples of each prompt
+    show; empty where a prompt has one sample, or few prompts show no possible moments."""
+    notes: tuple[str, ...] = ()
+    """What the user should know, of the log and of the figures."""
 
 
 def analyze(
     log: SampleLog,
     budgets: Sequence[int] | None = None,
     *,
-    ties: Ties = "random",
+    ties: TiesOfLogs = "random",
     no_answer: NoAnswer = "fail",
     progress: bool | Report = False,
 ) -> Analysis:
-    """Every metric that the log allows: pass@k; maj@k with answers; best@k with scores; with both also the
-    weighted vote, if no score is negative.
+    """Every metric that the log allows: pass@k, pass^k; maj@k with answers; best@k with scores; with both also the
+    weighted vote, if no score is negative. Means are over prompts; intervals over prompts, or over their clusters.
 
     Args:
         log: the samples, as :func:`~ttc_fast.logs.reader.read` gives them.
         budgets: samples k that a technique may spend; by default 1, 2, 4, ... up to the samples that every
             prompt has.
-        ties: who wins a tied vote: a fair draw, nobody, or the answer sampled first.
+        ties: who wins a tied vote: a fair draw, nobody, the answer sampled first, or that with the largest sum of
+            scores.
         no_answer: samples without answer vote for failure, or do not vote.
         progress: True shows the share of the prompts that is done; see :mod:`ttc_fast.numerics.progress`.
 
@@ -103,93 +110,81 @@ def analyze(
     >>> [(point.metric, point.k, point.mean) for point in analyze(log).points]
     [('pass@k', 1, 0.75), ('pass@k', 2, 1.0)]
     """
+    check_log("log", log)
     least, most = int(log.samples.min()), int(log.samples.max())
-    chosen = tuple(sorted(set(budgets or powers_of_two(least))))
+    asked = powers_of_two(least) if budgets is None or not len(budgets) else integers("budgets", budgets).tolist()
+    chosen = tuple(sorted(set(asked)))
     if not 1 <= chosen[0] <= chosen[-1] <= most:
         raise ValueError(f"budgets: expected numbers from 1 to {most}, the most samples of a prompt, got {chosen}")
     curves = metric_curves(log, chosen, ties=ties, no_answer=no_answer, progress=progress)
     common = [i for i, k in enumerate(chosen) if k <= least]
     complete = log.samples >= chosen[-1]
+    right, few = all_right(log, chosen), np.count_nonzero(complete) < 2
+    fitted = _units(curves[0].values[complete], None if log.clusters is None else log.clusters[complete])
     return Analysis(
         log,
         chosen,
         tuple(curves),
-        tuple(_point(curve, i, k) for curve in curves for i, k in enumerate(chosen)),
-        _bands(curves, chosen, common),
-        fit_coverage(curves[0].values[complete], chosen) if np.count_nonzero(complete) > 1 else None,
-        tuple(_differences(curves, chosen, common)),
+        tuple(_point(log, curve, i, k) for curve in curves for i, k in enumerate(chosen)),
+        _bands(log, curves, chosen, common),
+        None if few else fit_coverage(fitted, chosen),
+        tuple(_differences(log, curves, chosen, common)),
+        right,
+        (*(_point(log, right, i, k) for i, k in enumerate(chosen)), *_tokens(log, chosen)),
+        int(np.count_nonzero(complete)),
+        _majority_bounds(log),
+        (*log.notes, *_notes(log)),
     )
 
 
-def metric_curves(
-    log: SampleLog,
-    budgets: tuple[int, ...],
-    *,
-    ties: Ties = "random",
-    no_answer: NoAnswer = "fail",
-    progress: bool | Report = False,
-) -> list[MetricCurve]:
-    """Every metric that the log allows, of every prompt; pass@k is the first.
-
-    Args:
-        log: the samples.
-        budgets: the k.
-        ties, no_answer, progress: as for :func:`analyze`.
-
-    Returns:
-        A curve for each metric, with a row for each prompt and a column for each budget.
-    """
-    passed = MetricCurve("pass@k", pass_at_k(log.samples, log.correct, budgets))
-    with reporting(progress) as report:
-        curves = [passed, *_curves_of_samples(log, budgets, ties, no_answer, report)]
-        report("estimating", 1.0)
-    return curves
+def _units(values: Array, clusters: Integers | None) -> Array:
+    """What is independent of each other ``[B, K]``: prompts, or clusters of them."""
+    return values if clusters is None else cluster_columns(values, clusters)
 
 
-def _curves_of_samples(
-    log: SampleLog, budgets: tuple[int, ...], ties: Ties, no_answer: NoAnswer, report: Report
-) -> list[MetricCurve]:
-    """What needs a label for every sample."""
-    if log.labels is None:
+def _notes(log: SampleLog) -> list[str]:
+    told = []
+    if log.answers is not None and log.scores is not None and not weighs(log):
+        told.append(
+            f"weighted@k is left out: scores are weights of votes there, and the least is {log.scores.min():.4g}; "
+            "give scores of at least 0, such as exp of log-probabilities"
+        )
+    if log.clusters is not None:
+        told.append(f"intervals are over {len(np.unique(log.clusters)):,} clusters of prompts")
+    return told
+
+
+def _tokens(log: SampleLog, budgets: tuple[int, ...]) -> list[MetricPoint]:
+    """Tokens of k samples, the mean over the prompts that have as many."""
+    lengths = log.tokens_of_prompts()
+    if lengths is None:
         return []
-    answers, scores = log.answers, log.scores
-    prompts = len(log.samples)
-    vote, best, weighted, error = np.full((4, prompts, len(budgets)), np.nan)
-    weighs = answers is not None and scores is not None and bool((scores >= 0).all())
-    done = 0
-    for bank, samples in log.banks():  # `bank`: its prompts
-        labels = log.labels[samples]
-        if answers is not None:
-            part = _part_of(report, done / prompts, len(bank) / prompts)
-            vote[bank] = majority_at_k(answers[samples], labels, budgets, ties=ties, no_answer=no_answer, progress=part)
-        if scores is not None:
-            best[bank] = best_of_k(scores[samples], labels, budgets)
-        if answers is not None and scores is not None and weighs:
-            weighted[bank], error[bank] = weighted_vote_at_k(answers[samples], scores[samples], labels, budgets)
-        done += len(bank)
-    found = [MetricCurve("maj@k", vote)] if answers is not None else []
-    found += [MetricCurve("best@k", best)] if scores is not None else []
-    return found + ([MetricCurve("weighted@k", weighted, error)] if weighs else [])
+    having = [log.samples >= k for k in budgets]
+    return [
+        MetricPoint("tokens", k, float(k * lengths[has].mean()), math.nan, math.nan, int(has.sum()))
+        for k, has in zip(budgets, having)
+    ]
 
 
-def _part_of(report: Report, before: float, size: float) -> Report:
-    """Reports the share of a part, from ``before`` on and of this size, as a share of the whole."""
+def _majority_bounds(log: SampleLog) -> dict[int, Bounds]:
+    if log.samples.min() < 2:
+        return {}
+    first, second = moments(log.samples, log.correct)
+    if not first**2 < second < first:  # estimates of few prompts need not be the moments of a law
+        return {}
+    return {votes: majority_bounds(first, second, votes) for votes in (3, 5, 9)}
 
-    def part(stage: str, share: float) -> None:
-        report("estimating", before + share * size)
 
-    return part
-
-
-def _point(curve: MetricCurve, column: int, k: int) -> MetricPoint:
+def _point(log: SampleLog, curve: MetricCurve, column: int, k: int) -> MetricPoint:
     values = curve.values[:, column]
-    values = values[~np.isnan(values)]
-    interval = bounded_interval(values)
-    return MetricPoint(curve.metric, k, interval.mean, interval.low, interval.high, len(values))
+    has = ~np.isnan(values)
+    units = _units(values[has, None], None if log.clusters is None else log.clusters[has])[:, 0]
+    interval = bounded_interval(units)
+    return MetricPoint(curve.metric, k, interval.mean, interval.low, interval.high, int(has.sum()))
 
 
 def _bands(
-    curves: Sequence[MetricCurve], budgets: tuple[int, ...], common: list[int]
+    log: SampleLog, curves: Sequence[MetricCurve], budgets: tuple[int, ...], common: list[int]
 ) -> dict[tuple[str, int], Interval]:
     """``common``: the columns of the budgets that every prompt has."""
     if not common:
@@ -197,17 +192,21 @@ def _bands(
     return {
         (curve.metric, budgets[i]): band
         for curve in curves
-        for i, band in zip(common, simultaneous_band(curve.values[:, common]))
+        for i, band in zip(common, simultaneous_band(_units(curve.values[:, common], log.clusters)))
     }
 
 
-def _differences(curves: Sequence[MetricCurve], budgets: tuple[int, ...], common: list[int]) -> list[MetricDifference]:
+def _differences(
+    log: SampleLog, curves: Sequence[MetricCurve], budgets: tuple[int, ...], common: list[int]
+) -> list[MetricDifference]:
     """Every technique against a single sample, and every two against each other."""
     if not common or budgets[common[-1]] == 1:
         return []
-    passed = curves[0].values[:, common]
+    passed = _units(curves[0].values[:, common], log.clusters)
     metrics = {"single": np.broadcast_to(passed[:, :1], passed.shape)} if budgets[0] == 1 else {}
-    metrics |= {curve.metric: curve.values[:, common] for curve in curves[1:]} | {"pass@k": passed}
+    metrics |= {curve.metric: _units(curve.values[:, common], log.clusters) for curve in curves[1:]} | {
+        "pass@k": passed
+    }
     names = list(metrics)
     return [
         MetricDifference(other, one, budgets[common[-1]], paired_differences(metrics[other], metrics[one])[-1])

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..estimators.arrays import Array, Integers
+from ..estimators.clusters import cluster_columns
 from ..estimators.intervals import Interval, paired_differences
-from ..estimators.votes import NoAnswer, Ties
+from ..estimators.votes import NoAnswer
+from ..numerics import check
 from ..numerics.progress import Report
-from .analysis import Analysis, metric_curves
+from .analysis import Analysis
+from .curves import TiesOfLogs, metric_curves
 from .log import SampleLog
+from .log_checks import check_log
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def compare_logs(
     result: Analysis,
     other: SampleLog,
     *,
-    ties: Ties = "random",
+    ties: TiesOfLogs = "random",
     no_answer: NoAnswer = "fail",
     progress: bool | Report = False,
 ) -> LogComparison:
@@ -67,6 +71,8 @@ def compare_logs(
     >>> [(pair.metric, pair.k, round(pair.difference.mean, 3)) for pair in compared.differences]
     [('pass@k', 1, 0.25), ('pass@k', 2, 0.25)]
     """
+    check.has("result", result, ("log", "budgets", "curves"), "what ttc_fast.analyze returns")
+    check_log("other", other)
     ours, theirs = match_prompts(result.log, other)
     budgets = tuple(k for k in result.budgets if k <= other.samples[theirs].max())
     if not budgets:
@@ -80,7 +86,8 @@ def compare_logs(
     for curve in result.curves:
         if curve.metric in others:
             values = curve.values[ours, : len(budgets)]
-            differences += _log_differences(curve.metric, budgets, values, others[curve.metric])
+            clusters = None if result.log.clusters is None else result.log.clusters[ours]
+            differences += _log_differences(curve.metric, budgets, values, others[curve.metric], clusters)
     return LogComparison(other, len(ours), tuple(differences))
 
 
@@ -89,7 +96,7 @@ def match_prompts(one: SampleLog, other: SampleLog) -> tuple[Integers, Integers]
 
     Args:
         one: the one log.
-        other: the other log, read in the same process.
+        other: the other log.
 
     Returns:
         Indices ``[M]`` into the prompts of the one and of the other.
@@ -108,14 +115,19 @@ def match_prompts(one: SampleLog, other: SampleLog) -> tuple[Integers, Integers]
             f"against: expected prompts that files has too, got none of its {len(one.prompts)} among "
             f"{len(other.prompts)}; name the same prompts alike in both"
         )
-    order = np.argsort(ours)  # hashes differ from process to process, and sums depend on the order
+    order = np.argsort(ours)  # the order of the first log, not of the alphabet
     return ours[order], theirs[order]
 
 
-def _log_differences(metric: str, budgets: tuple[int, ...], one: Array, other: Array) -> list[LogDifference]:
+def _log_differences(
+    metric: str, budgets: tuple[int, ...], one: Array, other: Array, clusters: Integers | None
+) -> list[LogDifference]:
     both = ~np.isnan(one + other)
     columns = np.flatnonzero(both.any(axis=0))
-    differences = paired_differences(one[:, columns], other[:, columns]) if len(columns) else []
+    here, there = (np.where(both, part, np.nan)[:, columns] for part in (one, other))
+    if clusters is not None:
+        here, there = cluster_columns(here, clusters), cluster_columns(there, clusters)
+    differences = paired_differences(here, there) if len(columns) else []
     return [
         LogDifference(
             metric,

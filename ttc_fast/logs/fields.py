@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -53,7 +54,7 @@ def optional(record: Record, name: str, convert: Callable[[str, Any], Value]) ->
         ValueError: the field is not as described.
     """
     value = record.get(name)
-    return None if value is None else convert(name, value)
+    return None if value is None or value == "" else convert(name, value)
 
 
 def text(record: Record, name: str) -> str:
@@ -117,7 +118,7 @@ def values(record: Record, name: str, length: int | None = None) -> list[Any]:
 
 
 def to_text(name: str, value: Any) -> str:
-    """The value of the field ``name`` as a text; a whole number as its digits.
+    """The value of the field ``name`` as a text; a number as its digits, without those of 42.0.
 
     Args:
         name: of the field.
@@ -128,13 +129,17 @@ def to_text(name: str, value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() and abs(value) <= LARGEST else repr(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
         return str(value)
     raise ValueError(f"{name}: expected a text or a whole number, got {value!r:.60}")
 
 
 def to_flag(name: str, value: Any) -> bool:
-    """The value of the field ``name`` as a bool; 0 and 1 count too, and so do the words in a cell of CSV.
+    """The value of the field ``name`` as a bool; 0 and 1 count too, and so do the words in a cell of CSV: TRUE, 1.0.
 
     Args:
         name: of the field.
@@ -143,8 +148,10 @@ def to_flag(name: str, value: Any) -> bool:
     Raises:
         ValueError: the field is not as described.
     """
-    if value in ("0", "1", "true", "false", "True", "False"):
-        return value in ("1", "true", "True")
+    if isinstance(value, str):
+        value = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}.get(
+            value.strip().lower(), value
+        )
     if isinstance(value, (bool, int, float)) and value in (0, 1):
         return bool(value)
     raise ValueError(f"{name}: expected true, false, 1 or 0, got {value!r:.60}")
@@ -161,15 +168,55 @@ def to_whole(name: str, value: Any, high: int = LARGEST) -> int:
     Raises:
         ValueError: the field is not as described.
     """
-    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
+    got = value
+    if isinstance(value, str) and len(value) < 25 and re.fullmatch(r"\s*\d+(\.0*)?\s*", value, re.ASCII):
+        value = int(value.partition(".")[0])
+    if isinstance(value, float) and value.is_integer():  # pandas writes 4.0 as soon as one cell is empty
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
-        raise ValueError(f"{name}: expected a whole number from 0 to {high}, got {value!r:.60}")
+        raise ValueError(f"{name}: expected a whole number from 0 to {high}, got {got!r:.60}")
     return value
 
 
+def to_length(name: str, value: Any) -> float:
+    """The value of the field ``name`` as a number of tokens; NaN for -1, which stands for not counted.
+
+    Args:
+        name: of the field.
+        value: what the field holds.
+
+    Raises:
+        ValueError: the field is not as described.
+    """
+    return math.nan if value is None or value in (-1, -1.0) else to_whole(name, value)
+
+
+def to_steps(name: str, value: Any) -> list[float]:
+    """The value of the field ``name`` as the scores of steps: a list of numbers, or one number.
+
+    Args:
+        name: of the field.
+        value: what the field holds.
+
+    Raises:
+        ValueError: the field is not as described.
+    """
+    return [to_number(name, one) for one in (value if isinstance(value, list) else [value])]
+
+
+def first(record: Record, names: Sequence[str]) -> str | None:
+    """The first of these names that the record has a value of; None if it has none.
+
+    Args:
+        record: of a file.
+        names: of fields.
+    """
+    return next((name for name in names if record.get(name) is not None), None)
+
+
 def to_number(name: str, value: Any) -> float:
-    """The value of the field ``name`` as a finite number; a number in a cell of CSV counts too.
+    """The value of the field ``name`` as a finite number; a number in a cell of CSV counts too,
+    and a verdict, true or false, as 1 or 0.
 
     Args:
         name: of the field.
@@ -181,7 +228,7 @@ def to_number(name: str, value: Any) -> float:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not isinstance(value, (int, float)):
         raise ValueError(f"{name}: expected a number, got {value!r:.60}")
     try:
         number = float(value)

@@ -1,25 +1,32 @@
 """Files of repeated samples in, one :class:`~ttc_fast.logs.log.SampleLog` out.
 
 The files are untrusted: nothing in them is executed, every size is capped, every field is checked, and each
-complaint names file, line and field. Records are read one by one into flat arrays of numbers (prompts and
-answers as 64-bit hashes), some 40 bytes a sample, so that ten million samples fit easily.
+complaint names file, line and field. Records are read in batches into flat arrays of numbers (prompts by name, answers
+as 64-bit hashes), so that ten million samples fit easily.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
-from array import array
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..estimators.arrays import Integers
-from ..numerics.files import open_input
 from ..numerics.progress import Report, reporting
-from .formats import FORMATS, Format, detect, formats_of_file
-from .log import PromptCounts, Record, Sample, SampleLog
+from . import fields as checked
+from .answers import Equal
+from .assemble import finish
+from .batches import Batch
+from .columns import Columns
+from .formats import FORMATS, Format, detect, formats_of_file, inspect_ai
+from .gold import read_gold
+from .log import Record, SampleLog
+from .options import Aggregate, Reading, lookup
+from .records import Records, text_batches, text_records
+from .sources import opened, seekable, size
+from .tables import FIRST_BYTES as PARQUET
+from .tables import parquet_batches
 
 MAX_SAMPLES = 2**27
 """Samples of all files together."""
@@ -31,16 +38,31 @@ def read(
     *,
     filter: str | None = None,
     skip_bad: bool = False,
+    equal: Equal = "normalised",
+    extract: str | None = None,
+    gold: str | os.PathLike[str] | None = None,
+    fields: Mapping[str, str] | None = None,
+    aggregate: Aggregate | None = None,
+    cluster: str | None = None,
     progress: bool | Report = False,
 ) -> SampleLog:
     """Read files of one format; a prompt that occurs in several of them gets the samples of all.
 
     Args:
-        paths: the files.
+        paths: the files; ``"-"`` is standard input. They may be packed by gzip, zstandard, bzip2 or xz.
         format: a name in :data:`~ttc_fast.logs.formats.FORMATS`, or a format of your own; by default found from
             the content.
         filter: whose records count, where a log holds the same samples under several filters, as lm-eval's do.
         skip_bad: leave out lines that cannot be understood, and count them.
+        equal: which answers are the same: ``"exact"``, ``"normalised"`` or ``"math"``; see
+            :mod:`ttc_fast.logs.answers`.
+        extract: where the answer stands in a completion: ``"boxed"``, ``"last-number"`` or a regular expression.
+        gold: file with the true answer of every prompt, which then makes the labels.
+        fields: names of our fields -> what a record calls them, such as ``{"answer": "output"}``; a dot goes into a
+            field.
+        aggregate: what makes one score of those of the steps: ``"last"`` (the default), ``"min"``, ``"prod"``,
+            ``"mean"``.
+        cluster: field whose value prompts share that depend on each other, such as the passage of several questions.
         progress: True shows the share of the bytes that is read; see :mod:`ttc_fast.numerics.progress`.
 
     Returns:
@@ -49,6 +71,7 @@ def read(
     Raises:
         OSError: a file cannot be read.
         ValueError: a line cannot be understood; the message names file, line and field.
+        ImportError: a package is missing that an option or a packed file needs.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
@@ -57,186 +80,186 @@ def read(
     >>> log.format, log.samples.tolist(), log.correct.tolist()
     ('plain', [2, 1], [1, 1])
     """
+    truths = None if gold is None else os.fspath(gold)
+    options = Reading(filter, skip_bad, equal, extract, truths, fields or {}, aggregate, cluster)
+    return read_groups(paths, format, options=options, progress=progress)[""]
+
+
+def read_groups(
+    paths: Sequence[str | os.PathLike[str]],
+    format: str | Format | None = None,
+    *,
+    group_by: str | None = None,
+    options: Reading | None = None,
+    progress: bool | Report = False,
+) -> dict[str, SampleLog]:
+    """As :func:`read`, with a log for every value of a field, such as the model.
+
+    Args:
+        paths: the files.
+        format: as for :func:`read`.
+        group_by: the field; None: one log of all, under the name ``""``.
+        options: what else :func:`read` takes.
+        progress: as for :func:`read`.
+
+    Returns:
+        The logs by value, in the order of first appearance.
+
+    Raises:
+        OSError, ValueError, ImportError: as for :func:`read`.
+    """
     if isinstance(format, str):
         if format not in FORMATS:
             raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
         format = FORMATS[format]
     if not paths:
         raise ValueError("files: expected at least one, got none")
-    columns = _Columns(format, filter, skip_bad)
-    sizes = [os.stat(path).st_size for path in paths]
+    reader = _Reader(format, options or Reading(), group_by)
+    sizes = [size(path) for path in paths]
     with reporting(progress) as report:
         for i, path in enumerate(paths):
 
             def advance(position: int, before: int = sum(sizes[:i])) -> None:
-                report("reading", (before + position) / max(sum(sizes), 1))
+                if sum(sizes):
+                    report("reading", min(1.0, (before + position) / sum(sizes)))
 
-            columns.add_file(os.fspath(path), advance)
+            reader.add_file(os.fspath(path), advance)
             advance(sizes[i])
-    return columns.finish()
+    return reader.finish()
 
 
-class _Columns:
-    """The samples read so far, column by column."""
+class _Reader:
+    """Files in, columns out."""
 
-    def __init__(self, format: Format | None, filter: str | None, skip_bad: bool) -> None:
-        self.format, self.filter, self.skip_bad = format, filter, skip_bad
+    def __init__(self, format: Format | None, options: Reading, group_by: str | None) -> None:
+        self.format, self.options, self.group_by = format, options, group_by
+        self.gold = None if options.gold is None else read_gold(options.gold)
         self.filters: set[str] = set()
-        self.optional: tuple[str, ...] | None = None
         self.paths: list[str] = []
-        self.skipped = 0
-        self.complaints: list[str] = []
-        self.prompt, self.file = array("q"), array("i")
-        # Of every sample; `answer` of those that have one.
-        self.correct, self.answered, self.answer = array("b"), array("b"), array("q")
-        self.score, self.tokens, self.sample = array("d"), array("d"), array("q")
-        # Of prompts of which only the counts are known.
-        self.n, self.c = array("q"), array("q")
+        self.groups: dict[str, Columns] = {}
+        self.columns = self._group("")
+        """Of the group that complaints are counted in."""
+        plain = options.extract is options.gold is options.cluster is None and not options.fields
+        self.in_bulk = plain and group_by is None
+        """Whether records may be taken many at a time."""
+
+    def _group(self, name: str) -> Columns:
+        if name not in self.groups:
+            self.groups[name] = Columns(self.options, self.gold, MAX_SAMPLES)
+            self.groups[name].paths = self.paths
+        return self.groups[name]
 
     def add_file(self, path: str, advance: Callable[[int], None]) -> None:
         """All samples of one file."""
         self.paths.append(path)
-        with open_input(path) as file:
-            self._add_records(file, path, advance)
-        if len(self.filters) > 1 and self.filter is None:
+        with opened(path) as (file, packed), contextlib.ExitStack() as stack:
+            since = 0
+            for batch in self._batches(file, path, stack):
+                self._add_batch(batch, path)
+                since += len(batch.records)
+                if since >= 4096:
+                    since = 0
+                    with contextlib.suppress(OSError, ValueError):  # a pipe has no position
+                        advance(packed.tell())
+        if len(self.filters) > 1 and self.options.filter is None:
             raise ValueError(
                 f"{path}: filter: expected the rows of one filter, got those of {', '.join(sorted(self.filters))}; "
                 "name one with --filter"
             )
+        if self.options.filter is not None and self.filters and self.options.filter not in self.filters:
+            raise ValueError(
+                f"{path}: filter: expected one of {', '.join(sorted(self.filters))}, got {self.options.filter!r}"
+            )
 
-    def _add_records(self, file: BinaryIO, path: str, advance: Callable[[int], None]) -> None:
-        candidates = [self.format] if self.format else formats_of_file(file.read(16))
-        file.seek(0)
-        for count, (place, record) in enumerate(candidates[0].records(file, path), 1):
+    def _batches(self, file: io.BufferedReader, path: str, stack: contextlib.ExitStack) -> Iterable[Batch]:
+        """The records of a file by its first bytes; formats that it may have."""
+        start = file.peek(16)[:16]
+        own = self.format is not None and (self.format.first_bytes or self.format.records is not text_records)
+        if own and self.format is not None and self.format.name not in FORMATS:
+            return _one_by_one(self.format.records(file, path))
+        self.candidates = [self.format] if self.format else formats_of_file(start)
+        if start.startswith(PARQUET):
+            return parquet_batches(stack.enter_context(seekable(file, path)), path)
+        if start.startswith(b"PK"):
+            archive = stack.enter_context(seekable(file, path))
+            if inspect_ai.is_log(archive):
+                self.candidates = [self.format or inspect_ai.FORMAT]
+                return _one_by_one(inspect_ai.archive_records(archive, path))
+            return _one_by_one(self.candidates[0].records(archive, path))
+        if own:
+            return _one_by_one(self.candidates[0].records(file, path))
+        return text_batches(file, path)
+
+    def _add_batch(self, batch: Batch, path: str) -> None:
+        if self.format and self.format.bulk and batch.clean and self.in_bulk and batch.records:
+            records: Any = batch.records
+            bulk = self.format.bulk(records)
+            if bulk is not None:
+                self.columns.add_bulk(bulk, records, batch.places)
+                return
+        for place, record in zip(batch.places, batch.records):
+            self._add_record(place, record, path)
+
+    def _add_record(self, place: int | str, record: Record | ValueError, path: str) -> None:
+        shown = f"line {place}" if isinstance(place, int) else place
+        try:
+            if isinstance(record, ValueError):
+                raise record
+            if self.format is None:
+                self.format = self._detected(record)
+            if self.format.expand is None:
+                self._add_samples(self.options.renamed(record), place)
+                return
+        except ValueError as error:
+            self._leave_out(f"{path}: {shown}: {error}")
+            return
+        for inner, part in self.format.expand(record):
             try:
-                if isinstance(record, ValueError):
-                    raise record
-                self.format = self.format or detect(record, candidates)
-                if self._passes_filter(self.format, record):
-                    self._add(list(self.format.read(record)))
+                if isinstance(part, ValueError):
+                    raise part
+                self._add_samples(self.options.renamed(part), place)
             except ValueError as error:
-                self._leave_out(f"{path}: {place}: {error}")
-            if count % 4096 == 0:
-                advance(file.tell())
+                self._leave_out(f"{path}: {inner if inner == shown else f'{shown}: {inner}'}: {error}")
 
-    def _passes_filter(self, format: Format, record: Record) -> bool:
-        if format.filter_of is None:
-            return True
-        name = format.filter_of(record)
-        self.filters.add(name)
-        return self.filter in (None, name)
+    def _detected(self, record: Record) -> Format:
+        """Documents are known as they are, records by the fields that the user names too."""
+        for format in self.candidates:
+            if format.expand is not None and format.detect(record):
+                return format
+        return detect(self.options.renamed(record), [f for f in self.candidates if f.expand is None] or self.candidates)
+
+    def _add_samples(self, record: Record, place: int | str) -> None:
+        assert self.format is not None
+        if self.format.filter_of is not None:
+            name = self.format.filter_of(record)
+            self.filters.add(name)
+            if self.options.filter not in (None, name):
+                return
+        group = "" if self.group_by is None else _text(lookup(record, self.group_by))
+        self._group(group).add(self.format.read(record), record, place if isinstance(place, int) else 0)
 
     def _leave_out(self, complaint: str) -> None:
         if self.format and self.format.by_row:
             raise ValueError(complaint)
-        if not self.skip_bad:
-            raise ValueError(f"{complaint} (--skip-bad leaves such lines out)")
-        self.skipped += 1
-        if len(self.complaints) < 5:
-            self.complaints.append(complaint)
+        self.columns.leave_out(complaint)
 
-    def _add(self, items: list[Sample | PromptCounts]) -> None:
-        """All of them or, if one does not fit, none."""
-        for item in items:
-            self._check(item)
-        if len(self.prompt) + len(items) > MAX_SAMPLES:
-            raise ValueError(f"expected at most {MAX_SAMPLES} samples in all")
-        for item in items:
-            self.prompt.append(hash(item.prompt))
-            self.file.append(len(self.paths) - 1)
-            if isinstance(item, PromptCounts):
-                self.n.append(item.n)
-                self.c.append(item.c)
-                continue
-            self.correct.append(item.correct)
-            self.answered.append(item.answer is not None)
-            if item.answer is not None:
-                self.answer.append(hash(item.answer))
-            if item.score is not None:
-                self.score.append(item.score)
-            if item.tokens is not None:
-                self.tokens.append(item.tokens)
-            if item.sample is not None:
-                self.sample.append(item.sample)
-
-    def _check(self, item: Sample | PromptCounts) -> None:
-        """The same is known of all that is read."""
-        if isinstance(item, PromptCounts):
-            has: tuple[str, ...] = ("n", "c")
-        else:
-            has = tuple(name for name in ("score", "tokens", "sample") if getattr(item, name) is not None)
-        self.optional = has if self.optional is None else self.optional
-        if has != self.optional:
-            name = min(set(has) ^ set(self.optional))
-            raise ValueError(f"{name}: expected with every sample or with none, as in the first line")
-
-    def finish(self) -> SampleLog:
-        """The samples in the order of their prompts' first appearance."""
-        if self.format is None or not self.prompt:
-            more = f" and {len(self.paths) - 3} others" * (len(self.paths) > 3)
-            raise ValueError(
-                f"files: expected samples, got none in {', '.join(self.paths[:3])}{more} ({self.skipped} bad lines)"
-            )
-        prompt, prompts = _numbered(_as_numpy(self.prompt))
-        count, file = len(prompts), _as_numpy(self.file)
-        first, last = np.full(count, len(self.paths)), np.zeros(count, dtype=np.int64)
-        np.minimum.at(first, prompt, file)
-        np.maximum.at(last, prompt, file)
-        about: dict[str, Any] = {
-            "format": self.format.name,
-            "prompts": prompts,
-            "pooled": int((first != last).sum()),
-            "skipped": self.skipped,
-            "complaints": tuple(self.complaints),
-            "by_row": self.format.by_row,
-        }
-        if self.n:
-            n, c = (np.bincount(prompt, _as_numpy(part), count).astype(np.int64) for part in (self.n, self.c))
-            return SampleLog(samples=n, correct=c, labels=None, answers=None, scores=None, tokens=None, **about)
-        keys = (_as_numpy(self.sample), file, prompt) if self.sample else (prompt,)
-        order = np.lexsort(keys)
-        self._refuse_repeated_samples(keys, order)
-        labels = _as_numpy(self.correct)[order].astype(bool)
-        return SampleLog(
-            samples=np.bincount(prompt, minlength=count),
-            correct=np.bincount(prompt[order], weights=labels, minlength=count).astype(np.int64),
-            labels=labels,
-            answers=self._numbered_answers()[order] if self.answer else None,
-            scores=_as_numpy(self.score)[order] if self.score else None,
-            tokens=_as_numpy(self.tokens)[order] if self.tokens else None,
-            **about,
-        )
-
-    def _refuse_repeated_samples(self, keys: tuple[NDArray[Any], ...], order: Integers) -> None:
-        """``keys``: the sample's number and file first, if there is one; ``order`` sorts them."""
-        if len(keys) > 1:
-            same = np.ones(len(order) - 1, dtype=bool)
-            for key in keys:
-                same &= key[order][1:] == key[order][:-1]
-            if same.any():
-                place = order[int(np.argmax(same))]
-                raise ValueError(
-                    f"{self.paths[int(keys[1][place])]}: sample: expected each number once for each prompt and file, "
-                    f"got {int(keys[0][place])} twice"
-                )
-
-    def _numbered_answers(self) -> Integers:
-        """A number for the answer of every sample, -1 for those without one."""
-        numbers = np.full(len(self.answered), -1)
-        numbers[_as_numpy(self.answered).astype(bool)] = _numbered(_as_numpy(self.answer))[0]
-        return numbers
+    def finish(self) -> dict[str, SampleLog]:
+        """A log for each group."""
+        if self.group_by is not None and any(columns.prompt for columns in self.groups.values()):
+            first = self.groups.pop("", None)
+            filled = next(iter(self.groups.values()), first)
+            if first is not None and filled is not None and filled is not first:
+                filled.skipped, filled.complaints = first.skipped, first.complaints
+        by_row = self.format is not None and self.format.by_row
+        name = self.format.name if self.format else ""
+        filter = self.options.filter or (next(iter(self.filters)) if len(self.filters) == 1 else None)
+        return {group: finish(columns, name, by_row, filter) for group, columns in self.groups.items()}
 
 
-def _as_numpy(column: array[Any]) -> NDArray[Any]:
-    """A column as an array of numpy, on the same memory."""
-    return np.frombuffer(column, dtype=column.typecode)
+def _text(value: Any) -> str:
+    return checked.to_text("group-by", value) if isinstance(value, (str, int, float)) else str(value)
 
 
-def _numbered(hashes: Integers) -> tuple[Integers, Integers]:
-    """Numbers 0, 1, ... in the order of first appearance, which unlike the hashes is the same in every run; and
-    the hash of each number."""
-    distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[order] = np.arange(len(first))
-    return rank[inverse], distinct[order]
+def _one_by_one(records: Records) -> Iterator[Batch]:
+    for place, record in records:
+        yield Batch([place], [record])

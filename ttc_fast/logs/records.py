@@ -1,22 +1,27 @@
-"""Text files as records: JSON lines, a list in JSON, or comma-separated values under a heading.
+"""Text files as records: JSON lines, a list or one document in JSON, comma-separated values under a heading, YAML.
 
-The files are untrusted: nothing in them is executed, and every size is capped.
+The files are untrusted: nothing in them is executed, and every size is capped. Lines are parsed in batches, by orjson
+where it is installed.
 """
 
 from __future__ import annotations
 
-import csv
+import io
 import json
 from collections.abc import Iterator
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
+from .batches import MAX_LINE, MAX_LIST, Batch, Batches, decoded, too_long
 from .log import Record
+from .tables import csv_batches, yaml_batches
 
-MAX_LINE = 2**26
-"""Bytes of a line."""
+try:
+    import orjson
+except ImportError:  # the extra `logs` has it
+    orjson = None  # type: ignore[assignment, unused-ignore]
 
-MAX_LIST = 2**27
-"""Bytes of a JSON list, which must be held at once."""
+BATCH = 2**20
+"""Bytes of lines that are parsed together."""
 
 Records: TypeAlias = Iterator[tuple[str, Record | ValueError]]
 """Records, or what is wrong with them, each with its place in the file, such as ``"line 3"``."""
@@ -36,22 +41,101 @@ def text_records(file: BinaryIO, path: str) -> Records:
         ValueError: a list in JSON cannot be parsed, or is too long. What is wrong with a single record is
             yielded in its place.
     """
-    start = file.read(4096).decode("utf-8", "replace").lstrip("\ufeff \t\r\n")[:1]
-    file.seek(0)
-    numbered = _list(file, path) if start == "[" else _json_lines(file) if start == "{" else _csv(file)
-    for line, record in numbered:
-        yield f"line {line}", record
+    for batch in text_batches(file, path):
+        for place, record in zip(batch.places, batch.records):
+            yield f"line {place}", record
 
 
-_Numbered: TypeAlias = Iterator[tuple[int, Record | ValueError]]
+def text_batches(file: BinaryIO, path: str) -> Batches:
+    """As :func:`text_records`, many records at a time.
+
+    Args:
+        file: open for reading, at its start.
+        path: its name, for messages.
+
+    Raises:
+        ValueError: as there.
+    """
+    raw: Any = file
+    buffered: io.BufferedReader = raw if hasattr(file, "peek") else io.BufferedReader(raw)
+    start = buffered.peek(4096)[:4096].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if start[:1] == "[":
+        return _list(buffered, path)
+    if start[:1] == "{":
+        return _lines_or_document(buffered)
+    if path.removesuffix(".gz").endswith((".yaml", ".yml")):
+        return yaml_batches(buffered, path)
+    return csv_batches(buffered)
 
 
-def _json_lines(file: BinaryIO) -> _Numbered:
-    for line, text in _lines(file):
-        if isinstance(text, ValueError):
-            yield line, text
-        elif text.strip():
-            yield line, _parse(text)
+def _lines_or_document(file: BinaryIO) -> Batches:
+    """JSON lines; where the first line is no object by itself, one document of several lines."""
+    first = file.readline(MAX_LINE + 1)
+    line = 1
+    while first and not first.strip(b"\xef\xbb\xbf \t\r\n"):
+        first, line = file.readline(MAX_LINE + 1), line + 1
+    if isinstance(_parse(first.decode("utf-8-sig", "replace")), ValueError) and not first.lstrip().startswith(b"["):
+        first += file.read(MAX_LIST + 1)
+        document = _parse(first.decode("utf-8-sig", "replace")) if len(first) <= MAX_LIST else None
+        if isinstance(document, dict):
+            yield Batch([line], [document], True)
+            return
+    yield from _json_lines(file, first, line - 1)
+
+
+def _json_lines(file: BinaryIO, first: bytes, line: int) -> Batches:
+    """``first``: bytes that are read already, after this many lines."""
+    for number, raw in _raw_batches(file, first):
+        yield _batch(raw, line)
+        line += number
+
+
+def _raw_batches(file: BinaryIO, first: bytes) -> Iterator[tuple[int, list[bytes | ValueError]]]:
+    """Whole lines, many at a time; one that is too long is a complaint."""
+    rest = first
+    while True:
+        part = file.read(BATCH)
+        data = rest + part
+        if not data:
+            return
+        end = data.rfind(b"\n") + 1 if part else len(data)
+        if end == 0 or (not part and len(data) > MAX_LINE):
+            if len(data) <= MAX_LINE:
+                rest = data
+                continue
+            while part and b"\n" not in part:
+                part = file.read(BATCH)
+            rest = part[part.find(b"\n") + 1 :] if part else b""
+            yield 1, [too_long(MAX_LINE)]
+            continue
+        rest = data[end:]
+        lines: list[bytes | ValueError] = [*data[:end].split(b"\n")]
+        if data[end - 1 : end] == b"\n":
+            lines.pop()
+        yield len(lines), lines
+
+
+def _batch(lines: list[bytes | ValueError], before: int) -> Batch:
+    """All lines as one list in JSON if that can be parsed, else one by one."""
+    if orjson is not None and before and max(map(len, lines)) <= MAX_LINE:  # type: ignore[arg-type]
+        try:
+            records = orjson.loads(b"[" + b",".join(lines) + b"]")  # type: ignore[arg-type]
+        except (ValueError, TypeError):
+            records = ()
+        if len(records) == len(lines) and set(map(type, records)) == {dict}:
+            return Batch(list(range(before + 1, before + 1 + len(lines))), records, True)
+    places, found = [], []
+    for number, raw in enumerate(lines, before + 1):
+        if not isinstance(raw, ValueError) and not raw.strip(b"\xef\xbb\xbf \t\r\n"):
+            continue
+        places.append(number)
+        found.append(_record(raw, number))
+    return Batch(places, found)
+
+
+def _record(raw: bytes | ValueError, line: int) -> Record | ValueError:
+    text = decoded(raw, line, MAX_LINE)
+    return text if isinstance(text, ValueError) else _parse(text)
 
 
 def _parse(text: str) -> Record | ValueError:
@@ -64,49 +148,36 @@ def _parse(text: str) -> Record | ValueError:
     return record if isinstance(record, dict) else ValueError(f"expected a JSON object, got {text.strip()!r:.40}")
 
 
-def _list(file: BinaryIO, path: str) -> _Numbered:
+def _list(file: BinaryIO, path: str) -> Batches:
     text = file.read(MAX_LIST + 1)
     if len(text) > MAX_LIST:
         raise ValueError(f"{path}: expected a JSON list of at most {MAX_LIST} bytes; write one object per line instead")
     try:
-        items = json.loads(text.decode("utf-8-sig"))
+        items = _loaded(text)
     except (ValueError, RecursionError) as error:
+        lines = text.split(b"\n")
+        if len(lines) > 1 and not isinstance(_parse_any(lines[0]), Exception):  # a list in each line
+            raise ValueError(f"{path}: line 1: expected a JSON object, got {lines[0][:40]!r}") from error
         raise ValueError(f"{path}: expected a JSON list: {error}") from error
-    for place, item in enumerate(items, 1):
-        yield place, item if isinstance(item, dict) else ValueError(f"expected a JSON object, got {item!r:.40}")
+    yield from _items(items)
 
 
-def _csv(file: BinaryIO) -> _Numbered:
-    """Rows under a heading; empty cells are left out."""
-    heading: list[str] | None = None
-    for line, text in _lines(file):
-        if isinstance(text, ValueError):
-            yield line, text
-            continue
+def _loaded(text: bytes) -> Any:
+    if orjson is not None:
         try:
-            row = next(csv.reader([text], strict=True), [])
-        except csv.Error as error:
-            yield line, ValueError(f"expected comma-separated values on one line: {error}")
-            continue
-        if heading is None:
-            heading = [name.strip() for name in row]
-        elif row and len(row) != len(heading):
-            yield line, ValueError(f"expected {len(heading)} values as in the heading, got {len(row)}")
-        elif row:
-            yield line, {name: cell for name, cell in zip(heading, row) if cell != ""}
+            return orjson.loads(text)
+        except ValueError:  # json takes NaN and a mark of the byte order, and says what is wrong
+            pass
+    return json.loads(text.decode("utf-8-sig"))
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, str | ValueError]]:
-    """Lines of text, counted from 1, of limited length."""
-    line = 0
-    while raw := file.readline(MAX_LINE + 1):
-        line += 1
-        if len(raw) > MAX_LINE:
-            while raw and not raw.endswith(b"\n"):
-                raw = file.readline(MAX_LINE)
-            yield line, ValueError(f"expected at most {MAX_LINE} bytes in a line")
-            continue
-        try:
-            yield line, raw.decode("utf-8-sig" if line == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            yield line, ValueError(f"expected UTF-8, got the byte {raw[error.start]:#04x} at {error.start + 1}")
+def _parse_any(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return error
+
+
+def _items(items: list[Any]) -> Batches:
+    records = [i if isinstance(i, dict) else ValueError(f"expected a JSON object, got {i!r:.40}") for i in items]
+    yield Batch(list(range(1, len(records) + 1)), records)

@@ -4,14 +4,33 @@ samples."""
 from __future__ import annotations
 
 from ..log import Record
-from . import counts, human_eval, lm_eval, matrix, plain, search_and_learn
+from . import (
+    bigcode,
+    counts,
+    evalplus,
+    human_eval,
+    inspect_ai,
+    lighteval,
+    livecodebench,
+    lm_eval,
+    matrix,
+    monkeys,
+    nemo_skills,
+    openai,
+    plain,
+    search_and_learn,
+    verl,
+)
 from .base import Format
 
 __all__ = ["FORMATS", "Format", "detect", "formats_of_file"]
 
-FORMATS: dict[str, Format] = {
-    module.FORMAT.name: module.FORMAT for module in (plain, counts, search_and_learn, lm_eval, human_eval, matrix)
-}
+_MODULES = (
+    plain, counts, openai, search_and_learn, lm_eval, human_eval, evalplus, bigcode, inspect_ai, lighteval, nemo_skills,
+    verl, monkeys, livecodebench, matrix,
+)  # fmt: skip
+
+FORMATS: dict[str, Format] = {module.FORMAT.name: module.FORMAT for module in _MODULES}
 """Every format that is known by name. Files of unknown format are compared with the last one first."""
 
 
@@ -36,4 +55,7 @@ def detect(record: Record, candidates: list[Format]) -> Format:
         if format.detect(record):
             return format
     known = "; ".join(f"{format.name}: {', '.join(format.fields)}" for format in candidates)
-    raise ValueError(f"expected the fields of a known format ({known}), got {', '.join(map(str, record))[:200]}")
+    raise ValueError(
+        f"expected the fields of a known format ({known}), got {', '.join(map(str, record))[:200]}; name yours with "
+        "--field prompt=... correct=..."
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ..log import PromptCounts, Record, Sample
+from ..log import Bulk, Item, Record
 from ..records import Records, text_records
 
 
@@ -14,13 +14,14 @@ from ..records import Records, text_records
 class Format:
     """How the files of a format are divided into records, and what a record holds.
 
-    Give one of your own to :func:`ttc_fast.logs.reader.read`; a format of JSON or CSV needs the first three only.
+    Give one of your own to :func:`ttc_fast.logs.reader.read`; a format of JSON, CSV or Parquet needs the first three
+    only.
     """
 
     name: str
     detect: Callable[[Record], bool]
     """Whether a record is of this format, by its fields; asked for files of unknown format."""
-    read: Callable[[Record], Iterable[Sample | PromptCounts]]
+    read: Callable[[Record], Iterable[Item]]
     """The samples of a record; a ValueError says which field cannot be understood, and why."""
     fields: tuple[str, ...] = ()
     """By which :attr:`detect` knows a record, for messages."""
@@ -34,3 +35,7 @@ class Format:
     by_row: bool = False
     """Whether a prompt is known by its row, not by a name: then no row may be left out, and logs are compared row
     by row."""
+    expand: Callable[[Record], Records] | None = None
+    """The records of a document, where a file is one; :attr:`detect` is asked for the document."""
+    bulk: Callable[[list[Record]], Bulk | None] | None = None
+    """The samples of many records at once, where all are as they should be; None: one of them is not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import fields
-from ..log import PromptCounts, Record, Sample
+from ..log import Item, PromptCounts, Record
 from .base import Format
 
 NAME = "counts"
@@ -20,7 +20,7 @@ def detect(record: Record) -> bool:
     return fields.has(record, FIELDS)
 
 
-def read(record: Record) -> Iterator[Sample | PromptCounts]:
+def read(record: Record) -> Iterator[Item]:
     """The one prompt of a record."""
     n = fields.whole(record, "n", MAX_COUNT)
     if n == 0:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import fields
-from ..log import PromptCounts, Record, Sample
+from ..log import Bulk, Item, Record, Sample
+from . import plain
 from .base import Format
 
 NAME = "human-eval"
@@ -17,9 +18,16 @@ def detect(record: Record) -> bool:
     return fields.has(record, FIELDS)
 
 
-def read(record: Record) -> Iterator[Sample | PromptCounts]:
+def read(record: Record) -> Iterator[Item]:
     """The one sample of a record."""
     yield Sample(fields.text(record, "task_id"), fields.flag(record, "passed"))
 
 
-FORMAT = Format(NAME, detect, read, FIELDS)
+def bulk(records: list[Record]) -> Bulk | None:
+    """The samples of many records, where all are as they should be."""
+    if not all(map(detect, records)):
+        return None
+    return plain.bulk([{"prompt": record["task_id"], "correct": record["passed"]} for record in records])
+
+
+FORMAT = Format(NAME, detect, read, FIELDS, bulk=bulk)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from ...numerics import npz
 from .. import fields
-from ..log import PromptCounts, Record, Sample
+from ..log import Item, Record, Sample
 from ..records import Records
 from .base import Format
 
@@ -27,7 +27,7 @@ def detect(record: Record) -> bool:
     return fields.has(record, FIELDS)
 
 
-def read(record: Record) -> Iterator[Sample | PromptCounts]:
+def read(record: Record) -> Iterator[Item]:
     """The samples of a row; its number is the name of the prompt."""
     correct = record["correct"]
     unknown = [None] * len(correct)

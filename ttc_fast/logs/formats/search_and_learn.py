@@ -3,11 +3,12 @@ completions: ``{problem, answer, completions}`` and, if known, ``scores`` or ``a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any
 
 from .. import fields
-from ..log import PromptCounts, Record, Sample
+from ..answers import boxed as boxed
+from ..log import Item, Note, Record, Sample
 from .base import Format
 
 NAME = "search-and-learn"
@@ -19,66 +20,50 @@ def detect(record: Record) -> bool:
     return fields.has(record, FIELDS)
 
 
-def read(record: Record) -> Iterator[Sample | PromptCounts]:
-    """The completions of a record; an answer is correct if it is the same string as the true one, formatting
-    aside."""
+def read(record: Record) -> Iterator[Item]:
+    """The completions of a record; the answer in the last box of each is compared with the true one."""
     prompt = fields.text(record, "unique_id" if "unique_id" in record else "problem")
     completions = fields.values(record, "completions")
-    truth = normalized(fields.text(record, "answer"))
-    scores = _scores(record, len(completions))
-    tokens: list[Any] = [None] * len(completions)
-    if "completion_tokens" in record:
-        tokens = fields.values(record, "completion_tokens", len(completions))
-    for completion, score, length in zip(completions, scores, tokens):
+    truth = fields.text(record, "answer")
+    scores, steps = _scores(record, len(completions))
+    unboxed = 0
+    for completion, score, own, length in zip(completions, scores, steps, _lengths(record, len(completions))):
         if not isinstance(completion, str):
             raise ValueError(f"completions: expected texts, got {completion!r:.60}")
         answer = boxed(completion)
-        yield Sample(
-            prompt,
-            answer is not None and normalized(answer) == truth,
-            None if answer is None else normalized(answer),
-            None if score is None else fields.to_number("scores", score),
-            None if length is None else fields.to_whole("completion_tokens", length),
-        )
+        unboxed += answer is None
+        yield Sample(prompt, None, answer, score, length, truth=truth, steps=own, text=completion)
+    if unboxed:
+        yield Note("{count} completions have no \\boxed{}: they are without answer", unboxed)
 
 
-def _scores(record: Record, count: int) -> list[Any]:
-    """Of every completion; where every step has a score, the last one counts."""
-    if "agg_scores" in record:
-        return fields.values(record, "agg_scores", count)
-    if "scores" not in record:
+def _lengths(record: Record, count: int) -> list[float | None]:
+    """Tokens of every completion; diverse verifier tree search writes -1 for all: not counted."""
+    lengths = record.get("completion_tokens")
+    if lengths is None:
         return [None] * count
-    return [
-        steps[-1] if isinstance(steps, list) and steps else steps for steps in fields.values(record, "scores", count)
-    ]
+    if not isinstance(lengths, list):
+        lengths = [lengths] * count if lengths in (-1, -1.0) else fields.values(record, "completion_tokens", count)
+    if len(lengths) != count:
+        fields.values(record, "completion_tokens", count)
+    return [fields.to_length("completion_tokens", length) for length in lengths]
 
 
-def boxed(text: str) -> str | None:
-    r"""What stands in the last ``\boxed{...}`` of a solution, braces matched; None if there is none.
-
-    >>> boxed(r"so \boxed{1}, no: \boxed{x^{2}}.")
-    'x^{2}'
-    """
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    start, depth = start + len("\\boxed{"), 1
-    for i in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[i], 0)
-        if depth == 0:
-            return text[start:i]
-    return None
-
-
-def normalized(answer: str) -> str:
-    r"""An answer without spaces, dollar signs, a final full stop and the sizes of LaTeX's brackets.
-
-    >>> normalized(r"$\left( \dfrac{1}{2} \right)$.")
-    '(\\frac{1}{2})'
-    """
-    for left_out in ("\\left", "\\right", "\\!", "\\,", "\\;", "$", " "):
-        answer = answer.replace(left_out, "")
-    return answer.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").rstrip(".")
+def _scores(record: Record, count: int) -> tuple[list[float | None], list[list[float] | None]]:
+    """Of every completion the score, if the log has one, and those of its steps; NaN where it was not scored."""
+    known = record.get("agg_scores")
+    one: list[float | None] = [None] * count
+    steps: list[list[float] | None] = [None] * count
+    if known:
+        one = [fields.to_number("agg_scores", score) for score in fields.values(record, "agg_scores", count)]
+    if record.get("scores"):
+        found = [[] if score is None else score for score in fields.values(record, "scores", count)]
+        steps = [fields.to_steps("scores", score) for score in found]
+        if not known:
+            one = [None if own else math.nan for own in steps]
+    elif not known and "scores" in record:
+        one = [math.nan] * count
+    return one, steps
 
 
 FORMAT = Format(NAME, detect, read, FIELDS)
