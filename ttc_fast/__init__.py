@@ -43,7 +43,7 @@ _HOMES = {
     "estimators.selection": ("pass_at_k", "best_of_k", "mean_of_k"),
     "estimators.votes": ("majority_at_k", "weighted_vote_at_k"),
     "theory.overlay": ("overlay",),
-    "theory.laws": ("law", "LAWS", "Problem"),
+    "theory.laws": ("law", "LAWS", "Problem", "Expected"),
     "logs.reader": ("read",),
     "logs.analysis": ("analyze",),
     "logs.comparison": ("compare_logs",),
@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from .techniques.verifiers import SmallestNorm as SmallestNorm
     from .techniques.verifiers import Verifier as Verifier
     from .theory.laws import LAWS as LAWS
+    from .theory.laws import Expected as Expected
     from .theory.laws import Problem as Problem
     from .theory.laws import law as law
     from .theory.overlay import overlay as overlay

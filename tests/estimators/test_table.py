@@ -30,7 +30,7 @@ from ttc_fast import (
 from ttc_fast.decoding.rules import Rule
 from ttc_fast.estimators.intervals import summarize
 
-ARRAYS = ("values", "theory", "thoughts", "scores")
+ARRAYS = ("values", "theory", "theory_variance", "theory_scale", "thoughts", "scores", "repeats")
 
 
 def assert_equal(got: Table, expected: Table) -> None:
@@ -269,7 +269,7 @@ def test_select() -> None:
 
 
 def test_summary_and_records() -> None:
-    """The t interval of every figure; theory and its z where there is a law, else None."""
+    """The t interval of every figure; theory and its z where there is a law, else None, and with its variance."""
     made = measured(GaussianNoise(0.3), 12)
     summary = made.summary(0.9)
     assert list(summary) == list(made.keys)
@@ -278,8 +278,13 @@ def test_summary_and_records() -> None:
     records = table().records()
     assert list(records[0]) == [*Key._fields, "mean", "ci_low", "ci_high", "median", "theory", "z"]
     assert (records[0]["mean"], records[0]["theory"]) == (0.375, pytest.approx(0.3))
-    # Differences 0.05 and 0.1: mean 0.075, standard error 0.025, so t = 3; z has its tail probability.
-    assert records[0]["z"] == pytest.approx(stats.norm.isf(stats.t.sf(3, 1)))
+    # Differences 0.05 and 0.1: mean 0.075, standard error 0.025, so Student's t is 3; t has its tail probability.
+    check = table().theory_checks()[key()]
+    assert check.t == pytest.approx(stats.norm.isf(stats.t.sf(3, 1)))
+    assert (check.difference, check.half) == (pytest.approx(0.075), pytest.approx(0.025 * stats.t.isf(0.025, 1)))
+    assert records[0]["z"] is None
+    variance = np.array([[0.0009, 0.0016], [math.nan, math.nan], [math.nan, math.nan]])
+    assert table(theory_variance=variance).records()[0]["z"] == pytest.approx(0.075 / (0.05 / 2))
     assert records[1]["theory"] is records[1]["z"] is None
     assert list(table().theory_checks()) == [key()]
     assert table(theory=None).theory_checks() == {}

@@ -59,12 +59,16 @@ def test_json() -> None:
         "wall_time",
         "throughput",
         "unstable_prompts",
+        "theory_check",
         "records",
     }
     assert found["rng_layout"] == "philox4x32-10/v1"
     assert found["backend"] == resolve_backend("auto")
     assert found["wall_time"] > 0
     assert set(found["versions"]) == {"ttc_fast", "python", "torch", "numpy"}
+    assert set(found["theory_check"]) == {"figures", "p"}
+    assert found["theory_check"]["figures"] == sum(record["z"] is not None for record in found["records"])
+    assert 0.01 < found["theory_check"]["p"] <= 1
     assert set(found["throughput"]) == set(found["unstable_prompts"]) == {"continuous", "binary"}
     config = found["config"]
     later = {
@@ -110,6 +114,14 @@ def test_records() -> None:
                 }
     assert ("binary", "majority_vote", 4, 8) in seen
     assert ("continuous", "majority_vote", 4, 8) not in seen
+
+
+def test_theory_check_without_theory() -> None:
+    assert document(theory=False)["theory_check"] is None
+    found = document(rule="rank_one", technique="mean", steps=4)
+    assert found["theory_check"] == {"figures": 0, "p": None}
+    assert {record["z"] for record in found["records"]} == {None}
+    assert None not in {record["theory"] for record in found["records"]}
 
 
 def test_multiplications() -> None:

@@ -37,4 +37,4 @@ prompts, parts = SmallFeatures().sample(16), [last_sample, "best_of_n"]
 decoder = tf.StochasticDecoder(tf.LinearAttention.gradient_descent(4, step_size=1.0), UniformNoise())
 table = tf.evaluate(decoder, prompts, steps=[1, 8], samples=64, techniques=parts, verifier=Sparse())
 checks = tf.overlay(decoder, prompts, table, verifier=Sparse()).theory_checks()
-print({(key.technique, key.steps, key.samples): round(check.z, 1) for key, check in checks.items()})
+print({(key.technique, key.steps, key.samples): round(check.t, 1) for key, check in checks.items()})

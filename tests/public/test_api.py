@@ -18,8 +18,8 @@ from test_packaging import python
 HERE = Path(__file__).parent
 
 NAMES = """
-    Backend BernoulliSampling Candidates DecodeOutput Draws ElementwiseNoise EncodedRule GaussianNoise
-    GeometricDecay HeldOutLoss InContextLoss Key LAWS LargestCoefficients LinearAttention LinearRegression
+    Backend BernoulliSampling Candidates DecodeOutput Draws ElementwiseNoise EncodedRule Expected
+    GaussianNoise GeometricDecay HeldOutLoss InContextLoss Key LAWS LargestCoefficients LinearAttention LinearRegression
     LinearState Model NoisyVerifier Oracle Plan PlanConfig PowerLawDecay Problem ProcessReward Prompts RankOneNoise
     Rule RunConfig RunResult Schedule SearchResult SmallestNorm StochasticDecoder SubsetSampling TECHNIQUES Table Task
     TaskPrompts Technique Verifier WrongVerifier __version__ adaptive_vote analyze backends beam_search best_of_k

@@ -213,6 +213,21 @@ def test_success_probability(dim: int, bias: float) -> None:
     assert success_probability(law, form, -1.0).item() == 0
 
 
+@pytest.mark.parametrize("noise", [0.0, 1.5])
+def test_a_direction_with_hardly_any_noise(noise: float) -> None:
+    """Down to 1e-9 of the other's and far from the aim: the law tends to that without it."""
+    values = []
+    for tiny in (0.0, 1e-9, 1e-7, 1e-6):
+        law = GaussianLaw(torch.tensor([[-3.7, 23.3]]).double(), torch.diag(torch.tensor([tiny, 3e-3]).double())[None])
+        turn = torch.tensor([[0.43, -0.06], [-0.06, 0.09]]).double()[None]
+        form = Quadratic(turn, torch.tensor([[-2.7, 18.6]]).double(), torch.zeros(1).double())
+        metric = Quadratic(torch.eye(2).double()[None] / 2, torch.tensor([[0.1, 20.8]]).double(), form.constant)
+        values.append(gaussian_best_of_n(law, form, [metric], [1, 8], noise=noise)[0, 0])
+        torch.testing.assert_close(values[-1][:1], error_of_mean(law, metric, [1])[0], rtol=1e-8, atol=0)
+    for value in values[1:]:
+        torch.testing.assert_close(value, values[0], rtol=1e-6, atol=0)
+
+
 def test_without_noise_all_candidates_are_one() -> None:
     prompts, state = setting()
     law, metric = gaussian_law(state, GaussianNoise(0.0), 5), quadratic(prompts, "squared_error")

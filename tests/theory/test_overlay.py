@@ -118,7 +118,8 @@ def test_verifiers_against_theory(verifier: Verifier) -> None:
     assert max(abs(check.z) for check in checks.values()) < 6
     # as if it were another verifier's
     other = overlay(decoder, prompts, Table(table.keys, table.prompts, table.values)).theory_checks()
-    assert max(abs(check.z) for check in other.values()) > 6
+    assert max(abs(check.t) for check in other.values()) > 6  # of groups it says nothing: no z
+    assert {key.technique for key, check in other.items() if not np.isnan(check.z)} == {"greedy"}
 
 
 @pytest.mark.parametrize("kind", ["continuous", "binary"])
@@ -182,12 +183,14 @@ def test_overlay_alarms_at_a_wrong_law() -> None:
     model = LinearAttention.gradient_descent(4, examples=16, dtype=torch.float64)
     table = evaluate(StochasticDecoder(model, GaussianNoise(0.33)), prompts, steps=[5], samples=64, seed=1)
     checks = overlay(StochasticDecoder(model, GaussianNoise(0.3)), prompts, table).theory_checks()
-    single = [check.z for key, check in checks.items() if key.technique == "single"]
+    single = [min(check.z, check.t) for key, check in checks.items() if key.technique == "single"]
     assert single
     assert min(single) > 6
     same = np.ones(5)
-    assert check_against_theory(same, same).z == 0
-    assert np.isnan(check_against_theory(same[:1], same[:1]).z)
+    assert check_against_theory(same, same).t == 0
+    assert check_against_theory(same, same, 0 * same).z == 0
+    assert np.isnan(check_against_theory(same[:1], same[:1]).t)
+    assert np.isnan(check_against_theory(same, same).z)
 
 
 def test_theory_of_a_table_in_tiles() -> None:

@@ -12,10 +12,11 @@ from rich.table import Table
 
 from ..estimators.table import Key
 from ..estimators.table import Table as Figures
+from ..estimators.theory_check import TheoryCheck
 from ..experiments.results import RunResult
 from ..techniques.registry import TECHNIQUES
 from . import console
-from .screen import headline, warnings
+from .screen import headline, law_line, warnings
 
 
 def text(result: RunResult) -> str:
@@ -41,7 +42,7 @@ def text(result: RunResult) -> str:
             for part in _tables(result, at_step, width):
                 screen.print(part)
         screen.print("work: multiplications for each prompt, of the decode + of the verifier's scores")
-        for line in warnings(result, kind):
+        for line in filter(None, [law_line(table), *warnings(result, kind)]):
             screen.print(line)
     return buffer.getvalue().rstrip()
 
@@ -53,12 +54,17 @@ def _cells(result: RunResult, table: Figures) -> dict[Key, str]:
         interval = f" ±{half:.1g}" if math.isfinite(half) else ""
         cells[key] = f"{summary.mean:.3g}{interval} ({summary.median:.3g})"
         if key in checks:
-            z = checks[key].z
-            score = f" z{round(z, 1) + 0.0:+.1f}" if math.isfinite(z) else ""  # no -0.0
-            cells[key] += f"\ntheory {checks[key].theory:.3g}{score}"
+            cells[key] += f"\ntheory {checks[key].theory:.3g}{_distance(checks[key])}"
         if _is_search(key):
             cells[key] += f"\nwork {_work([result.multiplications(key)])}"
     return cells
+
+
+def _distance(check: TheoryCheck) -> str:
+    """In standard errors where theory knows them, else the difference with its interval over prompts."""
+    if math.isfinite(check.z):
+        return f" z{round(check.z, 1) + 0.0:+.1f}"  # no -0.0
+    return f" {check.difference:+.1g}±{check.half:.1g}" if math.isfinite(check.half) else ""
 
 
 def _is_search(key: Key) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from .. import __version__
 from ..estimators.arrays import Array
 from ..estimators.table import Key, Table
+from ..estimators.theory_check import judge
 from ..experiments.results import RunResult
 from .console import WIDTH, aligned, evenly, with_error
 
@@ -43,7 +44,7 @@ def _kind(result: RunResult, kind: str) -> str:
     if level or len(set(result.config.steps)) > 1:
         lines.append(_grid(table, f"steps, {most} samples", at_most, [key.steps for key in at_most]))
     lines += _disagreement(whole, last)
-    lines.append(_law_line(whole))
+    lines.append(law_line(whole))
     if result.throughput[kind]:  # no step, no work
         speed = result.throughput[kind] / 1e6
         lines.append(f"decoded {speed:,.{0 if speed >= 10 else 1}f} million coefficient-steps per second")
@@ -105,16 +106,27 @@ def _disagreement(table: Table, last: int) -> list[str]:
     ]
 
 
-def _law_line(table: Table) -> str:
-    """How many figures have a law, and how they compare."""
+def law_line(table: Table) -> str:
+    """How many figures have a law, and whether they agree with it together; "" without theory.
+
+    Args:
+        table: figures of one kind of coefficients.
+    """
     if table.theory is None:
         return ""
-    checks = table.theory_checks()
+    checks, count = table.theory_checks(), len(table.keys)
     if not checks:
-        return f"theory: none of {len(table.keys)} figures has a law here (ttc-fast theory lists them)"
-    scores = [abs(check.z) for check in checks.values() if math.isfinite(check.z)]
-    largest = f"; largest difference {max(scores):.1f} standard errors" if scores else ""
-    return f"theory: {len(checks)} of {len(table.keys)} figures have a law{largest}"
+        return f"theory: none of {count} figures has a law here (ttc-fast theory lists them)"
+    verdict, known = judge(checks), f"theory: {len(checks)} of {count} figures have a law"
+    line = f"{known}, but no variance"
+    if verdict.figures:
+        known += "; they" if verdict.figures == len(checks) else f", {verdict.figures} its variance; these"
+        agree = "agree" if verdict.agrees else "DO NOT agree"
+        line = f"{known} {agree}: p = {verdict.p:.2g} (largest difference {verdict.largest:.1f} standard errors)"
+    if verdict.unlikely is not None and not verdict.agrees:
+        one = verdict.unlikely
+        line += f"; see {one.technique} of {one.samples} at {one.steps} steps, {one.metric}"
+    return textwrap.fill(line, WIDTH)
 
 
 def warnings(result: RunResult, kind: str) -> list[str]:

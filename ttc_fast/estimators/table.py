@@ -9,34 +9,22 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import table_file
 from .intervals import Summary, summarize
+from .key import Key as Key
 from .selection import Array
-from .theory_check import TheoryCheck, check_against_theory
+from .theory_check import TheoryCheck, Verdict, check_against_theory, judge
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-_OPTIONAL = ("theory", "thoughts", "scores")
-
-
-class Key(NamedTuple):
-    """What a figure is about."""
-
-    coefficients: str
-    """``"continuous"`` or ``"binary"``."""
-    technique: str
-    steps: int
-    """Thoughts of the chain."""
-    samples: int
-    """Budget; 1 for what does not depend on it."""
-    metric: str
+_OPTIONAL = ("theory", "theory_variance", "theory_scale", "thoughts", "scores", "repeats")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +39,8 @@ class Table:
         thoughts: thoughts decoded for each figure.
         scores: scores asked of the verifier for each figure.
         about: facts that belong to the figures, such as the layout of the random numbers; text by name.
+        repeats: of how many groups of samples, none in common, each figure is the mean.
+        theory_variance, theory_scale: of each figure given its prompt, see ``theory_check.py``; NaN where not known.
 
     Raises:
         ValueError: a shape is not as described, or a key or prompt is there twice.
@@ -67,6 +57,9 @@ class Table:
     thoughts: Array | None = None
     scores: Array | None = None
     about: Mapping[str, str] = field(default_factory=dict)
+    repeats: Array | None = None
+    theory_variance: Array | None = None
+    theory_scale: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", tuple(Key(*key) for key in self.keys))
@@ -210,12 +203,17 @@ class Table:
         """How far every figure that has a law is from it; chains that diverged have none."""
         if self.theory is None:
             return {}
+        spread = (self.theory_variance, self.theory_scale)
         found = {
-            key: check_against_theory(values, expected)
-            for key, values, expected in zip(self.keys, self.values, self.theory)
-            if not np.isnan(expected).any()
+            key: check_against_theory(self.values[i], self.theory[i], *(None if a is None else a[i] for a in spread))
+            for i, key in enumerate(self.keys)
+            if not np.isnan(self.theory[i]).any()
         }
         return {key: check for key, check in found.items() if math.isfinite(check.theory)}
+
+    def theory_check(self) -> Verdict[Key]:
+        """Whether all figures whose law gives a variance agree with theory together."""
+        return judge(self.theory_checks())
 
     def work(self, key: Key) -> tuple[float, float]:
         """Thoughts decoded and scores asked for a figure, the mean over prompts."""
@@ -225,7 +223,8 @@ class Table:
         return float(self.thoughts[row].mean()), float(self.scores[row].mean())
 
     def records(self, confidence: float = 0.95) -> list[dict[str, Any]]:
-        """A dictionary for each key: its fields, mean, ci_low, ci_high, median, and theory and z, None without law.
+        """A dictionary for each key: its fields, mean, ci_low, ci_high, median, and theory and z, None without law; z
+        is None too where the law gives no variance.
 
         Args:
             confidence: of the interval.
@@ -236,7 +235,7 @@ class Table:
                 **key._asdict(),
                 **summary._asdict(),
                 "theory": checks[key].theory if key in checks else None,
-                "z": checks[key].z if key in checks else None,
+                "z": checks[key].z if key in checks and not math.isnan(checks[key].z) else None,
             }
             for key, summary in self.summary(confidence).items()
         ]
@@ -257,7 +256,7 @@ class Table:
             ImportError: pandas is not installed; the message says how to get it.
         """
         pandas = table_file.imported("pandas")
-        return pandas.DataFrame(self._columns(_OPTIONAL if work else ("theory",)))
+        return pandas.DataFrame(self._columns(("theory", "thoughts", "scores") if work else ("theory",)))
 
     def to_xarray(self) -> xarray.Dataset:
         """A dataset with the fields of :class:`Key` and ``prompt`` as dimensions; NaN where there is no figure.

@@ -138,6 +138,7 @@ class _Figures:
     keys: list[Key] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
+    repeats: list[int] = field(default_factory=list)
 
     def add(self, plan: Plan, technique: str, step: int, found: MetricValues, work: Sequence[Work]) -> None:
         """Metrics with their values at every budget ``[K, b]``, and the work at every budget."""
@@ -146,6 +147,7 @@ class _Figures:
                 self.keys.append(Key(plan.kind, technique, step, budget, metric))
                 self.values.append(values[k])
                 self.work.append(work[k])
+                self.repeats.append(_repeats(plan.techniques[technique], plan.samples, budget))
 
     def table(self, plan: Plan, prompts: Prompts, context: str) -> Table:
         """The third stage."""
@@ -160,6 +162,7 @@ class _Figures:
             thoughts=spent[:, 0],
             scores=spent[:, 1],
             about=plan.facts() | {"context": context},
+            repeats=np.repeat(np.array(self.repeats, dtype=np.float64)[:, None], count, 1),
         )
 
 
@@ -222,6 +225,12 @@ def _work_of_answers(plan: Plan, technique: Technique, step: int) -> list[Work]:
     return [Work(step * k, k if technique.uses_score else 0) for k in plan.budgets_of(technique)]
 
 
+def _repeats(technique: Technique, samples: int, size: int) -> int:
+    """Groups of ``size`` samples, none in common, of which a figure is the mean; a search has few."""
+    most = SUBSETS if technique.uses_budget else 1
+    return samples // size if technique.search is None else min(samples // size, most)
+
+
 def _search(
     technique: Technique, chains: Chains, budgets: Sequence[int], bank: Bank
 ) -> tuple[MetricValues, list[Work]]:
@@ -231,7 +240,7 @@ def _search(
     values: dict[str, list[Tensor]] = {}
     work = []
     for size in budgets:
-        firsts = range(0, chains.samples - size + 1, size)[: SUBSETS if technique.uses_budget else 1]
+        firsts = range(0, size * _repeats(technique, chains.samples, size), size)
         found = [
             technique.search(replace(chains, thoughts=chains.thoughts[:, :, n : n + size], first_sample=n))
             for n in firsts

@@ -14,7 +14,6 @@ from torch import Tensor
 from ..decoding.gaussian_chain import affine, diverges, stable_factor
 from ..decoding.rules import GaussianNoise
 from ..estimators.table import Key
-from ..estimators.theory_check import check_against_theory
 from ..evaluation.evaluate import evaluate
 from ..evaluation.plan import prompt_size
 from ..models.decoder import StochasticDecoder
@@ -25,6 +24,7 @@ from ..tasks.linear_regression import LinearRegression
 from ..tasks.quadratic import Quadratic, quadratic
 from ..theory.allocation import Split, best_split, bias_and_variance
 from ..theory.gaussian import error_of_mean, gaussian_law
+from ..theory.overlay import overlay
 from .config import PlanConfig
 
 
@@ -79,8 +79,9 @@ def plan(config: PlanConfig) -> Plan:
                 decoder, prompts, steps=best.steps, samples=best.samples, budgets=[best.samples], seed=config.seed,
                 techniques=["mean"],
             )  # fmt: skip
-            values = table[Key("continuous", "mean", best.steps, best.samples, "squared_error")]
-            simulated = float(values.mean()), check_against_theory(values, errors).z
+            key = Key("continuous", "mean", best.steps, best.samples, "squared_error")
+            found = overlay(decoder, prompts, table).theory_checks().get(key)
+            simulated = float(table[key].mean()), math.nan if found is None else found.z
     others = tuple(
         Split(t, budget // t, float(curves.bias[t - 1] + curves.variance[t - 1] / (budget // t)))
         for t in (2**i for i in range(longest.bit_length()))

@@ -26,6 +26,14 @@ def run_records(result: RunResult) -> list[dict[str, Any]]:
     return records
 
 
+def _verdict(result: RunResult) -> dict[str, Any] | None:
+    """Of all figures whose law gives a variance: how many, and the probability in theory of so large a difference."""
+    if result.table.theory is None:
+        return None
+    verdict = result.table.theory_check()
+    return finite({"figures": verdict.figures, "p": verdict.p})
+
+
 def run_json(result: RunResult) -> str:
     """The result as JSON; numbers that are not finite become null."""
     config = {name: value for name, value in asdict(result.config).items() if name not in OUTPUT}
@@ -44,6 +52,7 @@ def run_json(result: RunResult) -> str:
         "wall_time": result.wall_time,
         "throughput": dict(result.throughput),
         "unstable_prompts": dict(result.unstable),
+        "theory_check": _verdict(result),
         "records": run_records(result),
     }
     # Settings may be numbers of NumPy.

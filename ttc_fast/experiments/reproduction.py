@@ -73,13 +73,14 @@ class Reproduction:
         )  # fmt: skip
 
     def squared_error_checks(self) -> dict[str, tuple[int, float]]:
-        """By name of the run: how many figures have a law, and the largest distance from it in standard errors."""
+        """By name of the run: how many figures have a law, and the largest distance from it in standard errors: theirs
+        in theory, or, where the law gives no variance, of the spread over prompts."""
         checks = {name: table.theory_checks().values() for name, table in self.tables.items()}
-        return {
-            name: (len(found), max(abs(one.z) for one in found if math.isfinite(one.z)))
-            for name, found in checks.items()
-            if any(math.isfinite(one.z) for one in found)
+        distances = {
+            name: [abs(one.t if math.isnan(one.z) else one.z) for one in found] for name, found in checks.items()
         }
+        known = {name: [one for one in found if math.isfinite(one)] for name, found in distances.items()}
+        return {name: (len(checks[name]), max(found)) for name, found in known.items() if found}
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +15,7 @@ from . import finite_laws
 from .binary_laws import MAX_PROMPTS
 from .finite_laws import FiniteLaw
 from .gaussian_laws import noise_free
-from .laws import Problem, law
+from .laws import Expectations, Problem, certain, law
 from .multiplicative import Moments, MultiplicativeChain
 from .plackett_luce import MAX_SETS, all_sets, subsets_of_at_most
 from .quadratic_laws import QUADRATIC_METRICS, WITHOUT_NOISE, errors_of_mean, errors_without_noise
@@ -66,7 +66,7 @@ law("greedy", ElementwiseNoise, about="the noise-free chain", metrics=WITHOUT_NO
     metrics=WITHOUT_NOISE,
     affordable=_moments_affordable,
 )
-def _ridge(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _ridge(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return errors_without_noise(problem, _moments(problem, step), metrics)
 
 
@@ -78,7 +78,7 @@ def _ridge(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequenc
     affordable=_moments_affordable,
 )
 @law("single", ElementwiseNoise, about=f"bias + variance, {_ABOUT}", metrics=_LIMIT, affordable=_moments_affordable)
-def _single(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _single(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return errors_of_mean(problem, _moments(problem, step), [1], metrics)
 
 
@@ -90,14 +90,14 @@ def _single(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequen
     affordable=_moments_affordable,
 )
 @law("mean", ElementwiseNoise, about=f"bias + variance / k, {_ABOUT}", metrics=_LIMIT, affordable=_moments_affordable)
-def _mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return errors_of_mean(problem, _moments(problem, step), budgets, metrics)
 
 
 # Binary with k ones: the greedy chain.
 
 
-def _largest(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _largest(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     state, encoded = problem.state, problem.rule.encode(1)
     if state is None or encoded is None:
         return {}
@@ -108,7 +108,7 @@ def _largest(problem: Problem, step: int, budgets: Sequence[int], metrics: Seque
         return all_metrics.measure(problem.seen, answer, names, bits=True)
 
     found = problem.cached(("largest", step), make)
-    return {name: value.double().expand(-1, len(budgets)) for name, value in found.items() if name in metrics}
+    return {name: certain(v.double().expand(-1, len(budgets))) for name, v in found.items() if name in metrics}
 
 
 for _name in ("greedy", "single", "mean", "majority_vote", "plurality", "best_of_n", "oracle_best_of_n"):
@@ -160,7 +160,7 @@ _WHERE = "; where C(d, k)^2 T is below about 2^24, and for one thought C(d, k) <
     metrics=finite_laws.EVERY_METRIC + _WHERE,
     affordable=_sets_affordable,
 )
-def _sets_single(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _sets_single(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.expectations(problem, _law_of_sets(problem, step), metrics)
 
 
@@ -171,7 +171,7 @@ def _sets_single(problem: Problem, step: int, budgets: Sequence[int], metrics: S
     metrics=finite_laws.OF_MEAN + _WHERE,
     affordable=_sets_affordable,
 )
-def _sets_mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _sets_mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.mean(problem, _law_of_sets(problem, step), budgets, metrics)
 
 
@@ -182,7 +182,7 @@ def _sets_mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Seq
     metrics=finite_laws.OF_MAJORITY + _WHERE,
     affordable=_sets_affordable,
 )
-def _sets_majority(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _sets_majority(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.majority(problem, _law_of_sets(problem, step), budgets, metrics)
 
 
@@ -194,9 +194,7 @@ def _sets_majority(problem: Problem, step: int, budgets: Sequence[int], metrics:
     max_prompts=MAX_PROMPTS,
     affordable=_sets_affordable,
 )
-def _sets_plurality(
-    problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
-) -> Mapping[str, Tensor]:
+def _sets_plurality(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.plurality(problem, _law_of_sets(problem, step), budgets, metrics)
 
 
@@ -209,7 +207,7 @@ def _sets_plurality(
     uses_score=True,
     affordable=_sets_affordable,
 )
-def _sets_best(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _sets_best(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.best_by_verifier(problem, _law_of_sets(problem, step), budgets, metrics)
 
 
@@ -221,5 +219,5 @@ def _sets_best(problem: Problem, step: int, budgets: Sequence[int], metrics: Seq
     max_prompts=MAX_PROMPTS,
     affordable=_sets_affordable,
 )
-def _sets_oracle(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _sets_oracle(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.nearest_to_truth(problem, _law_of_sets(problem, step), budgets, metrics)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from torch import Tensor
+from collections.abc import Sequence
 
 from ..decoding.rules import BernoulliSampling
 from . import finite_laws
 from .binary import binary_law, bit_strings
 from .finite_laws import FiniteLaw
-from .laws import Problem, law
+from .laws import Expectations, Problem, law
 
 MAX_DIM = 10
 """Above it there is no law: 4^d multiplications for every step and prompt."""
@@ -31,12 +29,12 @@ def _law_of_answers(problem: Problem, step: int, *, greedy: bool = False) -> Fin
 
 
 @law("greedy", BernoulliSampling, about="the noise-free chain", metrics=finite_laws.EVERY_METRIC, max_dim=MAX_DIM)
-def _binary_greedy(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _binary_greedy(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.expectations(problem, _law_of_answers(problem, step, greedy=True), metrics)
 
 
 @law("single", BernoulliSampling, about="the chain on 2^d thoughts", metrics=finite_laws.EVERY_METRIC, max_dim=MAX_DIM)
-def _binary_single(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _binary_single(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.expectations(problem, _law_of_answers(problem, step), metrics)
 
 
@@ -49,7 +47,7 @@ def _binary_single(problem: Problem, step: int, budgets: Sequence[int], metrics:
     max_prompts=MAX_PROMPTS,
     uses_score=True,
 )
-def _binary_best(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _binary_best(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.best_by_verifier(problem, _law_of_answers(problem, step), budgets, metrics)
 
 
@@ -61,7 +59,7 @@ def _binary_best(problem: Problem, step: int, budgets: Sequence[int], metrics: S
     max_dim=MAX_DIM,
     max_prompts=MAX_PROMPTS,
 )
-def _binary_oracle(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _binary_oracle(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.nearest_to_truth(problem, _law_of_answers(problem, step), budgets, metrics)
 
 
@@ -72,9 +70,7 @@ def _binary_oracle(problem: Problem, step: int, budgets: Sequence[int], metrics:
     metrics=finite_laws.OF_MAJORITY,
     max_dim=MAX_DIM,
 )
-def _binary_majority(
-    problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
-) -> Mapping[str, Tensor]:
+def _binary_majority(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.majority(problem, _law_of_answers(problem, step), budgets, metrics)
 
 
@@ -86,9 +82,7 @@ def _binary_majority(
     max_dim=MAX_DIM,
     max_prompts=MAX_PROMPTS,
 )
-def _binary_plurality(
-    problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]
-) -> Mapping[str, Tensor]:
+def _binary_plurality(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.plurality(problem, _law_of_answers(problem, step), budgets, metrics)
 
 
@@ -99,5 +93,5 @@ def _binary_plurality(
     metrics=finite_laws.OF_MEAN,
     max_dim=MAX_DIM,
 )
-def _binary_mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Mapping[str, Tensor]:
+def _binary_mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     return finite_laws.mean(problem, _law_of_answers(problem, step), budgets, metrics)

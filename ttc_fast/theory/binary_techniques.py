@@ -134,13 +134,9 @@ def plurality_right(law: Array, answer: int, votes: int) -> float:
 def binary_best_of_n(law: Array, score: Array, value: Array, budgets: Sequence[int]) -> Array:
     """Expected value of the answer with the highest score among k.
 
-    P(all k at most s) - P(all k below s) for each score s; answers of equal score share by their probability.
-
     Args:
-        law: of an answer ``[2^d]``.
-        score: of every answer ``[2^d]``, without noise.
+        law, score, budgets: see :func:`law_of_best`.
         value: what is asked of the chosen answer ``[2^d]``.
-        budgets: the k.
 
     Returns:
         ``[K]``.
@@ -151,13 +147,65 @@ def binary_best_of_n(law: Array, score: Array, value: Array, budgets: Sequence[i
     >>> binary_best_of_n(np.array([0.5, 0.5]), np.array([0.0, 1.0]), np.array([0.0, 1.0]), [1, 2]).tolist()
     [0.5, 0.75]
     """
+    return np.asarray(law_of_best(law, score, budgets) @ value)
+
+
+def law_of_best(law: Array, score: Array, budgets: Sequence[int]) -> Array:
+    """The law of the answer with the highest score among k.
+
+    P(all k at most s) - P(all k below s) for each score s; answers of equal score share by their probability.
+
+    Args:
+        law: of an answer ``[2^d]``.
+        score: of every answer ``[2^d]``, without noise.
+        budgets: the k.
+
+    Returns:
+        ``[K, 2^d]``.
+
+    Raises:
+        ValueError, TypeError: a budget is below 1.
+
+    >>> law_of_best(np.array([0.5, 0.25, 0.25]), np.array([0.0, 1.0, 1.0]), [1, 2]).tolist()
+    [[0.5, 0.25, 0.25], [0.25, 0.375, 0.375]]
+    """
     ks = np.array([check.integer("budgets", k, 1, 2**34) for k in budgets])
     _, group = np.unique(score, return_inverse=True)
     mass = np.bincount(group, law)
-    mean = np.bincount(group, law * value) / np.where(mass > 0, mass, 1.0)
     at_most = np.minimum(np.cumsum(mass) / mass.sum(), 1.0)
-    power = at_most ** ks[:, None]
-    return np.asarray(np.diff(power, prepend=0.0, axis=1) @ mean)
+    chosen = np.diff(at_most ** ks[:, None], prepend=0.0, axis=1) / np.where(mass > 0, mass, 1.0)
+    return np.asarray(law * chosen[:, group])
+
+
+def spread_of_mean(
+    answers: Array, law: Array, matrix: Array, centre: Array, budgets: Sequence[int]
+) -> tuple[Array, Array]:
+    """Variance of q(mean of k answers), q(w) = (w - centre)^T matrix (w - centre), and the most that it can be.
+
+    With x = w - mu, C = E x x^T, a = 2 (mu - centre)^T A x and s = x^T A x it is E a^2 / k + 2 E a s / k^2 + Var(s) /
+    k^3 + 2 (k - 1) tr(A C A C) / k^3: the sums over the candidates multiplied out. A mean lies between answers, where
+    q, if it is convex, is at most that of one of them.
+
+    Args:
+        answers: ``[M, d]``.
+        law: of an answer ``[M]``.
+        matrix: A ``[d, d]``, symmetric, without negative eigenvalues.
+        centre: ``[d]``.
+        budgets: the k.
+
+    Returns:
+        ``[K]`` and a number.
+
+    >>> spread_of_mean(np.array([[0.0], [1.0]]), np.array([0.5, 0.5]), np.eye(1), np.zeros(1), [1, 2])
+    (array([0.25    , 0.171875]), array(1.))
+    """
+    k, mean = np.asarray(budgets, dtype=np.float64), law @ answers
+    x = answers - mean
+    a, s = 2 * x @ matrix @ (mean - centre), ((x @ matrix) * x).sum(1)
+    pairs = matrix @ (law[:, None] * x).T @ x
+    squares = law @ (s - law @ s) ** 2 + 2 * (k - 1) * (pairs * pairs.T).sum()
+    variance = law @ a**2 / k + 2 * (law @ (a * s)) / k**2 + squares / k**3
+    return np.maximum(variance, 0.0), np.asarray((a + s).max() + (mean - centre) @ matrix @ (mean - centre))
 
 
 @dataclass(frozen=True, eq=False)

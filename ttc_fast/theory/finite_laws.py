@@ -1,13 +1,13 @@
 """What techniques make of answers of which there are finitely many: any law of bits, whatever rule drew them.
 
-Each function takes the law of one answer, None where it is not known, and gives expected metrics ``[B, K]`` by name.
-The k candidates are independent.
+Each function takes the law of one answer, None where it is not known, and gives expected metrics ``[B, K]`` by name,
+with their variance. The k candidates are independent.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,11 +18,12 @@ from torch import Tensor
 from ..estimators.arrays import Array
 from ..numerics import sums
 from ..tasks import metrics as all_metrics
+from ..tasks.quadratic import QUADRATIC, Quadratic
 from .binary import string_index
-from .binary_techniques import binary_best_of_n, majority_probability, majority_recovery, plurality_right
-from .laws import Problem
+from .binary_techniques import law_of_best, majority_probability, majority_recovery, plurality_right, spread_of_mean
+from .laws import Expected, Problem
 from .multiplicative import Moments
-from .quadratic_laws import QUADRATIC_METRICS, errors_of_mean
+from .quadratic_laws import QUADRATIC_METRICS, errors_of_mean, form
 
 MAJORITY_COUNTS = 2**16
 """Largest (k + 1)^d for the exact recovery of majorities: some 2 milliseconds for every prompt, step and budget."""
@@ -93,7 +94,7 @@ def values(problem: Problem, law: FiniteLaw, metrics: Sequence[str]) -> dict[str
     return {name: value for name, value in problem.cached("values", make).items() if name in metrics}
 
 
-def expectations(problem: Problem, law: FiniteLaw | None, metrics: Sequence[str]) -> dict[str, Tensor]:
+def expectations(problem: Problem, law: FiniteLaw | None, metrics: Sequence[str]) -> dict[str, Expected]:
     """Of one answer.
 
     Args:
@@ -104,12 +105,33 @@ def expectations(problem: Problem, law: FiniteLaw | None, metrics: Sequence[str]
     if law is None:
         return {}
     found = values(problem, law, metrics)
-    return {name: torch.from_numpy((law.probability * value).sum(1))[:, None] for name, value in found.items()}
+    if not found:
+        return {}
+    return _of_laws((p[None] for p in law.probability), found)
+
+
+def _of_laws(laws: Iterable[Array], found: dict[str, Array]) -> dict[str, Expected]:
+    """Of figures ``[B, M]`` by name; the laws are ``[K, M]``, one for each prompt."""
+    moments = []
+    for p, *of_prompt in zip(laws, *found.values()):
+        means = [p @ value for value in of_prompt]
+        squares = [(p * (value - mean[:, None]) ** 2).sum(1) for value, mean in zip(of_prompt, means)]
+        moments.append((means, squares))
+    by_metric = np.array(moments).transpose(2, 1, 0, 3)  # [metrics, 2, B, K]
+    return {
+        name: _within(by_metric[i, 0], by_metric[i, 1], value.min(1)[:, None], value.max(1)[:, None])
+        for i, (name, value) in enumerate(found.items())
+    }
+
+
+def _within(mean: Array, variance: Array, least: Array | float, most: Array | float) -> Expected:
+    """Of figures between bounds."""
+    return Expected(*map(torch.from_numpy, (mean, variance, np.maximum(most - mean, mean - least) / 3)))
 
 
 def best_by_verifier(
     problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
-) -> dict[str, Tensor]:
+) -> dict[str, Expected]:
     """Of the candidate with the highest score, of a verifier whose score depends on prompt and answer alone.
 
     Args:
@@ -130,7 +152,7 @@ def best_by_verifier(
 
 def nearest_to_truth(
     problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
-) -> dict[str, Tensor]:
+) -> dict[str, Expected]:
     """Of the candidate nearest to w*.
 
     Args:
@@ -145,12 +167,9 @@ def nearest_to_truth(
 
 def _selected(
     problem: Problem, law: FiniteLaw, budgets: Sequence[int], metrics: Sequence[str], score: Array
-) -> dict[str, Tensor]:
-    found = {}
-    for name, value in values(problem, law, metrics).items():
-        of_prompts = [binary_best_of_n(*prompt, budgets) for prompt in zip(law.probability, score, value)]
-        found[name] = torch.from_numpy(np.stack(of_prompts))
-    return found
+) -> dict[str, Expected]:
+    found = values(problem, law, metrics)
+    return _of_laws((law_of_best(*prompt, budgets) for prompt in zip(law.probability, score)), found) if found else {}
 
 
 def _wrong_votes(problem: Problem, law: FiniteLaw, budgets: Sequence[int]) -> Array:
@@ -161,8 +180,10 @@ def _wrong_votes(problem: Problem, law: FiniteLaw, budgets: Sequence[int]) -> Ar
 
 def majority(
     problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
-) -> dict[str, Tensor]:
+) -> dict[str, Expected]:
     """Of the majority of k, coefficient by coefficient: metrics that add up over them, and exact recovery.
+
+    The standard deviation of a sum is at most the sum of theirs, however the coefficients depend on each other.
 
     Args:
         problem: the prompts.
@@ -180,13 +201,19 @@ def majority(
     found = {}
     if weights:
         wrong = _wrong_votes(problem, law, budgets)
-        found = {name: torch.from_numpy(np.asarray((wrong @ weight).T)) for name, weight in weights.items()}
+        deviation = np.sqrt(wrong * (1 - wrong))
+        found = {
+            name: _within((wrong @ weight).T, (deviation @ weight).T ** 2, 0.0, weight.sum())
+            for name, weight in weights.items()
+        }
     if "exact_recovery" in metrics:
         found |= _exact_recovery(problem, law, budgets, _recovery_by_majority)
     return found
 
 
-def mean(problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]) -> dict[str, Tensor]:
+def mean(
+    problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
+) -> dict[str, Expected]:
     """Of the mean of k: quadratic metrics, and the Hamming error of its coefficients read at 1/2.
 
     Args:
@@ -197,15 +224,29 @@ def mean(problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metric
     """
     if law is None:
         return {}
-    found = errors_of_mean(problem, law.moments, budgets, metrics)
+    expected = errors_of_mean(problem, law.moments, budgets, metrics)
+    found: dict[str, Expected] = {
+        name: _spread_of_mean(law, budgets, form(problem, name), expected[name])
+        for name in QUADRATIC
+        if name in expected
+    }
     if "hamming" in metrics:
         found |= majority(problem, law, budgets, ["hamming"])
     return found
 
 
+def _spread_of_mean(law: FiniteLaw, budgets: Sequence[int], q: Quadratic, mean: Tensor) -> Expected:
+    found = [
+        spread_of_mean(law.answers, p, q.matrix[b].numpy(), q.centre[b].numpy(), budgets)
+        for b, p in enumerate(law.probability)
+    ]
+    variance, most = (np.stack(part) for part in zip(*found))
+    return _within(mean.numpy(), variance, 0.0, most[:, None] + q.constant.numpy()[:, None])
+
+
 def plurality(
     problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
-) -> dict[str, Tensor]:
+) -> dict[str, Expected]:
     """Exact recovery of the most frequent whole answer of k.
 
     Args:
@@ -224,14 +265,15 @@ def _exact_recovery(
     law: FiniteLaw,
     budgets: Sequence[int],
     recovery: Callable[[Array, Array, Array, int], float],
-) -> dict[str, Tensor]:
+) -> dict[str, Expected]:
     """P(the answer of k votes is w*), given each prompt's law and w*; the function gives NaN where it would take too
     long."""
     w_star = _binary_truth(problem)
     if w_star is None:
         return {}
     found = [[recovery(law.answers, p, truth, k) for k in budgets] for p, truth in zip(law.probability, w_star)]
-    return {"exact_recovery": torch.tensor(found, dtype=torch.float64)}
+    p = np.clip(np.array(found, dtype=np.float64), 0.0, 1.0)  # rounded
+    return {"exact_recovery": _within(p, p * (1 - p), 0.0, 1.0)}
 
 
 def _binary_truth(problem: Problem) -> Array | None:

@@ -111,6 +111,38 @@ def error_of_mean(law: MeanAndSpread, metric: Quadratic, budgets: Sequence[float
     return metric(law.mean)[:, None] + spread[:, None] / torch.tensor(budgets, dtype=torch.float64)
 
 
+def spread_of_error(law: GaussianLaw, metric: Quadratic, budgets: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Variance and scale of the error of the mean of k samples.
+
+    q(w) = constant + sum_i lambda_i (z_i + e_i)^2 has the variance v = 2 tr((A C)^2) + 4 delta^T A C A delta, delta =
+    mu - centre, and ln E exp(s (q - E q)) <= s^2 v / (2 (1 - 2 s lambda_max)): it is sub-gamma with that variance and
+    the scale 2 lambda_max (Laurent, Massart, Annals of Statistics 28, 2000, lemma 1; Boucheron, Lugosi, Massart,
+    Concentration Inequalities, 2013, section 2.4). For lambda_max stands tr((A C)^8)^{1/8}, which is at least as large.
+
+    Args:
+        law: of one sample, with mean mu and covariance C.
+        metric: q, with the matrix A.
+        budgets: the k, with C / k for C.
+
+    Returns:
+        ``[B, K]`` each.
+
+    >>> eye, zeros = torch.eye(1).double()[None], torch.zeros(1, 1).double()
+    >>> [x.tolist() for x in spread_of_error(GaussianLaw(zeros, eye), Quadratic(eye, zeros, zeros[0]), [1, 4])]
+    [[[2.0, 0.125]], [[2.0, 0.5]]]
+    """
+    k = torch.tensor(budgets, dtype=torch.float64)
+    loading = metric.matrix @ law.root
+    inner = law.root.mT @ loading
+    slope = (loading.mT @ (law.mean - metric.centre)[:, :, None]).square().sum((1, 2))
+    size = inner.square().sum((1, 2)).sqrt()
+    power = inner / size.where(size > 0, 1.0)[:, None, None]
+    for _ in range(2):
+        power = power @ power
+    largest = size * power.square().sum((1, 2)) ** 0.125
+    return 2 * (size[:, None] / k) ** 2 + 4 * slope[:, None] / k, 2 * largest[:, None] / k
+
+
 def modes_that_improve(
     state: Tensor, w_star: Tensor, noise_scale: float, samples: int, w0: Tensor | None = None
 ) -> Tensor:

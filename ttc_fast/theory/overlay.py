@@ -23,7 +23,8 @@ from ..tasks.base import Source
 from ..tasks.prompts import Prompts
 from ..techniques.verifiers import ScoreFunction, Verifier
 from . import authors_laws, binary_laws, gaussian_laws  # noqa: F401  # importing them registers our laws
-from .laws import LawEntry, Problem, find_law
+from .laws import Expected, LawEntry, Problem, find_law
+from .rounding import of_figure
 
 TILE = 64
 """Prompts at a time."""
@@ -48,8 +49,9 @@ def overlay(
         progress: True, or a function of a stage and the share of it that is done.
 
     Returns:
-        The same table with ``theory``, NaN where there is no law; ``table.theory_checks()`` compares. Rows of the
-        other kind of coefficients, and theory that is there already, stay as they are.
+        The same table with ``theory``, NaN where there is no law, and its variance and scale, NaN where the law gives
+        none; ``table.theory_checks()`` compares, ``table.theory_check()`` judges all together. Rows of the other kind
+        of coefficients, and theory that is there already, stay as they are.
 
     Raises:
         ValueError: the prompts or the verifier are not those of the table, or a law gives another shape than [B, K].
@@ -65,17 +67,24 @@ def overlay(
     used = _verifier(source, table, verifier)
     if len(source) != len(table.prompts):
         raise ValueError(f"prompts: expected the {len(table.prompts)} of the table, got {len(source)}")
-    theory = np.full(table.values.shape, np.nan) if table.theory is None else table.theory.copy()
+    theory, variance, scale = (_copy_of(table, name) for name in ("theory", "theory_variance", "theory_scale"))
     kind = "binary" if decoder.rule.binary else "continuous"
     groups = _groups(decoder, table, kind, len(source), used is not None)
+    repeats = np.full(table.values.shape, np.nan) if table.repeats is None else table.repeats
     with _one_thread(), reporting(progress) as report:
         for tile in sums.tiles(len(source), TILE):
             part = source.part(tile.start, tile.stop).to("cpu")
             if part.first != table.prompts[tile.start]:
                 raise ValueError(f"prompts: expected number {table.prompts[tile.start]}, got number {part.first}")
-            _fill(theory[:, tile], table.keys, groups, _problem(decoder, part, used or _NotGiven()))
+            figures = _Figures(table.keys, theory[:, tile], variance[:, tile], scale[:, tile], repeats[:, tile])
+            _fill(figures, groups, _problem(decoder, part, used or _NotGiven()))
             report(f"theory of {kind}", tile.stop / len(source))
-    return replace(table, theory=theory)
+    return replace(table, theory=theory, theory_variance=variance, theory_scale=scale)
+
+
+def _copy_of(table: Table, name: str) -> Array:
+    found: Array | None = getattr(table, name)
+    return np.full(table.values.shape, np.nan) if found is None else found.copy()
 
 
 class _NotGiven(Verifier):
@@ -138,21 +147,41 @@ def _problem(decoder: StochasticDecoder, prompts: Prompts, verifier: Verifier) -
     return Problem(decoder.model, decoder.rule, prompts, verifier.context(prompts), verifier)
 
 
-def _fill(theory: Array, keys: tuple[Key, ...], groups: list[_Group], problem: Problem) -> None:
-    """Write expectations to the rows of ``theory [keys, B]``."""
+@dataclass(frozen=True)
+class _Figures:
+    """Rows of a table, for some prompts: ``[keys, B]`` each."""
+
+    keys: tuple[Key, ...]
+    theory: Array
+    variance: Array
+    scale: Array
+    repeats: Array
+
+
+def _fill(figures: _Figures, groups: list[_Group], problem: Problem) -> None:
+    """Write expectations, variances and scales to the rows."""
     for group in groups:
-        budgets = sorted({keys[i].samples for i in group.rows})
-        metrics = list(dict.fromkeys(keys[i].metric for i in group.rows))
-        found = {
-            name: torch.as_tensor(value).detach().cpu()
-            for name, value in group.entry.law(problem, group.step, budgets, metrics).items()
+        budgets = sorted({figures.keys[i].samples for i in group.rows})
+        metrics = list(dict.fromkeys(figures.keys[i].metric for i in group.rows))
+        found = group.entry.law(problem, group.step, budgets, metrics)
+        arrays = {
+            name: _checked(group, name, value, [len(problem.prompts), len(budgets)]) for name, value in found.items()
         }
-        for name, value in found.items():
-            if value.shape != (theory.shape[1], len(budgets)):
-                raise ValueError(
-                    f"law of {group.technique}: expected {name} of shape [B, K] = "
-                    f"{[theory.shape[1], len(budgets)]}, got {list(value.shape)}"
-                )
         for i in group.rows:
-            if keys[i].metric in found:
-                theory[i] = found[keys[i].metric][:, budgets.index(keys[i].samples)].numpy()
+            key = figures.keys[i]
+            if key.metric in arrays:
+                mean, variance, scale = (array[:, budgets.index(key.samples)] for array in arrays[key.metric])
+                spread = of_figure(problem, key, mean, variance, scale, figures.repeats[i])
+                figures.theory[i], (figures.variance[i], figures.scale[i]) = mean, spread
+
+
+def _checked(group: _Group, name: str, value: Tensor | Expected, shape: list[int]) -> list[Array]:
+    """Mean, variance and scale ``[B, K]``; NaN for what the law does not tell."""
+    tensors = [torch.as_tensor(part).detach().cpu() for part in (value if isinstance(value, Expected) else [value])]
+    for tensor in tensors:
+        if list(tensor.shape) != shape:
+            raise ValueError(
+                f"law of {group.technique}: expected {name} of shape [B, K] = {shape}, got {list(tensor.shape)}"
+            )
+    arrays = [tensor.double().numpy() for tensor in tensors]
+    return arrays if len(arrays) > 1 else [*arrays, *[np.full(shape, np.nan)] * 2]

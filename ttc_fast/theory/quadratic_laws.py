@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..tasks.quadratic import QUADRATIC, Quadratic, QuadraticMetric, quadratic
-from .gaussian import MeanAndSpread, error_of_mean
-from .laws import Problem
+from .gaussian import GaussianLaw, MeanAndSpread, error_of_mean, spread_of_error
+from .laws import Expected, Problem, certain
 
 QUADRATIC_METRICS = "squared error, prediction risk, in-context loss"
 """In words, for the list of laws."""
@@ -45,7 +45,23 @@ def errors_of_mean(
     return {name: error_of_mean(law, form(problem, name), budgets) for name in QUADRATIC if name in metrics}
 
 
-def errors_without_noise(problem: Problem, law: MeanAndSpread | None, metrics: Sequence[str]) -> dict[str, Tensor]:
+def with_spread(
+    problem: Problem, law: GaussianLaw | None, budgets: Sequence[float], metrics: Sequence[str]
+) -> dict[str, Expected]:
+    """As :func:`errors_of_mean` of a Gaussian law, with the variance.
+
+    Args:
+        problem, law, budgets, metrics: as there.
+    """
+    found = errors_of_mean(problem, law, budgets, metrics)
+    return {
+        name: Expected(found[name], *spread_of_error(law, form(problem, name), budgets))
+        for name in QUADRATIC
+        if law is not None and name in found
+    }
+
+
+def errors_without_noise(problem: Problem, law: MeanAndSpread | None, metrics: Sequence[str]) -> dict[str, Expected]:
     """Metrics ``[B, 1]`` of the mean of a thought.
 
     Args:
@@ -57,4 +73,4 @@ def errors_without_noise(problem: Problem, law: MeanAndSpread | None, metrics: S
     found = errors_of_mean(problem, law, [math.inf], asked)
     if law is not None and "error_norm" in metrics:
         found["error_norm"] = (problem.model.dim * found["squared_error"]).sqrt()
-    return {name: value for name, value in found.items() if name in metrics}
+    return {name: certain(value) for name, value in found.items() if name in metrics}
