@@ -82,6 +82,7 @@ def test_json() -> None:
         "noise_schedule",
         "ones",
         "ridge",
+        "truth",
     }
     assert set(config) == CONFIG | later | {"budgets", "first_prompt", "sample_at"}
     assert (config["dim"], config["examples"], config["prompts"], config["samples"]) == (3, 9, 5, 12)
