@@ -44,8 +44,8 @@ def test_many_random_calls(tmp_path: Path) -> None:
 def test_every_public_function_and_class_is_called() -> None:
     """Besides protocols, constants, and plain records of results, which are made by the library."""
     made_by_us = {
-        "Backend", "Candidates", "DecodeOutput", "Draws", "Key", "LinearState", "Plan", "PlanConfig", "Problem",
-        "RunConfig", "RunResult", "SearchResult",
+        "Backend", "Candidates", "DecodeOutput", "Draws", "Expected", "Key", "LinearState", "Plan", "PlanConfig",
+        "Problem", "RunConfig", "RunResult", "SearchResult",
     }  # fmt: skip
     protocols = {"Model", "Rule", "Schedule", "Task", "Verifier"}
     without_arguments = {"InContextLoss", "Oracle"}

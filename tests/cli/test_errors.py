@@ -63,7 +63,7 @@ def test_a_wrong_command_line_is_told_by_tyro(
         (["--backend", "triton"], "backend: 'triton' cannot run"),
         (["--device", "toaster"], "device: expected one that PyTorch can use here, got 'toaster'"),
         (["--device", "meta"], "device: expected one that PyTorch can use here, got 'meta'"),
-        (["--dim", "16000000"], "not enough memory, ask for a smaller problem"),
+        (["--dim", "16000000"], "dim: the weights of the transformer: expected to need at most the"),
         (["--prompts-file", "missing.npz"], "prompts_file: cannot read missing.npz: No such file or directory"),
         (["--json", "missing/out.json"], "json: expected a file in a folder that exists, got missing/out.json"),
         (["--json", "."], "json: expected a file, got the folder ."),

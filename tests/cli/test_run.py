@@ -141,7 +141,7 @@ def test_parts_are_saved_and_put_together(tmp_path: Path) -> None:
 
 def test_diverging_prompts_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, *SMALL, "--step-size", "5")
-    assert out.count("5 of 5 prompts make the chain diverge") == 1  # bits cannot
+    assert out.count("the chain diverges at step size 5 for 5 of 5 prompts") == 1  # bits cannot
 
 
 def test_heavy_tail_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ from ttc_fast.estimators.intervals import summarize
 from ttc_fast.evaluation.evaluate import evaluation
 from ttc_fast.evaluation.plan import Plan
 from ttc_fast.evaluation.subsets import groups
-from ttc_fast.numerics import candidates
+from ttc_fast.numerics import candidates, memory
 from ttc_fast.tasks import metrics
 from ttc_fast.tasks.metrics import truth
 from ttc_fast.techniques.particles import ParticleFilter, particle_filter
@@ -336,9 +336,8 @@ def test_evaluate_refuses(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_what_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4000}
-    monkeypatch.setattr("os.sysconf", sizes.__getitem__)  # a machine of 4 MB
-    with pytest.raises(ValueError, match="samples: the candidates of one prompt need"):
+    monkeypatch.setattr(memory, "_limits", lambda: iter([("physical memory", 4_000_000)]))
+    with pytest.raises(ValueError, match="samples: the candidates of one prompt: expected to need at most 25%"):
         evaluate(decoder(GaussianNoise(0.1)), LinearRegression(3, 8).sample(1), steps=[1], samples=100_000)
 
 

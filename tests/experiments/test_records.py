@@ -56,6 +56,7 @@ def test_json() -> None:
         "versions",
         "rng_layout",
         "backend",
+        "instruction_set",
         "wall_time",
         "throughput",
         "unstable_prompts",

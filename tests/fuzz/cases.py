@@ -345,7 +345,10 @@ CASES: dict[str, Case] = {
     "Problem.cached": Case(lambda key, make: _problem().cached(key, make), lambda: {"key": 1, "make": int}, 4),
     "read": Case(
         tf.read,
-        lambda: {"paths": [_file()], "format": "plain", "filter": None, "skip_bad": False, "progress": False},
+        lambda: {
+            "paths": [_file()], "format": "plain", "filter": None, "skip_bad": False, "equal": "exact",
+            "extract": None, "gold": None, "fields": None, "aggregate": None, "cluster": None, "progress": False,
+        },
         files=True,
         names="files",
     ),

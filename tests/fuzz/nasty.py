@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -51,13 +52,20 @@ def _forever() -> Iterator[int]:
     yield from (1, 2)
 
 
+def _quantized() -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch will have none some day
+        made: torch.Tensor = torch.quantize_per_tensor(torch.zeros(2, 3), 0.1, 0, torch.qint8)
+    return made
+
+
 INTEGERS: list[Any] = [
     -1,
     0,
     1,
     2,
     3,
-    2**32,
+    2**36,
     2**63,
     2**64,
     -(2**64),
@@ -107,7 +115,7 @@ TENSORS: _Makers = [
     lambda: torch.zeros(2, 3, device="meta"),
     lambda: torch.zeros(4, device="meta"),
     lambda: torch.zeros(2, 3, 4, device="meta"),
-    lambda: torch.quantize_per_tensor(torch.zeros(2, 3), 0.1, 0, torch.qint8),
+    lambda: _quantized(),
     lambda: torch.zeros(3, 2).mT,
     lambda: torch.zeros(1, 3).expand(2, 3),
     lambda: torch.nn.Parameter(torch.zeros(2, 3)),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..numerics import check, memory
+from ..numerics import check
 from ..numerics.protocols import described
 from . import exact
 from .authors_rules import check_ones
@@ -122,10 +122,6 @@ def decode(
     return DecodeOutput(thoughts, given.steps, name)
 
 
-ROOM = 2**28
-"""Bytes that are there without asking, which takes some time."""
-
-
 def check_room(thoughts: int, samples: int, dim: int, dtype: torch.dtype) -> None:
     """Room for thoughts.
 
@@ -139,8 +135,7 @@ def check_room(thoughts: int, samples: int, dim: int, dtype: torch.dtype) -> Non
         ValueError: there is none.
     """
     needed = thoughts * samples * dim * dtype.itemsize
-    if needed > ROOM:
-        memory.check_memory(needed, "samples: the thoughts", "ask for fewer samples, steps or prompts")
+    check.room(needed, "samples: the thoughts", "ask for fewer samples, steps or prompts")
 
 
 def _check_out(out: Tensor, w0: Tensor, given: Arguments) -> None:

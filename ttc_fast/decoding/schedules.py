@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from ..numerics import check, memory
+from ..numerics import check
 
 MOST_STEPS: Final = 2**34
 """Of a chain."""
@@ -59,8 +59,7 @@ class PowerLawDecay:
 
 def _checked_steps(steps: int) -> int:
     steps = check.integer("steps", steps, 0, MOST_STEPS)
-    if steps > 2**20:
-        memory.check_memory(32 * steps, "steps: the schedule", "ask for fewer steps, or for one scale for all")
+    check.room(32 * steps, "steps: the schedule", "ask for fewer steps, or for one scale for all")
     return steps
 
 

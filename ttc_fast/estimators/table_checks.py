@@ -70,7 +70,7 @@ def row_of(keys: tuple[Key, ...], key: Any) -> int:
     return keys.index(found)
 
 
-def values_of(name: str, wanted: Any) -> list[str | int]:
+def values_of(name: str, wanted: Any) -> list[Any]:
     """Values that a part of a key may have.
 
     Args:
@@ -81,9 +81,9 @@ def values_of(name: str, wanted: Any) -> list[str | int]:
         TypeError: they are none.
     """
     if isinstance(wanted, (str, int, np.integer)):
-        return [wanted]  # type: ignore[list-item]  # integers of numpy compare like others
+        return [wanted]
     values = check.listed(name, wanted, "a value or several")
-    return [value.item() if hasattr(value, "item") else value for value in values if np.ndim(value) == 0]
+    return [value for value in values if isinstance(value, (str, int, np.integer))]
 
 
 def checked_tables(tables: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..numerics import check, memory, sums
+from ..numerics import check, sums
 from ..tasks.prompts import Prompts, check_prompts
 from .base import LinearState, linear_output
 
@@ -126,7 +126,7 @@ class LinearAttention(nn.Module):
             raise ValueError(
                 f"step_size: expected a number that {kind} can hold, up to {torch.finfo(kind).max:.2g}, got {size:g}"
             )
-        memory.check_memory(
+        check.room(
             2 * (2 * dim + 2) ** 2 * kind.itemsize, "dim: the weights of the transformer", "ask for fewer coefficients"
         )
         return cls._constructed(size * torch.eye(dim, dtype=kind))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from . import memory
 from .objects import flag as flag
 from .objects import function as function
 from .objects import has as has
@@ -216,6 +217,25 @@ def dtype(name: str, value: object) -> torch.dtype:
     if value is torch.float32 or value is torch.float64:
         return value
     raise TypeError(f"{name}: expected torch.float32 or torch.float64, got {shown(value)}")
+
+
+ROOM: Final = 2**26
+"""Bytes that are there without asking, which takes a tenth of a millisecond."""
+
+
+def room(needed: int, what: str, remedy: str) -> None:
+    """Nothing, if so many bytes fit into memory.
+
+    Args:
+        needed: bytes.
+        what: needs them, for the error.
+        remedy: for the error.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if needed > ROOM:
+        memory.check_memory(needed, what, remedy)
 
 
 def finite(name: str, value: Tensor) -> Tensor:

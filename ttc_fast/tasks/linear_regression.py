@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..numerics import check, memory, rng, sums
+from ..numerics import check, rng, sums
 from .base import Task
 from .prompts import Prompts
 
@@ -102,7 +102,7 @@ class LinearRegression(Task):
         prompts = check.integer("prompts", prompts, 1, 2**32)
         first_prompt = check.integer("first_prompt", first_prompt, 0, 2**32 - prompts)
         seed, dtype = check.integer("seed", seed, 0, 2**64 - 1), check.dtype("dtype", dtype)
-        memory.check_memory(self._bytes(prompts), "prompts, examples, dim: the prompts", "ask for fewer of one of them")
+        check.room(self._bytes(prompts), "prompts, examples, dim: the prompts", "ask for fewer of one of them")
         prompt = torch.arange(first_prompt, first_prompt + prompts)[:, None, None]
         coordinate = torch.arange(self.dim)
 

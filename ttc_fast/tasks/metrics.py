@@ -48,7 +48,9 @@ def further(metrics: Mapping[str, Metric] | Iterable[str] | None) -> dict[str, M
     check.has("metrics", metrics, ("__iter__",), "names of metrics, or a mapping from names to functions")
     if isinstance(metrics, Mapping):
         for name, metric in metrics.items():
-            check.function(f"metrics: {check.text('metrics', name)}", metric)
+            if not callable(metric):
+                raise TypeError(f"metrics: expected a function for {check.shown(name)}, got {check.shown(metric)}")
+            check.text("metrics", name)
             if name in METRICS:
                 raise ValueError(f"metrics: the name {name!r} is taken by another one; choose another name")
         return dict(metrics)

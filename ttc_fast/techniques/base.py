@@ -236,6 +236,8 @@ def as_technique(part: Any, name: str | None = None) -> Technique:
     Raises:
         TypeError: it is none of these, or a function of other arguments.
     """
+    if isinstance(part, type) and (hasattr(part, "answer") or hasattr(part, "search")):
+        raise TypeError(f"technique: expected an object, got the class {part.__name__}; make an object of it")
     known = {field.name: getattr(part, field.name) for field in fields(Technique) if hasattr(part, field.name)}
     own = name or known.get("name") or getattr(part, "__name__", None) or type(part).__name__
     about = known["about"] if "about" in known else (part.__doc__ or "").strip().partition("\n")[0]

@@ -31,7 +31,7 @@ class WrongVerifier(Verifier):
 
     def __post_init__(self) -> None:
         if not isinstance(self.w_r, Tensor):
-            check.scale("w_r", self.w_r)
+            object.__setattr__(self, "w_r", check.scale("w_r", self.w_r))
         elif self.w_r.ndim == 1:
             check.finite("w_r", check.tensor("w_r", self.w_r, ("d",)))
         else:

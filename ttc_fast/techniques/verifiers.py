@@ -104,10 +104,11 @@ def as_verifier(verifier: Verifier | ScoreFunction | None) -> Verifier:
     """
     if verifier is None:
         return InContextLoss()
-    if isinstance(verifier, type) or (hasattr(verifier, "score") and not callable(verifier.score)):
+    scores = hasattr(verifier, "score")
+    if (isinstance(verifier, type) and not scores) or (scores and not callable(getattr(verifier, "score"))):  # noqa: B009
         wanted = "a Verifier or a function of prompts and answers"
         raise TypeError(f"verifier: expected {wanted}, got {check.shown(verifier)}")
-    if callable(verifier) and not hasattr(verifier, "score"):
+    if callable(verifier) and not scores:
         verifier = FunctionVerifier(verifier)
     return complete(verifier, Verifier, "verifier")
 

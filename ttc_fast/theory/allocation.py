@@ -17,7 +17,7 @@ from torch import Tensor
 from ..decoding.gaussian_chain import affine
 from ..decoding.rules import GaussianNoise
 from ..estimators.arrays import Array
-from ..numerics import check, memory
+from ..numerics import check
 from ..tasks.quadratic import Quadratic
 
 
@@ -55,7 +55,7 @@ def bias_and_variance(state: Tensor, rule: GaussianNoise, metric: Quadratic, ste
     """
     M, c = affine(state)
     scales = rule.scales(check.integer("steps", steps, 1, 2**20)).tolist()
-    memory.check_memory(32 * steps * len(M), "steps: the curves of all prompts", "ask for fewer steps or prompts")
+    check.room(32 * steps * len(M), "steps: the curves of all prompts", "ask for fewer steps or prompts")
     bias, variance = torch.empty(2, len(M), steps, dtype=torch.float64)
     if torch.equal(M, M.mT):  # in the eigenbasis every coordinate has a chain of its own
         a, axes = torch.linalg.eigh(M)
