@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..numerics import check
 from . import table_file
+from .arrays import Array, floats
 from .intervals import Summary, summarize
 from .key import Key as Key
-from .selection import Array
+from .table_checks import check_table, checked_keys, checked_prompts, checked_tables, row_of, values_of
 from .theory_check import TheoryCheck, Verdict, check_against_theory, judge
 
 if TYPE_CHECKING:
@@ -62,14 +64,15 @@ class Table:
     theory_scale: Array | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keys", tuple(Key(*key) for key in self.keys))
-        object.__setattr__(self, "prompts", np.asarray(self.prompts, dtype=np.int64))
+        object.__setattr__(self, "keys", checked_keys(self.keys))
+        object.__setattr__(self, "prompts", checked_prompts(self.prompts))
+        check.has("about", self.about, ("items",), "text by name")
         shape = (len(self.keys), len(self.prompts))
         for name in ("values", *_OPTIONAL):
             array = getattr(self, name)
             if array is None:
                 continue
-            array = np.asarray(array, dtype=np.float64)
+            array = floats(name, array)
             if array.shape != shape:
                 raise ValueError(f"{name}: expected shape [keys, prompts] {list(shape)}, got {list(array.shape)}")
             object.__setattr__(self, name, array)
@@ -77,8 +80,6 @@ class Table:
             raise ValueError(
                 f"keys: expected each once, got {next(k for k in self.keys if self.keys.count(k) > 1)} twice"
             )
-        if (np.diff(self.prompts) <= 0).any():
-            raise ValueError("prompts: expected ascending indices, each once")
 
     def __getitem__(self, key: Key | tuple[str, str, int, int, str]) -> Array:
         """The figures of a key, one for each prompt ``[P]``."""
@@ -119,11 +120,11 @@ class Table:
         for name, value in wanted.items():
             if name not in Key._fields:
                 raise TypeError(f"select: expected {', '.join(Key._fields)}, got {name!r}")
-            values = [value] if isinstance(value, (str, int, np.integer)) else list(value)
+            values = values_of(name, value)
             found = [i for i in rows if getattr(self.keys[i], name) in values]
             if not found:
                 there = sorted({getattr(self.keys[i], name) for i in rows})
-                raise ValueError(f"{name}: expected one of {', '.join(map(repr, there))}, got {value!r}")
+                raise ValueError(f"{name}: expected one of {', '.join(map(repr, there))}, got {check.shown(value)}")
             rows = found
         return self._rows(rows)
 
@@ -145,10 +146,10 @@ class Table:
         Raises:
             ValueError: the keys or facts differ, a prompt is there twice, or there is no part.
         """
-        parts = sorted(tables, key=lambda table: int(table.prompts[0]) if len(table.prompts) else -1)
+        parts = sorted(checked_tables(tables), key=lambda table: int(table.prompts[0]) if len(table.prompts) else -1)
         if not parts:
             raise ValueError("tables: expected at least one, got none")
-        first = parts[0]
+        first: Table = parts[0]
         for part in parts[1:]:
             if set(part.keys) != set(first.keys):
                 key = min(set(part.keys) ^ set(first.keys))
@@ -179,6 +180,7 @@ class Table:
         Raises:
             ValueError: the prompts or facts differ, or a key is in both.
         """
+        check_table("other", other)
         if not np.array_equal(self.prompts, other.prompts):
             raise ValueError("other: expected figures of the same prompts, got others")
         if dict(self.about) != dict(other.about):
@@ -219,7 +221,7 @@ class Table:
         """Thoughts decoded and scores asked for a figure, the mean over prompts."""
         if self.thoughts is None or self.scores is None:
             raise ValueError("work: expected a table that has it, got one without")
-        row = self._row(key)
+        row = row_of(self.keys, key)
         return float(self.thoughts[row].mean()), float(self.scores[row].mean())
 
     def records(self, confidence: float = 0.95) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..decoding.rules import Rule
 from ..models.base import Model
+from ..numerics import check
 from ..numerics.protocols import original
 from ..tasks.prompts import Prompts
 from ..techniques.verifiers import Verifier
@@ -55,6 +56,11 @@ class Problem:
         Returns:
             What ``make`` returned.
         """
+        check.function("make", make)
+        try:
+            hash(key)
+        except TypeError as error:
+            raise TypeError(f"key: expected a hashable one, such as a tuple, got {check.shown(key)}") from error
         if key not in self._cache:
             self._cache[key] = make()
         value: T = self._cache[key]
@@ -168,6 +174,15 @@ def law(
     >>> tf.overlay(decoder, prompts, table).theory_check().agrees
     True
     """
+
+    check.text("technique", technique)
+    if not isinstance(rule, type):
+        raise TypeError(f"rule: expected the class of a rule, got {check.shown(rule)}")
+    for name, most in (("max_dim", max_dim), ("max_prompts", max_prompts)):
+        if most is not None:
+            check.integer(name, most, 0, 2**63)
+    if affordable is not None:
+        check.function("affordable", affordable)
 
     def register(function: Law) -> Law:
         if (technique, rule) in LAWS:

@@ -15,8 +15,8 @@ from ..estimators.arrays import Array
 from ..estimators.table import Key, Table
 from ..evaluation.plan import as_source, verifier_for
 from ..evaluation.stages import ALL_EXAMPLES
-from ..models.decoder import StochasticDecoder
-from ..numerics import sums
+from ..models.decoder import StochasticDecoder, check_decoder
+from ..numerics import check, sums
 from ..numerics.progress import Report, reporting
 from ..numerics.protocols import described
 from ..tasks.base import Source
@@ -63,6 +63,8 @@ def overlay(
     >>> all(abs(check.z) < 4 for check in table.theory_checks().values())
     True
     """
+    check_decoder(decoder)
+    check.has("table", table, ("keys", "prompts", "values", "about", "theory"), "a Table of ttc_fast.evaluate")
     source = as_source(prompts)
     used = _verifier(source, table, verifier)
     if len(source) != len(table.prompts):
