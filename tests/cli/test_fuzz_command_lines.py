@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -112,6 +113,12 @@ STUDY = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def _folder_and_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO())))
+
+
 def check_lines(count: int, seed: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Run random command lines in ``folder``."""
     (folder / "log.csv").write_text("prompt,correct,answer\none,1,a\none,0,b\ntwo,1,a\ntwo,1,\n")
@@ -127,15 +134,13 @@ def check_lines(count: int, seed: int, folder: Path, capsys: pytest.CaptureFixtu
             assert err.splitlines()[-1].startswith("ttc-fast: error: "), (line, err)
 
 
-def test_few_command_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("_folder_and_no_input")
+def test_few_command_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check_lines(12, 1, tmp_path, capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_many_command_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("_folder_and_no_input")
+def test_many_command_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check_lines(1500, 2026, tmp_path, capsys)

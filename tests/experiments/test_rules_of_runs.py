@@ -99,7 +99,7 @@ def test_a_run_is_an_evaluation() -> None:
         ({"noise_schedule": "geometric:-1"}, "ratio: expected a finite number of at least 0, got -1.0"),
         ({"prior": 0.5}, "prior: expected one kind of coefficients with it, got 'both'; say which"),
         ({"covariance": (1.0, 2.0)}, "spectrum: expected 6 eigenvalues (dim), got 2"),
-        ({"metric": ("error",)}, "metrics: expected one of 'squared_error'"),
+        ({"metric": ("error",)}, "metric: expected one of 'squared_error'"),
         ({"nonzero": 9}, "nonzero: expected an integer from 1 to 6, got 9"),
     ],
 )  # fmt: skip

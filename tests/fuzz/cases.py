@@ -350,7 +350,7 @@ CASES: dict[str, Case] = {
             "extract": None, "gold": None, "fields": None, "aggregate": None, "cluster": None, "progress": False,
         },
         files=True,
-        names="files",
+        names="files line",
     ),
     "analyze": Case(
         tf.analyze,

@@ -23,6 +23,7 @@ from ..numerics import check, extension, sums
 from ..numerics.progress import Report, reporting
 from ..numerics.protocols import is_default
 from ..tasks.base import Source
+from ..tasks.metrics import METRICS
 from ..tasks.prompts import Prompts
 from ..techniques.base import Technique
 from ..techniques.faulty_verifiers import NoisyVerifier, WrongVerifier
@@ -127,6 +128,8 @@ def _with_tuples(config: RunConfig) -> RunConfig:
     covariance = tuple(check.scale("covariance", value) for value in spectrum.reshape(-1).tolist())
     rule: Any = check.names("rule", config.rule)
     metric = check.names("metric", config.metric)
+    for name in metric:
+        check.choice("metric", name, tuple(METRICS))
     check.flag("theory", config.theory)
     names = check.names("technique", config.technique)
     if not names:

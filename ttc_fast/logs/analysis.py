@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..estimators.arrays import Array, Integers, integers
+from ..estimators.arrays import Array, Integers
 from ..estimators.budgets import powers_of_two
 from ..estimators.clusters import cluster_columns
 from ..estimators.intervals import (
@@ -26,7 +26,7 @@ from .curves import MetricCurve as MetricCurve
 from .curves import TiesOfLogs, all_right, weighs
 from .curves import metric_curves as metric_curves
 from .log import SampleLog
-from .log_checks import check_log
+from .log_checks import asked_budgets, check_log
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ def analyze(
     """
     check_log("log", log)
     least, most = int(log.samples.min()), int(log.samples.max())
-    asked = powers_of_two(least) if budgets is None or not len(budgets) else integers("budgets", budgets).tolist()
-    chosen = tuple(sorted(set(asked)))
+    chosen = tuple(sorted(set(asked_budgets(budgets) or powers_of_two(least))))
     if not 1 <= chosen[0] <= chosen[-1] <= most:
         raise ValueError(f"budgets: expected numbers from 1 to {most}, the most samples of a prompt, got {chosen}")
     curves = metric_curves(log, chosen, ties=ties, no_answer=no_answer, progress=progress)
