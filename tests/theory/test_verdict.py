@@ -14,9 +14,18 @@ import torch
 from scipy import integrate, stats
 
 from oracles import ALPHA
-from ttc_fast import BernoulliSampling, Key, LinearAttention, LinearRegression, RunConfig, StochasticDecoder, Table
-
-from ttc_fast import evaluate, overlay, run  # isort: skip
+from ttc_fast import (
+    BernoulliSampling,
+    Key,
+    LinearAttention,
+    LinearRegression,
+    RunConfig,
+    StochasticDecoder,
+    Table,
+    evaluate,
+    overlay,
+    run,
+)
 from ttc_fast.estimators.theory_check import LEVEL, check_against_theory, judge, tail
 from ttc_fast.tasks.quadratic import Quadratic
 from ttc_fast.theory.binary_techniques import majority_probability, spread_of_mean
@@ -32,7 +41,7 @@ def random_settings(number: int) -> RunConfig:
     random = np.random.default_rng(number)
 
     def one_of(values: Sequence[Any]) -> Any:
-        return values[random.integers(len(values))]
+        return values[int(random.integers(len(values)))]
 
     dim = int(random.integers(1, 7))
     rule = one_of(["gaussian", "gaussian", "rank_one", "elementwise", "bernoulli", "bernoulli", "subset"])
@@ -57,21 +66,14 @@ def random_settings(number: int) -> RunConfig:
     )  # fmt: skip
 
 
-def flagged(numbers: Sequence[int], factor: float = 1.0) -> list[tuple[float, int, RunConfig]]:
-    """Runs that do not agree with theory, multiplied by a factor, with their p."""
-    found = []
-    for number in numbers:
-        table = run(random_settings(number)).table
-        assert table.theory is not None
-        verdict = replace(table, theory=factor * table.theory).theory_check()
-        if not verdict.agrees:
-            found.append((verdict.p, number, random_settings(number)))
-    return found
+def flagged(numbers: Sequence[int]) -> list[int]:
+    """Runs that do not agree with theory."""
+    return [number for number in numbers if not run(random_settings(number)).table.theory_check().agrees]
 
 
 @pytest.mark.slow
 def test_a_right_law_is_rarely_refuted() -> None:
-    """At most 1 % of 200 random small runs, up to binomial error; of 2,000 such runs none was, when last tried."""
+    """At most 1 % of 200 random small runs, up to binomial error; none of the first 1,997 is, when last tried."""
     numbers = range(200)
     assert stats.binom.sf(len(flagged(numbers)) - 1, len(numbers), LEVEL) > ALPHA
 
@@ -83,7 +85,7 @@ def test_a_right_law_is_not_refuted_in_a_few_runs() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"coefficients": "continuous"}, {"coefficients": "binary", "dim": 8}])
 def test_a_law_5_percent_off_is_found(settings: dict[str, Any]) -> None:
-    """At the default size, by every technique that samples alone, in each of 4 runs; of 40 when last tried."""
+    """At the default size, by every technique that samples alone, in each of 4 runs; 0.5 % off, in 18 of 18."""
     for seed in range(4):
         table = run(RunConfig(**settings, seed=seed)).table
         assert table.theory_check().agrees
@@ -269,7 +271,7 @@ def test_rounding_is_no_refutation() -> None:
     """Chains without noise, in units of 1,000, in float32 and many steps: within rounding, and z says so."""
     for prior in (1e-3, 1.0, 1e3):
         config = RunConfig(
-            rule="gaussian", prior=prior, label_noise=0.0, technique=("greedy",), steps=(1, 8, 64), prompts=8
+            rule=("gaussian",), prior=prior, label_noise=0.0, technique=("greedy",), steps=(1, 8, 64), prompts=8
         )
         checks = run(replace(config, metric=("error_norm", "in_context_loss"))).table.theory_checks()
         assert len(checks) == 3 * 4
@@ -283,7 +285,8 @@ def test_the_verdict_of_several_figures() -> None:
     assert one.p == pytest.approx(2 * math.exp(-4.5))
     none = check_against_theory([9.0, 9.5], [0.0, 0.0])
     verdict = judge({"a": one, "b": none, "c": check_against_theory([0.0], [0.0], [0.01])})
-    assert (verdict.figures, verdict.p, verdict.unlikely) == (2, pytest.approx(2 * one.p), "a")
+    assert (verdict.figures, verdict.unlikely) == (2, "a")
+    assert verdict.p == pytest.approx(2 * one.p)
     lost = check_against_theory([math.inf, 1.0], [1.0, 1.0], [1.0, 1.0])
     assert math.isnan(lost.z)
     assert judge({"a": lost}).figures == 0

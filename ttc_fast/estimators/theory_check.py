@@ -112,7 +112,7 @@ def tail(difference: float, variance: float, scale: float) -> float:
         scale: c.
 
     >>> round(tail(3.0, 1.0, 0.0), 4), round(tail(3.0, 1.0, 0.5), 4)
-    (0.0222, 0.2067)
+    (0.0222, 0.2707)
     """
     size = abs(difference)
     if size == 0:

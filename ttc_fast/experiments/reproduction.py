@@ -129,6 +129,7 @@ def reproduce(
         ValueError: the folder holds parts of other settings, or the settings are refused.
 
     >>> import dataclasses
+    >>> from ttc_fast.experiments.study import load_study
     >>> few = dataclasses.replace(load_study("2508.07571"), runs=load_study("2508.07571").runs[:1])
     >>> settings = dataclasses.replace(few.runs[0].config, samples=10, budgets=(1, 10), steps=(100,))
     >>> values = {"N10": ("mean", 10, 1.42062)}

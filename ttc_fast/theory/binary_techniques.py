@@ -197,7 +197,7 @@ def spread_of_mean(
         ``[K]`` and a number.
 
     >>> spread_of_mean(np.array([[0.0], [1.0]]), np.array([0.5, 0.5]), np.eye(1), np.zeros(1), [1, 2])
-    (array([0.25    , 0.171875]), array(1.))
+    (array([0.25    , 0.140625]), array(1.))
     """
     k, mean = np.asarray(budgets, dtype=np.float64), law @ answers
     x = answers - mean
