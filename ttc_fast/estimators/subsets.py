@@ -106,12 +106,15 @@ def winners_value(answers: Integers, weights: Array, values: Array, ties: str, t
     prompts, subsets, _ = answers.shape
     most = max(values.shape[1], 1)
     votes = answers >= 0
-    place = (answers + most * np.arange(prompts * subsets).reshape(prompts, -1, 1))[votes]
+    all_vote = bool(votes.all())
+    every = answers + most * np.arange(prompts * subsets).reshape(prompts, -1, 1)
+    place = every.ravel() if all_vote else every[votes]
     shape, size = (prompts, subsets, most), prompts * subsets * most
     leaders = np.bincount(place, minlength=size).reshape(shape) > 0
     for column in (weights, tie_break):
         if column is not None:
-            sums = np.bincount(place, weights=column[votes], minlength=size).reshape(shape)
+            column = column.ravel() if all_vote else column[votes]
+            sums = np.bincount(place, weights=column, minlength=size).reshape(shape)
             best = np.where(leaders, sums, -np.inf).max(axis=2, keepdims=True, initial=-np.inf)
             near = 1e-12 * np.where(np.isfinite(best), np.abs(best), 0.0)  # sums of other order round otherwise
             leaders &= sums >= best - near

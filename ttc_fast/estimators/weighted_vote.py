@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..numerics import check, memory
 from ..numerics.tiles import tiles
@@ -133,7 +133,8 @@ def _by_subsets(
     mean, error = np.full((2, len(weights), len(budgets)), np.nan)
     best = best_of_k(value, value, budgets.tolist())
     columns = [weights, value] if tie_break is None else [weights, value, tie_break]
-    shuffled: Integers | None = None
+    parts: list[NDArray[Any]] = [votes.answers, *columns]
+    shuffled: list[NDArray[Any]] = []
     for column, k in enumerate(budgets.tolist()):
         if k > weights.shape[1]:
             continue
@@ -142,28 +143,31 @@ def _by_subsets(
             mean[:, column], error[:, column] = own.mean(axis=1), 0.0
             continue
         sets, exact = index_sets(weights.shape[1], k, subsets, seed)
-        if not exact and shuffled is None:
-            shuffled = shuffles(votes.answers, *columns)
-        won, most = _over_sets(votes, columns, sets, None if exact else shuffled, ties)
+        if not exact and not shuffled:
+            order = shuffles(votes.answers, *columns)
+            shuffled = [np.take_along_axis(part, order, 1) for part in parts]
+            shuffled += [order] if ties == "first" else []
+        won, most = _over_sets(votes, parts if exact else shuffled, sets, exact, ties)
         mean[:, column], error[:, column] = (won[:, 0], 0.0) if exact else _estimate(won, most, best[:, column])
     return np.minimum(mean, best), error
 
 
-def _over_sets(
-    votes: Votes, columns: list[Array], sets: Integers, shuffled: Integers | None, ties: Ties
-) -> tuple[Array, Array]:
-    """Value of the winner, and the best value, of every subset ``[P, S]``; without shuffle their means ``[P, 1]``."""
-    prompts, samples = columns[0].shape
-    won, most = np.zeros((2, prompts, 1 if shuffled is None else len(sets)))
+def _over_sets(votes: Votes, parts: list[NDArray[Any]], sets: Integers, exact: bool, ties: Ties) -> tuple[Array, Array]:
+    """Value of the winner, and the best value, of every subset ``[P, S]``; of all subsets their means ``[P, 1]``.
+
+    ``parts``: answers, weights, values and what breaks ties, or the place in the order of sampling, ``[P, N]`` each.
+    """
+    prompts = len(votes.answers)
+    won, most = np.zeros((2, prompts, 1 if exact else len(sets)))
     for rows in tiles(prompts, max(1, _TILE // (len(sets) * max(sets.shape[1], votes.counts.shape[1])))):
-        own = np.arange(samples)[None] if shuffled is None else shuffled[rows]
-        drawn = own[:, sets] if shuffled is None else np.sort(own[:, sets], axis=2)
-        drawn = np.broadcast_to(drawn, (len(won[rows]), *sets.shape))
-        answers = np.take_along_axis(votes.answers[rows][:, None], drawn, 2)
-        weights, value, *tie_break = (np.take_along_axis(part[rows][:, None], drawn, 2) for part in columns)
+        drawn = [np.take(part[rows], sets, axis=1) for part in parts]
+        if ties == "first" and not exact:
+            place = np.argsort(drawn.pop(), axis=2)
+            drawn = [np.take_along_axis(part, place, 2) for part in drawn]
+        answers, weights, value, *tie_break = drawn
         values = winners_value(answers, weights, votes.values[rows], ties, *tie_break)
-        won[rows] = values.mean(axis=1, keepdims=True) if shuffled is None else values
-        most[rows] = 0.0 if shuffled is None else value.max(axis=2)
+        won[rows] = values.mean(axis=1, keepdims=True) if exact else values
+        most[rows] = 0.0 if exact else value.max(axis=2)
     return won, most
 
 

@@ -28,8 +28,10 @@ def finish(columns: Columns, format: str, by_row: bool, filter: str | None) -> S
     """
     if not columns.prompt:
         more = f" and {len(columns.paths) - 3} others" * (len(columns.paths) > 3)
+        told = "".join(f"; {note}" for note in _told(columns, ()))
         raise ValueError(
             f"files: expected samples, got none in {', '.join(columns.paths[:3])}{more} ({columns.skipped} bad lines)"
+            f"{told}"
         )
     prompt, file = as_numpy(columns.prompt), as_numpy(columns.file)
     keep = _without_repeats(columns, prompt, file) if columns.sample else None

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..numerics import check
 from ..numerics.progress import Report, reporting
 from . import fields as checked
 from .answers import Equal
@@ -22,6 +23,7 @@ from .columns import Columns
 from .formats import FORMATS, Format, detect, formats_of_file, inspect_ai
 from .gold import read_gold
 from .log import Record, SampleLog
+from .log_checks import check_reading
 from .options import Aggregate, Reading, lookup
 from .records import Records, text_batches, text_records
 from .sources import opened, seekable, size
@@ -80,7 +82,9 @@ def read(
     >>> log.format, log.samples.tolist(), log.correct.tolist()
     ('plain', [2, 1], [1, 1])
     """
-    truths = None if gold is None else os.fspath(gold)
+    texts = {"filter": filter, "extract": extract, "aggregate": aggregate, "cluster": cluster}
+    paths = check_reading(paths, format, skip_bad, fields, texts)
+    truths = None if gold is None else os.fsdecode(check.path("gold", gold))
     options = Reading(filter, skip_bad, equal, extract, truths, fields or {}, aggregate, cluster)
     return read_groups(paths, format, options=options, progress=progress)[""]
 
@@ -166,7 +170,7 @@ class _Reader:
                 f"{path}: filter: expected the rows of one filter, got those of {', '.join(sorted(self.filters))}; "
                 "name one with --filter"
             )
-        if self.options.filter is not None and self.filters and self.options.filter not in self.filters:
+        if self.filters and self.options.filter is not None and self.options.filter not in self.filters:
             raise ValueError(
                 f"{path}: filter: expected one of {', '.join(sorted(self.filters))}, got {self.options.filter!r}"
             )
@@ -232,7 +236,8 @@ class _Reader:
         assert self.format is not None
         if self.format.filter_of is not None:
             name = self.format.filter_of(record)
-            self.filters.add(name)
+            if name:
+                self.filters.add(name)
             if self.options.filter not in (None, name):
                 return
         group = "" if self.group_by is None else _text(lookup(record, self.group_by))

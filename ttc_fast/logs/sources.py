@@ -79,12 +79,67 @@ def _opened(path: str) -> BinaryIO:
 def _unpacked(packed: BinaryIO, name: str) -> Iterator[io.BufferedReader]:
     raw: Any
     if name == "zstd":
-        raw = _zstd().ZstdDecompressor().stream_reader(packed, read_across_frames=True, closefd=False)
+        raw = _ZstdReader(packed)
     else:
         unpackers: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
         raw = unpackers[name](packed, "rb")
     with io.BufferedReader(raw, 2**20) as file:
         yield file
+
+
+class _ZstdReader(io.RawIOBase):
+    """The bytes that zstandard packed; unlike its own reader this one knows an end before the end."""
+
+    CHUNK = 2048
+    """Packed bytes that are unpacked at once: at most some 70 MB of them."""
+
+    def __init__(self, packed: BinaryIO) -> None:
+        self._packed, self._module = packed, _zstd()
+        self._frame: Any = None
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            part = self._packed.read(self.CHUNK)
+            if not part:
+                if self._frame is not None:
+                    raise EOFError("it ends before its end")
+                return 0
+            self._rest = self._unpacked(part)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+    def _unpacked(self, part: bytes) -> bytes:
+        found = []
+        while part:
+            self._frame = self._frame or self._module.ZstdDecompressor().decompressobj()
+            found.append(self._frame.decompress(part))
+            if not self._frame.eof:
+                break
+            part, self._frame = self._frame.unused_data, None
+        return b"".join(found)
+
+
+def unpacked_zstd(packed: bytes, most: int) -> bytes:
+    """Bytes that zstandard packed.
+
+    Args:
+        packed: all of them.
+        most: how many to unpack.
+
+    Raises:
+        ValueError: they are damaged.
+        ImportError: zstandard is not installed; the message says how to get it.
+    """
+    try:
+        with io.BufferedReader(_ZstdReader(io.BytesIO(packed)), 2**20) as reader:
+            return reader.read(most)
+    except (EOFError, _zstd_error()) as error:
+        raise ValueError(f"damaged: {error}") from error
 
 
 def _zstd() -> Any:

@@ -27,7 +27,7 @@ class Format:
     """By which :attr:`detect` knows a record, for messages."""
     filter_of: Callable[[Record], str] | None = None
     """The filter that made a record, where a log holds the same samples under several filters; only the records
-    of one of them may be read."""
+    of one of them may be read. Empty: the record is of none."""
     records: Callable[[BinaryIO, str], Records] = text_records
     """The records of an open file of this path, each with its place."""
     first_bytes: bytes = b""

@@ -9,6 +9,7 @@ the filter.
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from .. import fields
 from ..batches import MAX_LINE
 from ..log import Item, Note, Record, Sample
 from ..records import Records
+from ..sources import unpacked_zstd
 from .base import Format
 
 NAME = "inspect"
@@ -131,8 +133,7 @@ def archive_records(file: BinaryIO, path: str) -> Records:
             raise ValueError(f"{path}: expected samples, got an inspect log without any")
         for name in names:
             try:
-                with archive.open(name) as member:
-                    text = member.read(MAX_LINE + 1)
+                text = _member(archive, file, name)
                 record = json.loads(text) if len(text) <= MAX_LINE else None
             except (ValueError, RecursionError, zipfile.BadZipFile, zlib.error, NotImplementedError, OSError) as error:
                 yield name, ValueError(f"expected a sample in JSON: {error}")
@@ -141,6 +142,27 @@ def archive_records(file: BinaryIO, path: str) -> Records:
                 yield name, ValueError(f"expected a JSON object of at most {MAX_LINE} bytes")
                 continue
             yield name, record
+
+
+_ZSTD = 93
+"""The compression method that Inspect packs with, and that the module zipfile knows from Python 3.14 on only."""
+
+_LOCAL_HEADER = 30
+
+
+def _member(archive: zipfile.ZipFile, file: BinaryIO, name: str) -> bytes:
+    """A file of the archive, up to one byte more than is allowed."""
+    info = archive.getinfo(name)
+    if info.compress_type != _ZSTD:
+        with archive.open(info) as member:
+            return member.read(MAX_LINE + 1)
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER)
+    if len(header) < _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
+        raise ValueError("no such member in the archive")
+    file.seek(info.header_offset + _LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30])))
+    packed = file.read(min(info.compress_size, MAX_LINE + 1))
+    return unpacked_zstd(packed, MAX_LINE + 1)
 
 
 FORMAT = Format(NAME, detect, read, FIELDS, filter_of=filter_of, expand=expand)
