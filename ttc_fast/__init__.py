@@ -23,6 +23,7 @@ _HOMES = {
     "tasks.linear_regression": ("LinearRegression",),
     "models.base": ("Model", "LinearState"),
     "models.linear_attention": ("LinearAttention",),
+    "models.linear_transformer": ("LinearTransformer",),
     "models.decoder": ("StochasticDecoder",),
     "techniques.base": ("Technique", "Candidates", "SearchResult"),
     "techniques.registry": ("TECHNIQUES",),
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from .models.base import Model as Model
     from .models.decoder import StochasticDecoder as StochasticDecoder
     from .models.linear_attention import LinearAttention as LinearAttention
+    from .models.linear_transformer import LinearTransformer as LinearTransformer
     from .tasks.base import Task as Task
     from .tasks.base import TaskPrompts as TaskPrompts
     from .tasks.linear_regression import LinearRegression as LinearRegression

@@ -230,6 +230,16 @@ CASES: dict[str, Case] = {
     "LinearAttention.preconditioned": Case(
         tf.LinearAttention.preconditioned, lambda: {"covariance": [1.0, 2.0], "examples": 4, "dtype": torch.float32}
     ),
+    "LinearTransformer": Case(
+        tf.LinearTransformer,
+        lambda: {"V": torch.zeros(2, 4, 4), "W": torch.zeros(2, 4, 4), "looped": 2, "causal": True},
+    ),
+    "LinearTransformer.initial": Case(
+        tf.LinearTransformer.initial, lambda: {"dim": 2, "layers": 1, "heads": 2, "looped": 2, "scale": 0.1, "seed": 3}
+    ),
+    "LinearTransformer.prefill": Case(
+        tf.LinearTransformer.initial(3).prefill, lambda: {"prompts": _task().sample(2)}, names="x"
+    ),
     "LinearAttention.prefill": Case(_decoder().model.prefill, lambda: {"prompts": _task().sample(2)}, names="x"),
     "StochasticDecoder": Case(tf.StochasticDecoder, lambda: {"model": _decoder().model, "rule": tf.GaussianNoise(0.1)}),
     "StochasticDecoder()": Case(lambda **given: _decoder()(**given), lambda: {

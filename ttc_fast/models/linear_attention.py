@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..numerics import check, sums
 from ..tasks.prompts import Prompts, check_prompts
 from .base import LinearState, linear_output
+from .tokens import token_matrix
 
 
 def _check_state(linear: Tensor) -> None:
@@ -173,13 +174,7 @@ class LinearAttention(nn.Module):
             y: labels ``[B, n]``.
             w0: a thought ``[B, d]``.
         """
-        batch, examples, d = x.shape
-        Z = x.new_zeros(batch, 2 * d + 2, examples + 1)
-        Z[:, :d, :-1] = x.mT
-        Z[:, d, :-1] = y
-        Z[:, d + 1 : -1, -1] = w0
-        Z[:, -1, -1] = 1.0
-        return Z
+        return token_matrix(x, y, w0)
 
     def forward(self, Z: Tensor, examples: int) -> Tensor:
         """The token matrix ``[B, 2d+2, L]`` with the next token appended, ``[B, 2d+2, L+1]``.
