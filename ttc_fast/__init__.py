@@ -17,6 +17,7 @@ _HOMES = {
     "decoding.schedules": ("Schedule", "GeometricDecay", "PowerLawDecay"),
     "decoding.draws": ("Draws",),
     "decoding.decode": ("decode", "DecodeOutput"),
+    "decoding.attention": ("AttentionState", "Heads"),
     "decoding.backends": ("backends", "Backend"),
     "tasks.base": ("Task", "TaskPrompts"),
     "tasks.prompts": ("Prompts", "load_prompts"),
@@ -24,6 +25,7 @@ _HOMES = {
     "models.base": ("Model", "LinearState"),
     "models.linear_attention": ("LinearAttention",),
     "models.linear_transformer": ("LinearTransformer",),
+    "models.attention_transformer": ("AttentionTransformer",),
     "models.decoder": ("StochasticDecoder",),
     "techniques.base": ("Technique", "Candidates", "SearchResult"),
     "techniques.registry": ("TECHNIQUES",),
@@ -60,6 +62,8 @@ __all__ = ["__version__", *_HOME]
 if TYPE_CHECKING:
     from typing import Any
 
+    from .decoding.attention import AttentionState as AttentionState
+    from .decoding.attention import Heads as Heads
     from .decoding.authors_rules import ElementwiseNoise as ElementwiseNoise
     from .decoding.authors_rules import LargestCoefficients as LargestCoefficients
     from .decoding.authors_rules import RankOneNoise as RankOneNoise
@@ -94,6 +98,7 @@ if TYPE_CHECKING:
     from .logs.analysis import analyze as analyze
     from .logs.comparison import compare_logs as compare_logs
     from .logs.reader import read as read
+    from .models.attention_transformer import AttentionTransformer as AttentionTransformer
     from .models.base import LinearState as LinearState
     from .models.base import Model as Model
     from .models.decoder import StochasticDecoder as StochasticDecoder

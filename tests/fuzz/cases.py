@@ -35,6 +35,11 @@ def _task() -> tf.LinearRegression:
     return tf.LinearRegression(3, 4, label_noise=0.1)
 
 
+def _heads() -> tf.Heads:
+    keys = torch.zeros(2, 1, 3, 2)
+    return tf.Heads(keys, keys[..., 0], keys)
+
+
 def _binary() -> tf.Prompts:
     return tf.LinearRegression(3, 4, "binary").sample(2)
 
@@ -239,6 +244,27 @@ CASES: dict[str, Case] = {
     ),
     "LinearTransformer.prefill": Case(
         tf.LinearTransformer.initial(3).prefill, lambda: {"prompts": _task().sample(2)}, names="x"
+    ),
+    "AttentionTransformer": Case(
+        tf.AttentionTransformer,
+        lambda: {"V": torch.zeros(2, 4, 4), "W": torch.zeros(2, 4, 4), "activation": "relu", "scale": 1.0,
+                 "mlp": (torch.zeros(5, 1), torch.zeros(5), torch.zeros(5, 1)), "mlp_activation": "gelu"},
+    ),
+    "AttentionTransformer.initial": Case(
+        tf.AttentionTransformer.initial,
+        lambda: {"dim": 2, "heads": 2, "hidden": 3, "activation": "softmax", "scale": 0.1, "seed": 3},
+    ),
+    "AttentionTransformer.prefill": Case(
+        tf.AttentionTransformer.initial(3).prefill, lambda: {"prompts": _task().sample(2)}, names="x"
+    ),
+    "Heads": Case(
+        tf.Heads,
+        lambda: {"keys": torch.zeros(1, 1, 3, 2), "offsets": torch.zeros(1, 1, 3), "values": torch.zeros(1, 1, 3, 2),
+                 "activation": "relu"},
+    ),
+    "AttentionState": Case(
+        tf.AttentionState,
+        lambda: {"heads": (_heads(),), "A": torch.zeros(2, 2, 2), "c": torch.zeros(2, 2)},
     ),
     "LinearAttention.prefill": Case(_decoder().model.prefill, lambda: {"prompts": _task().sample(2)}, names="x"),
     "StochasticDecoder": Case(tf.StochasticDecoder, lambda: {"model": _decoder().model, "rule": tf.GaussianNoise(0.1)}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -70,5 +72,6 @@ def draw_weights(shape: tuple[int, ...], scale: float, seed: int) -> tuple[Tenso
     """
     generator = torch.Generator().manual_seed(check.integer("seed", seed, 0, 2**64 - 1))
     scale = check.scale("scale", scale)
+    check.room(8 * math.prod(shape), "dim, layers, heads: the weights", "ask for fewer of one of them")
     V, W = (scale * torch.randn(shape, generator=generator) for _ in range(2))
     return V, W
