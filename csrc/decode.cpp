@@ -87,7 +87,7 @@ class Decoder {
     Failure failure;
     {
       const Helpers helpers(static_cast<std::int64_t>(scratch.size()), [&](std::int64_t i) {
-        failure.guard([&] { work(scratch[i], false); });  // asks for no memory: so it needs no Start
+        failure.guard_helper([&] { work(scratch[i], false); });
         if (failure.happened()) stop_ = true;
         const std::lock_guard<std::mutex> lock(mutex_);
         ++finished_;

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
-#include <mutex>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -53,6 +52,20 @@ class Failure {
     }
   }
 
+  // The same on a helper; nothing, if there is no memory for its exceptions: then others do its work. Of what
+  // prepare_for_exceptions takes one of the pieces that are given back here will do, as the C library keeps small ones,
+  // by size, for the thread that frees them.
+  template <class Work>
+  void guard_helper(Work work) noexcept {
+    void* volatile pieces[32];
+    bool all = true;
+    for (int i = 0; i < 32; ++i) all = (pieces[i] = std::malloc(16 * i + 8)) && all;
+    for (void* const piece : pieces) std::free(piece);
+    if (!all) return;
+    prepare_for_exceptions();
+    guard(work);
+  }
+
   bool happened() const { return happened_; }
 
   // When the threads have been joined.
@@ -65,45 +78,6 @@ class Failure {
   std::exception_ptr first_;
 };
 
-// Helpers that may throw begin together with the caller, when each has what prepare_for_exceptions takes. Until then no
-// one asks for other memory: so, of that, one of the pieces that a helper gives back will do, as the C library keeps
-// small ones, by size, for the thread that frees them (for which it needs less than the first piece).
-class Start {
- public:
-  // On a helper: whether it can work. If not, others do its work.
-  bool prepare() noexcept {
-    while (helpers_ < 0) std::this_thread::yield();
-    bool all = true;
-    {
-      const std::lock_guard<std::mutex> lock(one_);
-      void* volatile pieces[32];
-      pieces[0] = std::malloc(4096);
-      all = pieces[0];
-      std::free(pieces[0]);
-      for (int i = 0; i < 32; ++i) all = (pieces[i] = std::malloc(16 * i + 8)) && all;
-      for (void* const piece : pieces) std::free(piece);
-      if (all) prepare_for_exceptions();
-      ++ready_;
-    }
-    wait();
-    return all;
-  }
-
-  // On the caller, with the number of helpers that there are.
-  void begin(std::size_t helpers) noexcept {
-    helpers_ = static_cast<std::int64_t>(helpers);
-    wait();
-  }
-
- private:
-  void wait() const noexcept {
-    while (ready_ < helpers_) std::this_thread::yield();
-  }
-
-  std::mutex one_;
-  std::atomic<std::int64_t> helpers_{-1}, ready_{0};
-};
-
 // body(scratch, i) for i = 0, ..., items - 1, in any order, on up to `threads` threads, each with a scratch of its own
 // that make() gives. The first exception ends the work of all, and is the caller's.
 template <class Make, class Body>
@@ -114,15 +88,11 @@ void for_each(std::int64_t items, std::int64_t threads, Make make, Body body) {
   for (std::int64_t i = 0; i < threads; ++i) scratch.push_back(make());
   std::atomic<std::int64_t> next{0};
   Failure failure;
-  Start start;
   const auto work = [&](std::int64_t thread) {
     for (std::int64_t i; !failure.happened() && (i = next++) < items;) body(scratch[thread], i);
   };
   {
-    const Helpers helpers(threads, [&](std::int64_t thread) {
-      if (start.prepare()) failure.guard([&] { work(thread); });
-    });
-    start.begin(helpers.size());
+    const Helpers helpers(threads, [&](std::int64_t thread) { failure.guard_helper([&] { work(thread); }); });
     failure.guard([&] { work(0); });
   }
   failure.rethrow();

@@ -51,8 +51,11 @@ class OutOfMemory : public std::bad_alloc {
 };
 
 // The first exception of a thread asks for memory of its own, and the process ends where there is none: so it is asked
-// for before anything else is.
-inline void prepare_for_exceptions() noexcept { static_cast<void>(std::uncaught_exceptions()); }
+// for before anything else is. The function is declared pure: compilers drop the call if nothing needs its result.
+inline void prepare_for_exceptions() noexcept {
+  const volatile int count = std::uncaught_exceptions();
+  static_cast<void>(count);
+}
 
 // work(), where memory that cannot be had is told as OutOfMemory.
 template <class Work>

@@ -82,6 +82,18 @@ def check_step(
             assert check_authors_step(state, w, rule, got, expected, operations, log_error, log_floor, arguments) <= 1
 
 
+def check_equal_keys(decode: Decode, ones: int, dim: int) -> None:
+    """Of equal ones the first; what is no number, NaN or -infinity, counts as not positive. ``dim``: from 10 on."""
+    state = torch.zeros(1, dim, dim + 1)
+    state[0, 7, :2] = state[0, 8, 1] = 3e38
+    w = torch.tensor([[2.0, -2.0, 0.5, 1.0, 0.5, 0.0, 1.0, 0.0, 5.0] + [0.5, -3.0] * dim])[:, :dim]
+    for rule in (LargestCoefficients(ones), SubsetSampling(ones)):
+        arguments: dict[str, Any] = {
+            "rule": rule, "steps": [1], "samples": 5, "seed": 1, "first_sample": 0, "first_prompt": 0, "first_step": 0,
+        }  # fmt: skip
+        assert torch.equal(decode(state, w, **arguments), reference.decode(state, w, **arguments))
+
+
 def flips_are_proved(
     state: Tensor, w: Tensor, rule: BernoulliSampling, t: int, got: Tensor, expected: Tensor, error: float
 ) -> int:

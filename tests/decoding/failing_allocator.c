@@ -1,7 +1,7 @@
 // To be preloaded: lets allocations of the C++ extension fail, and the start of its threads.
 //
 // Only what the extension asks for counts, by itself or by the C++ library in its name: Python, NumPy and the other
-// libraries get all they want. So does the loader, for threads' own variables: see Start in csrc/helpers.h.
+// libraries get all they want. So does the loader, for threads' own variables: see Failure::guard_helper in csrc/helpers.h.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from decoding_problems import problem
-from equivalence import EPS, check_exponentials, check_free_run, check_step, check_uniforms
+from equivalence import EPS, check_equal_keys, check_exponentials, check_free_run, check_step, check_uniforms
 from ttc_fast import (
     BernoulliSampling,
     ElementwiseNoise,
@@ -100,18 +100,9 @@ def test_subsets_by_search_and_without_noise(rule: Rule) -> None:
 
 
 @slow
-def test_equal_keys() -> None:
-    """Of equal ones the first; NaN and -infinity count as not positive."""
-    state = torch.zeros(1, 24, 25)
-    state[0, 7, :2] = state[0, 8, 1] = 3e38
-    w = torch.tensor([[2.0, -2.0, 0.5, 1.0, 0.5, 0.0, 1.0, 0.0, 5.0] + [0.5, -3.0] * 7 + [1.0]])
-    for ones in (3, 12, 21):
-        for rule in (LargestCoefficients(ones), SubsetSampling(ones)):
-            arguments: dict[str, Any] = {
-                "rule": rule, "steps": [1], "samples": 5, "seed": 1, "first_sample": 0, "first_prompt": 0,
-                "first_step": 0,
-            }  # fmt: skip
-            assert torch.equal(Gpu("sm_90")(state, w, **arguments), reference.decode(state, w, **arguments))
+@pytest.mark.parametrize("ones", [5, 12, 21])
+def test_equal_keys(ones: int) -> None:
+    check_equal_keys(Gpu("sm_90"), ones, 24)
 
 
 @slow
