@@ -165,13 +165,23 @@ def second_moment_map(state: oracles.Array, rule: Any) -> oracles.Array:
 
 
 @pytest.mark.parametrize("preconditioned", [False, True])
-@pytest.mark.parametrize("rule", [RankOneNoise(0.2), ElementwiseNoise(0.7), ElementwiseNoise(1e-3), RankOneNoise(0.0)])
+@pytest.mark.parametrize(
+    "rule", [RankOneNoise(0.2), RankOneNoise(28.7), ElementwiseNoise(0.7), ElementwiseNoise(1e-3), RankOneNoise(0.0)]
+)
 @pytest.mark.parametrize(("dim", "examples"), [(1, 12), (4, 12), (7, 12), (7, 3)])
 def test_radius_is_that_of_the_map(dim: int, examples: int, rule: Any, preconditioned: bool) -> None:
     """Also where A has the eigenvalue 1 several times, with fewer examples than coefficients."""
     _, state = setting(dim, examples, preconditioned=preconditioned)
     expected = [np.abs(np.linalg.eigvals(second_moment_map(s, rule))).max() for s in state.numpy()]
     np.testing.assert_allclose(mean_square_radius(state, rule), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("a", [-3.0, -1.0, 1e-9, 0.3, 1.0])
+def test_radius_of_one_coefficient(a: float) -> None:
+    """a^2 + kappa^2 in all units: the characteristic equation has its root at the bound where its search begins."""
+    state = torch.tensor([[[a - 1, -1.0]]], dtype=torch.float64)
+    for kappa in (1e-8, 1e-3, 0.9, *(28.656294150743747 * 1.1**i for i in range(20)), 3e4):
+        assert float(mean_square_radius(state, ElementwiseNoise(kappa))) == pytest.approx(a**2 + kappa**2, rel=1e-9)
 
 
 @pytest.mark.parametrize("rule", [RankOneNoise(0.3), RankOneNoise(0.02), ElementwiseNoise(0.7), ElementwiseNoise(1e-3)])

@@ -120,6 +120,20 @@ def test_rare_outcomes_and_few_prompts(settings: dict[str, Any]) -> None:
     assert verdict.largest < 5
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("settings", [{}, {"sample_at": "last_step", "temperature": 1.0}])
+def test_bits_of_a_truth_that_is_none(settings: dict[str, Any], backend: str) -> None:
+    """Binary thoughts about continuous coefficients have errors, but no right bits."""
+    asked: dict[str, Any] = {"coefficients": "binary", "truth": "continuous", "dim": 3, "backend": backend}
+    asked |= {"technique": LAWFUL[:1] + LAWFUL[2:]}
+    table = run(RunConfig(**asked, **settings, samples=32, prompts=16, steps=(1, 4))).table
+    assert {key.metric for key in table.keys} == {"squared_error", "prediction_risk"}
+    assert table.theory_check().figures > 100
+    assert table.theory_check().agrees
+    with pytest.raises(ValueError, match="w_star: expected zeros and ones, got other coefficients; leave out hamming"):
+        run(RunConfig(**asked, samples=4, prompts=4, steps=(1,), metric=("hamming",)))
+
+
 def test_a_rare_outcome_that_was_drawn_is_no_refutation() -> None:
     """One of 4 x 100 samples hit by a chance of 1e-3; that 20 were is one."""
     p = np.full(4, 1e-3)

@@ -102,11 +102,16 @@ class _Modes:
 
 def _where_one(gain: Callable[[float], float], floor: float, scale: float) -> float:
     """The rho above ``floor`` at which a falling gain is 1; ``floor`` if it is below 1 from there on."""
-    low = 1e-12 * max(floor, scale**2)
-    if scale == 0 or gain(floor + low) <= 1:
+    if scale == 0:
         return floor
-    high = max(floor, scale**2)
-    while gain(floor + high) > 1:
-        high *= 4
-    excess = brentq(lambda x: math.log(gain(floor + math.exp(x))), math.log(low), math.log(high), xtol=1e-13)
-    return floor + math.exp(excess)
+
+    def height(log_excess: float) -> float:
+        return math.log(gain(floor + math.exp(log_excess)))
+
+    high = math.log(max(floor, scale**2))
+    low = high + math.log(1e-12)
+    if height(low) <= 0:
+        return floor
+    while height(high) >= 0:
+        high += math.log(4)
+    return floor + math.exp(brentq(height, low, high, xtol=1e-13))

@@ -170,12 +170,13 @@ class Bank:
     def _vote(self, budgets: Sequence[int]) -> MetricValues:
         """Metrics of a majority of bits: those that add up over the coefficients, and the recovery of all of them."""
         w_star = metrics.truth(self.prompts)[:, 0]
+        aim = (w_star > 0.5).to(w_star)
         if self._packed is not None:
             recovered = self.w.new_empty(len(budgets), len(self.w))
             for places, block, orders, divisions in self.partitions.by_block(budgets):
-                found, right = candidates.vote_recovery(self._packed, w_star, block, orders, divisions)
+                found, right = candidates.vote_recovery(self._packed, aim, block, orders, divisions)
                 recovered[places] = found.to(self.w).T
-            self._total = torch.where(w_star > 0.5, right, self.samples - right).to(self.w)
+            self._total = torch.where(aim > 0, right, self.samples - right).to(self.w)
         else:  # the metric reads a mean at 1/2 as a fair coin
             recovered = self._resampled(aggregate.mean, ["exact_recovery"], budgets, bits=False)["exact_recovery"]
         ones = self._total.to(torch.int64).cpu().numpy()
@@ -185,7 +186,8 @@ class Bank:
         risk = {}
         if self.prompts.covariance.ndim == 1 and self._risk_of_error is None:
             risk = {"prediction_risk": sums.tree_sum(wrong * self.prompts.covariance[:, None], 1).T}
-        return {"squared_error": error, **risk, "hamming": error, "exact_recovery": recovered}
+        read = {"hamming": error, "exact_recovery": recovered}
+        return {"squared_error": error, **risk, **{name: read[name] for name in metrics.READ if name in self.metrics}}
 
     def _resampled(
         self, technique: Technique, names: Sequence[str], budgets: Sequence[int], *, bits: bool

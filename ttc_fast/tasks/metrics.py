@@ -27,11 +27,11 @@ def applicable(prompts: Prompts, binary: bool) -> tuple[str, ...]:
 
     Args:
         prompts: with w* or without.
-        binary: whether the answers are bits.
+        binary: whether the answers are bits. Those that read them as such need a w* of bits too.
     """
     if prompts.w_star is None:
         return ("in_context_loss",)
-    return ("squared_error", "prediction_risk", *(READ if binary else ()))
+    return ("squared_error", "prediction_risk", *(READ if binary and _has_bits(prompts) else ()))
 
 
 def further(metrics: Mapping[str, Metric] | Iterable[str] | None) -> dict[str, Metric]:
@@ -114,7 +114,10 @@ def _native(name: str, prompts: Prompts, w: Tensor, bits: bool) -> bool:
     """Whether C++ measures a metric."""
     if (name not in METRICS and name != PACKED) or name == "error_norm":
         return False
-    possible = bits if name in READ else name != "prediction_risk" or prompts.covariance.ndim == 1
+    if name in READ:
+        possible = bits and _has_bits(prompts)
+    else:
+        possible = name != "prediction_risk" or prompts.covariance.ndim == 1
     return possible and candidates.supported(w)
 
 
@@ -229,7 +232,17 @@ def disagreement(w: Tensor) -> Tensor:
 
 def _right(prompts: Prompts, w: Tensor) -> Tensor:
     """1 where a coefficient is right, 0 where it is wrong, 1/2 where it is 1/2."""
+    if not _has_bits(prompts):
+        raise ValueError(
+            "w_star: expected zeros and ones, got other coefficients; leave out hamming and exact_recovery, which "
+            "count right bits"
+        )
     return 1.0 - ((w - 0.5).sign_().mul_(0.5).add_(0.5) - truth(prompts)).abs_()
+
+
+def _has_bits(prompts: Prompts) -> bool:
+    w_star = truth(prompts)
+    return bool(((w_star == 0) | (w_star == 1)).all())
 
 
 def truth(prompts: Prompts) -> Tensor:

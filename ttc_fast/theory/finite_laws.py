@@ -172,12 +172,6 @@ def _selected(
     return _of_laws((law_of_best(*prompt, budgets) for prompt in zip(law.probability, score)), found) if found else {}
 
 
-def _wrong_votes(problem: Problem, law: FiniteLaw, budgets: Sequence[int]) -> Array:
-    """Probability that the majority of k is wrong, coefficient by coefficient ``[K, B, d]``."""
-    w_star = all_metrics.truth(problem.seen)[:, 0].double().numpy()
-    return np.stack([np.abs(w_star - majority_probability(law.marginals, k)) for k in budgets])
-
-
 def majority(
     problem: Problem, law: FiniteLaw | None, budgets: Sequence[int], metrics: Sequence[str]
 ) -> dict[str, Expected]:
@@ -200,10 +194,14 @@ def majority(
     weights = {name: weight for name, weight in weights.items() if name in metrics}
     found = {}
     if weights:
-        wrong = _wrong_votes(problem, law, budgets)
-        deviation = np.sqrt(wrong * (1 - wrong))
+        w_star = all_metrics.truth(problem.seen)[:, 0].double().numpy()
+        ones = np.stack([np.clip(majority_probability(law.marginals, k), 0.0, 1.0) for k in budgets])  # [K, B, d]
+        of_one, of_zero = (1 - w_star) ** 2, w_star**2
+        error = ones * of_one + (1 - ones) * of_zero
+        deviation = np.sqrt(ones * (1 - ones)) * np.abs(of_one - of_zero)
+        most = np.maximum(of_one, of_zero)
         found = {
-            name: _within((wrong @ weight).T, (deviation @ weight).T ** 2, 0.0, weight.sum())
+            name: _within((error @ weight).T, (deviation @ weight).T ** 2, 0.0, (most @ weight)[:, None])
             for name, weight in weights.items()
         }
     if "exact_recovery" in metrics:
