@@ -26,6 +26,10 @@ _HOMES = {
     "models.linear_attention": ("LinearAttention",),
     "models.linear_transformer": ("LinearTransformer",),
     "models.attention_transformer": ("AttentionTransformer",),
+    "models.start": ("RandomStart",),
+    "models.train_config": ("TrainConfig",),
+    "models.train": ("train", "Trained"),
+    "models.checkpoint": ("save_model", "load_model"),
     "models.decoder": ("StochasticDecoder",),
     "techniques.base": ("Technique", "Candidates", "SearchResult"),
     "techniques.registry": ("TECHNIQUES",),
@@ -101,9 +105,15 @@ if TYPE_CHECKING:
     from .models.attention_transformer import AttentionTransformer as AttentionTransformer
     from .models.base import LinearState as LinearState
     from .models.base import Model as Model
+    from .models.checkpoint import load_model as load_model
+    from .models.checkpoint import save_model as save_model
     from .models.decoder import StochasticDecoder as StochasticDecoder
     from .models.linear_attention import LinearAttention as LinearAttention
     from .models.linear_transformer import LinearTransformer as LinearTransformer
+    from .models.start import RandomStart as RandomStart
+    from .models.train import Trained as Trained
+    from .models.train import train as train
+    from .models.train_config import TrainConfig as TrainConfig
     from .tasks.base import Task as Task
     from .tasks.base import TaskPrompts as TaskPrompts
     from .tasks.linear_regression import LinearRegression as LinearRegression

@@ -146,6 +146,13 @@ def _file() -> str:
     return str(path)
 
 
+def _model_file() -> Path:
+    path = Path(tempfile.gettempdir()) / "ttc_fast_fuzz.safetensors"
+    if not path.exists():
+        tf.save_model(tf.LinearTransformer.initial(3), path)
+    return path
+
+
 def _draws() -> tf.Draws:
     one = torch.arange(1)
     return tf.Draws(0, Block(0, prompt=one, sample=one, dim=2, dtype=torch.float32, seed=0))
@@ -266,6 +273,25 @@ CASES: dict[str, Case] = {
         tf.AttentionState,
         lambda: {"heads": (_heads(),), "A": torch.zeros(2, 2, 2), "c": torch.zeros(2, 2)},
     ),
+    "TrainConfig": Case(
+        tf.TrainConfig,
+        lambda: {"objective": "outcome", "iterations": 4, "batch": 3, "pool": 0, "learning_rate": 0.1, "warmup": 1,
+                 "schedule": "linear", "l2": 0.1, "weight_decay": 0.1, "clip": 1.0, "steps": 2, "step_size": 0.5,
+                 "held_out": 3, "evaluate_every": 2, "patience": 2, "seed": 1},
+    ),
+    "train": Case(
+        tf.train,
+        lambda: {"model": tf.LinearTransformer.initial(3), "task": _task(), "rule": tf.GaussianNoise(0.1),
+                 "config": tf.TrainConfig(iterations=2, batch=3, held_out=3), "progress": False, "watch": None},
+        weight=2, names="w_star",
+    ),
+    "save_model": Case(
+        tf.save_model,
+        lambda: {"model": tf.LinearTransformer.initial(3), "path": _model_file(), "about": {}},
+        weight=2, files=True,
+    ),
+    "load_model": Case(tf.load_model, lambda: {"path": _model_file(), "device": "cpu"}, weight=2, files=True),
+    "RandomStart": Case(tf.RandomStart, lambda: {"seed": 3, "scale": 0.5}),
     "LinearAttention.prefill": Case(_decoder().model.prefill, lambda: {"prompts": _task().sample(2)}, names="x"),
     "StochasticDecoder": Case(tf.StochasticDecoder, lambda: {"model": _decoder().model, "rule": tf.GaussianNoise(0.1)}),
     "StochasticDecoder()": Case(lambda **given: _decoder()(**given), lambda: {

@@ -87,7 +87,9 @@ class Plan:
 
     def facts(self) -> dict[str, str]:
         """What tables must agree on to be put together."""
-        return {"rng_layout": rng.LAYOUT, "seed": str(self.seed), "verifier": described(self.verifier)}
+        start = getattr(self.decoder, "first", None)
+        facts = {"rng_layout": rng.LAYOUT, "seed": str(self.seed), "verifier": described(self.verifier)}
+        return facts if start is None else facts | {"start": described(start)}
 
     def budgets_of(self, technique: Technique) -> tuple[int, ...]:
         return self.budgets if technique.uses_budget else (1,)

@@ -11,7 +11,7 @@ weights of linear attention, arXiv 2606.03217; several heads, 2503.12734.
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..decoding.attention import ACTIVATIONS, Activation, AttentionState, Heads
 from ..numerics import check, sums
 from ..tasks.prompts import Prompts, check_prompts
-from .tokens import appended, check_weights, draw_weights
+from .tokens import appended, check_weights, draw_weights, products
 
 
 class AttentionTransformer(nn.Module):
@@ -96,11 +96,20 @@ class AttentionTransformer(nn.Module):
             seed: of the weights.
         """
         size = 2 * check.integer("dim", dim, 1, 2**16) + 2
-        V, W = draw_weights((check.integer("heads", heads, 1, 2**16), size, size), scale, seed)
+        shape = (check.integer("heads", heads, 1, 2**16), size, size)
+        V, W = (draw_weights(shape, scale, seed, part) for part in (0, 1))
         if not check.integer("hidden", hidden, 0, 2**24):
             return cls(V, W, activation=activation)
-        keys, values = draw_weights((hidden, dim), scale, (seed + 1) % 2**64)
+        keys, values = (draw_weights((hidden, dim), scale, seed, part) for part in (2, 3))
         return cls(V, W, activation=activation, mlp=(keys, torch.zeros(hidden), values))
+
+    kind = "attention"
+    """In files."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that it is made of besides its weights."""
+        return {"activation": self.activation, "scale": self.scale, "mlp_activation": self.mlp_activation}
 
     @property
     def dim(self) -> int:
@@ -115,16 +124,26 @@ class AttentionTransformer(nn.Module):
                 between are earlier thoughts, which are neither keys nor values.
             examples: n.
         """
-        seen, thought = Z[:, None, :, :examples], Z[:, :, -1:]
-        scores = self.scale * (seen.mT @ (self.W @ thought[:, None]))  # [B, heads, n, 1]
+        return appended(Z, self.last_token(Z, examples)[:, self.dim + 1 : -1])
+
+    def last_token(self, Z: Tensor, examples: int) -> Tensor:
+        """What the layer makes of the last token ``[B, 2d+2]``, whose w-block is the next thought; differentiable.
+
+        Args:
+            Z: tokens ``[B, 2d+2, L]``, as of :meth:`forward`.
+            examples: n.
+        """
+        seen, thought = Z[:, :, :examples], Z[:, :, -1]
+        scores = self.scale * products(seen.mT, torch.einsum("hij,bj->bih", self.W, thought))  # [B, n, heads]
         softmax = self.activation == "softmax"
-        attention = torch.softmax(scores, 2) if softmax else ACTIVATIONS[self.activation](scores) / examples
-        w = thought[:, self.dim + 1 : -1, 0]
-        added = (self.V @ (seen @ attention)).sum(1)[:, self.dim + 1 : -1, 0]
-        if self.mlp is not None:
-            keys, offsets, values = self.mlp
-            added = added + ACTIVATIONS[self.mlp_activation]((w @ keys.mT + offsets)[:, :, None])[:, :, 0] @ values
-        return appended(Z, w + added)
+        attention = torch.softmax(scores, 1) if softmax else ACTIVATIONS[self.activation](scores) / examples
+        token = thought + torch.einsum("hij,bjh->bi", self.V, products(seen, attention))
+        if self.mlp is None:
+            return token
+        keys, offsets, values = self.mlp
+        hidden = Z[:, self.dim + 1 : -1, -1] @ keys.mT + offsets
+        block = ACTIVATIONS[self.mlp_activation](hidden[:, :, None])[:, :, 0] @ values
+        return token + nn.functional.pad(block, (self.dim + 1, 1))
 
     def prefill(self, prompts: Prompts) -> AttentionState:
         """Keys and values of prompts.

@@ -14,9 +14,10 @@ from ..decoding.backends import require_reference
 from ..decoding.decode import Arguments, DecodeOutput, check_room, decode
 from ..decoding.rules import Rule, check_rule
 from ..numerics import check
-from ..numerics.protocols import complete
+from ..numerics.protocols import complete, described
 from ..tasks.prompts import Prompts, check_prompts
 from .base import Model
+from .start import Start
 
 
 def check_decoder(decoder: object) -> None:
@@ -41,13 +42,15 @@ class StochasticDecoder(nn.Module):
     Args:
         model: the transformer: :class:`LinearAttention`, or your own :class:`Model`.
         rule: :class:`GaussianNoise`, :class:`BernoulliSampling`, or your own :class:`Rule`.
+        start: a function from prompts to their first thoughts ``[B, d]``, such as :class:`RandomStart`; default zero.
 
     Raises:
-        TypeError: the model or the rule lacks a method.
+        TypeError: the model or the rule lacks a method, or the start is no function.
     """
 
-    def __init__(self, model: Model, rule: Rule) -> None:
+    def __init__(self, model: Model, rule: Rule, start: Start | None = None) -> None:
         super().__init__()
+        self.first = None if start is None else check.function("start", start)
         self.model: Model = complete(model, Model, "model")
         self.rule: Rule = check_rule(rule)
 
@@ -63,7 +66,7 @@ class StochasticDecoder(nn.Module):
         precision: str = "fp32",
         method: Literal["stepwise", "exact"] = "stepwise",
     ) -> DecodeOutput:
-        """Thoughts of every prompt from w_0 = 0.
+        """Thoughts of every prompt from its first, w_0 = 0 by default.
 
         Args:
             prompts: the prompts.
@@ -91,8 +94,16 @@ class StochasticDecoder(nn.Module):
         )
 
     def start(self, prompts: Prompts) -> Tensor:
-        """w_0 = 0 ``[B, d]``."""
-        return prompts.x.new_zeros(len(prompts), self.model.dim)
+        """w_0 ``[B, d]``."""
+        zero = prompts.x.new_zeros(len(prompts), self.model.dim)
+        if self.first is None:
+            return zero
+        w0 = check.tensor("start", self.first(prompts), zero.shape)
+        if w0.dtype != zero.dtype or w0.device != zero.device:
+            raise ValueError(
+                f"start: expected thoughts in {zero.dtype} on {zero.device}, got {w0.dtype} on {w0.device}"
+            )
+        return w0
 
     def decode(
         self,
@@ -145,4 +156,4 @@ class StochasticDecoder(nn.Module):
         return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
 
     def extra_repr(self) -> str:
-        return f"rule={self.rule}"
+        return f"rule={self.rule}" + ("" if self.first is None else f", start={described(self.first)}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +89,14 @@ class LinearAttention(nn.Module):
             raise ValueError(f"V: expected shape [2d+2, 2d+2] with d >= 1, got {list(V.shape)}")
         self.V = nn.Parameter(V)
         self.W = nn.Parameter(W)
+
+    kind = "linear_attention"
+    """In files."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that it is made of besides its weights."""
+        return {}
 
     @property
     def dim(self) -> int:
@@ -183,8 +192,17 @@ class LinearAttention(nn.Module):
             Z: tokens; the first ``examples`` columns are the prompt, the last one is the current thought.
             examples: n.
         """
-        f = Z + self.V @ Z @ (Z.mT @ self.W @ Z) / examples
-        return torch.cat((Z, f[:, :, -1:]), dim=2)
+        return torch.cat((Z, self.last_token(Z, examples)[:, :, None]), dim=2)
+
+    def last_token(self, Z: Tensor, examples: int) -> Tensor:
+        """f(Z)[:, -1] ``[B, 2d+2]``, the last column of Z + V Z (Z^T W Z) / n; differentiable.
+
+        Args:
+            Z: tokens ``[B, 2d+2, L]``, as of :meth:`forward`.
+            examples: n.
+        """
+        last = Z[:, :, -1:]
+        return (last + self.V @ (Z @ (Z.mT @ (self.W @ last))) / examples)[:, :, 0]
 
     def prefill(self, prompts: Prompts) -> LinearState:
         """The linear-attention state of prompts: next thought = w + linear (w, -1).

@@ -14,13 +14,15 @@ Sources: Ahn et al., arXiv 2306.00297; von Oswald et al., 2212.07677; looped: Ga
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ..numerics import check, sums
 from ..tasks.prompts import Prompts, check_prompts
 from .base import LinearState, linear_output
-from .tokens import appended, check_weights, draw_weights
+from .tokens import appended, check_weights, draw_weights, products
 
 
 class LinearTransformer(nn.Module):
@@ -73,7 +75,16 @@ class LinearTransformer(nn.Module):
         if looped is not None and layers != 1:
             raise ValueError(f"layers: expected 1 with looped={looped}, got {layers}; leave one of them out")
         own = () if looped is not None else (layers,)
-        return cls(*draw_weights((*own, heads, size, size), scale, seed), looped=looped)
+        V, W = (draw_weights((*own, heads, size, size), scale, seed, part) for part in (0, 1))
+        return cls(V, W, looped=looped)
+
+    kind = "linear"
+    """In files."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that it is made of besides its weights."""
+        return {"looped": self.looped, "causal": self.causal}
 
     @property
     def dim(self) -> int:
@@ -93,6 +104,15 @@ class LinearTransformer(nn.Module):
                 between are earlier thoughts, which are neither keys nor values.
             examples: n.
         """
+        return appended(Z, self.last_token(Z, examples)[:, self.dim + 1 : -1])
+
+    def last_token(self, Z: Tensor, examples: int) -> Tensor:
+        """What the layers make of the last token ``[B, 2d+2]``, whose w-block is the next thought; differentiable.
+
+        Args:
+            Z: tokens ``[B, 2d+2, L]``, as of :meth:`forward`.
+            examples: n.
+        """
         seen, thought = Z[:, :, :examples], Z[:, :, -1:]
         for number, (V, W) in enumerate(self.layers, 1):
             keys = seen
@@ -100,15 +120,17 @@ class LinearTransformer(nn.Module):
             if number < len(self.layers):
                 mask = torch.ones(examples, examples, dtype=Z.dtype, device=Z.device).triu() if self.causal else None
                 seen = seen + self._added(V, W, keys, keys, mask)
-        return appended(Z, thought[:, self.dim + 1 : -1, 0])
+        return thought[:, :, 0]
 
     @staticmethod
     def _added(V: Tensor, W: Tensor, keys: Tensor, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the heads of a layer add to tokens ``queries [B, 2d+2, q]``."""
-        keys = keys[:, None]
-        scores = keys.mT @ (W @ queries[:, None])  # [B, heads, n, q]
-        scores = scores if mask is None else scores * mask
-        return (V @ (keys @ scores)).sum(1) / keys.shape[-1]
+        batch, size, count = queries.shape
+        asked = torch.einsum("hij,bjq->bihq", W, queries).reshape(batch, size, -1)  # of every head and query
+        scores = products(keys.mT, asked).unflatten(2, (-1, count))  # [B, n, heads, q]
+        scores = scores if mask is None else scores * mask[:, None]
+        found = products(keys, scores.flatten(2)).unflatten(2, (-1, count))
+        return torch.einsum("hij,bjhq->biq", V, found) / keys.shape[2]
 
     def prefill(self, prompts: Prompts) -> LinearState:
         """The linear state of prompts: next thought = w + linear (w, -1).

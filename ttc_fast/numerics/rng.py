@@ -46,6 +46,8 @@ class Stream(enum.IntEnum):
     SUBSETS = 8
     AIM = 9
     SUBSET_SAMPLING = 10
+    START = 11
+    TRAINING = 12
 
 
 def counter(

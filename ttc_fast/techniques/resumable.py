@@ -64,7 +64,7 @@ class Resumable:
         self.state = decoder.model.prefill(self.verifier.context(prompts)) if state is None else state
 
     def start(self, samples: int) -> Tensor:
-        """w_0 = 0 for every sample ``[B, N, d]``."""
+        """w_0 for every sample ``[B, N, d]``."""
         samples = check.integer("samples", samples, 1, 2**32)
         check_room(len(self.prompts), samples, self.decoder.model.dim, self.prompts.x.dtype)
         return self.decoder.start(self.prompts)[:, None].repeat(1, samples, 1)

@@ -48,7 +48,7 @@ class RidgeDescent:
         if kappa is None:
             raise ValueError(f"technique: ridge needs a rule with a ridge, got {rule}; give RidgeDescent(strength)")
         decoder = StochasticDecoder(chains.decoder.model, GaussianNoise(0.0))
-        w = decoder.start(chains.prompts)
+        w = chains.decoder.start(chains.prompts)
         for strength, run in groupby(kappa.expand(steps).tolist() if len(kappa) == 1 else kappa.tolist()[:steps]):
             state, length = LinearState(with_ridge(linear, strength)), len(list(run))
             w = decoder.decode(state, w, steps=[length], samples=1, backend=chains.backend).thoughts[0, :, 0]

@@ -43,7 +43,7 @@ def _moments(problem: Problem, step: int) -> Moments | None:
     chain = _chain(problem)
     if chain is None:
         return None
-    return problem.cached("moments", lambda: Walk(chain.start(), chain.advance)).at(step)
+    return problem.cached("moments", lambda: Walk(chain.start(problem.w0), chain.advance)).at(step)
 
 
 def _moments_affordable(problem: Problem, step: int) -> bool:
@@ -99,7 +99,7 @@ def _mean(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence
 
 def _largest(problem: Problem, step: int, budgets: Sequence[int], metrics: Sequence[str]) -> Expectations:
     state, encoded = problem.state, problem.rule.encode(1)
-    if state is None or encoded is None:
+    if state is None or encoded is None or problem.w0 is not None:
         return {}
 
     def make() -> dict[str, Tensor]:
@@ -121,7 +121,7 @@ law("greedy", SubsetSampling, about="the greedy chain", metrics=finite_laws.EVER
 
 def _law_of_sets(problem: Problem, step: int) -> FiniteLaw | None:
     state, rule = problem.state, problem.rule
-    if state is None:
+    if state is None or problem.w0 is not None:
         return None
     sets = set_rule(rule)
 

@@ -139,13 +139,14 @@ class BinaryChain:
         return time
 
 
-def binary_law(state: Tensor, rule: Rule, steps: int) -> Array:
-    """The law of the answer after T steps from w_0 = 0.
+def binary_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None) -> Array:
+    """The law of the answer after T steps.
 
     Args:
         state: ``[B, d, d+1]``, d <= 14.
         rule: a :class:`ttc_fast.BernoulliSampling`, of any link, temperature and ``sample_at``.
         steps: T, at least 1.
+        w0: initial thought ``[B, d]``, default zero.
 
     Returns:
         ``[B, 2^d]``.
@@ -166,10 +167,11 @@ def binary_law(state: Tensor, rule: Rule, steps: int) -> Array:
     if encoded is None or bits is None:
         raise TypeError(f"rule: expected BernoulliSampling, got {described(rule)}; theory.gaussian has other laws")
     check.integer("dim", state.shape[1], 1, MAX_DIM)
+    start = torch.zeros(state.shape[:2]) if w0 is None else check.tensor("w0", w0, state.shape[:2])
+    start = start.detach().cpu().double()
     if encoded.every_step:
-        return np.stack([BinaryChain(prompt, bits).law(steps) for prompt in state])
-    state = state.detach().cpu().double()
-    u = torch.zeros_like(state[:, :, -1:])
+        return np.stack([BinaryChain(one, bits).law(steps, w.numpy()) for one, w in zip(state, start)])
+    state, u = state.detach().cpu().double(), start[:, :, None]
     for _ in range(steps):
         u = u + state[:, :, :-1] @ u - state[:, :, -1:]
     return _product_law(bits.probability(u[:, :, 0]).numpy())

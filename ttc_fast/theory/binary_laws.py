@@ -23,7 +23,7 @@ def _law_of_answers(problem: Problem, step: int, *, greedy: bool = False) -> Fin
         return None
 
     def make() -> FiniteLaw:
-        return FiniteLaw(bit_strings(problem.model.dim), binary_law(state, rule, step))
+        return FiniteLaw(bit_strings(problem.model.dim), binary_law(state, rule, step, problem.w0))
 
     return problem.cached(("binary", step, greedy), make)
 

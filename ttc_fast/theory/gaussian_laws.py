@@ -24,7 +24,7 @@ def _thought(problem: Problem, step: int, *, greedy: bool = False) -> GaussianLa
     rule, state = problem.rule.greedy() if greedy else problem.rule, problem.state
     if state is None:
         return None
-    return problem.cached(("gaussian", step, greedy), lambda: gaussian_law(state, rule, step))
+    return problem.cached(("gaussian", step, greedy), lambda: gaussian_law(state, rule, step, problem.w0))
 
 
 @law("greedy", GaussianNoise, about="the noise-free chain", metrics=WITHOUT_NOISE)

@@ -34,6 +34,8 @@ class Problem:
     seen: Prompts
     """As the chains saw them."""
     verifier: Verifier
+    w0: Tensor | None = None
+    """Where the chains begin ``[B, d]``; None: at zero."""
 
     @cached_property
     def state(self) -> Tensor | None:

@@ -146,7 +146,9 @@ def _affordable(entry: LawEntry, dim: int, prompts: int) -> bool:
 
 
 def _problem(decoder: StochasticDecoder, prompts: Prompts, verifier: Verifier) -> Problem:
-    return Problem(decoder.model, decoder.rule, prompts, verifier.context(prompts), verifier)
+    seen = verifier.context(prompts)
+    w0 = None if getattr(decoder, "first", None) is None else decoder.start(seen)
+    return Problem(decoder.model, decoder.rule, prompts, seen, verifier, w0)
 
 
 @dataclass(frozen=True)
