@@ -57,7 +57,7 @@ SMALL = RunConfig(dim=6, examples=12, prompts=3, samples=4, steps=(1, 3), theory
             {"rule": ("rank_one",), "coefficients": "both", "nonzero": 1},
             {"continuous": RankOneNoise(0.05)},
         ),
-        ({"rule": ("rank_one",), "coefficients": "binary"}, {"binary": BernoulliSampling()}),
+        ({"rule": ("rank_one", "subset"), "ones": 2, "coefficients": "binary"}, {"binary": SubsetSampling(2)}),
     ],
 )
 def test_rules(settings: dict[str, Any], rules: dict[str, Rule]) -> None:
@@ -89,8 +89,11 @@ def test_a_run_is_an_evaluation() -> None:
     [
         ({"rule": ("gaussian", "rank_one")}, "rule: expected one for continuous coefficients, got gaussian and"),
         ({"rule": ("laplace",)}, "rule: expected one of 'gaussian', 'rank_one'"),
-        ({"strength": 0.1}, "strength: expected none without the rule rank_one, got 0.1; add --rule rank_one"),
-        ({"ones": 2}, "ones: expected none without the rule subset, got 2; add --rule subset"),
+        ({"strength": 0.1}, "strength: expected none without the rule rank_one, got 0.1; leave it out, or add"),
+        ({"rule": ("rank_one",), "noise_scale": 0.1}, "noise_scale: expected none without the rule gaussian or"),
+        ({"rule": ("subset",), "ones": 2, "link": "clip"}, "link: expected none without the rule bernoulli, got clip"),
+        ({"rule": ("subset",), "coefficients": "continuous"}, "rule: expected one for continuous coefficients, got"),
+        ({"ones": 2}, "ones: expected none without the rule subset, got 2; leave it out, or add --rule subset"),
         ({"rule": ("subset",)}, "ones: expected the number of ones that the rule subset draws, got none; add --ones"),
         ({"rule": ("subset",), "ones": 7}, "ones: expected at most the 6 coefficients, got 7"),
         ({"rule": ("subset",), "ones": 2, "temperature": 0.1}, "temperature: expected none without the rule bernoulli"),
@@ -98,7 +101,7 @@ def test_a_run_is_an_evaluation() -> None:
         ({"noise_schedule": "geometric:half"}, "noise_schedule: expected constant, geometric:RATIO"),
         ({"noise_schedule": "geometric:-1"}, "ratio: expected a finite number of at least 0, got -1.0"),
         ({"prior": 0.5}, "prior: expected one kind of coefficients with it, got 'both'; say which"),
-        ({"covariance": (1.0, 2.0)}, "spectrum: expected 6 eigenvalues (dim), got 2"),
+        ({"covariance": (1.0, 2.0)}, "covariance: expected a number, or 6 eigenvalues (dim), got 2"),
         ({"metric": ("error",)}, "metric: expected one of 'squared_error'"),
         ({"nonzero": 9}, "nonzero: expected an integer from 1 to 6, got 9"),
     ],

@@ -21,15 +21,21 @@ class _Named:
 
     kind: Kind
     make: Callable[[RunConfig], Rule]
-    settings: tuple[str, ...] = ()
-    """Those that it alone takes, None where not given."""
+    settings: tuple[str, ...]
+    """Those that it takes."""
 
+
+_NOISE = ("noise_scale", "noise_schedule")
 
 RULES: dict[RuleName, _Named] = {
-    "gaussian": _Named("continuous", lambda c: GaussianNoise(_schedule(c, c.noise_scale))),
-    "rank_one": _Named("continuous", lambda c: RankOneNoise(_schedule(c, c.strength)), ("strength",)),
-    "elementwise": _Named("continuous", lambda c: ElementwiseNoise(_schedule(c, c.noise_scale))),
-    "bernoulli": _Named("binary", lambda c: BernoulliSampling(c.link, c.temperature, c.sample_at), ("temperature",)),
+    "gaussian": _Named("continuous", lambda c: GaussianNoise(_schedule(c, c.noise_scale)), _NOISE),
+    "rank_one": _Named("continuous", lambda c: RankOneNoise(_schedule(c, c.strength)), ("strength", "noise_schedule")),
+    "elementwise": _Named("continuous", lambda c: ElementwiseNoise(_schedule(c, c.noise_scale)), _NOISE),
+    "bernoulli": _Named(
+        "binary",
+        lambda c: BernoulliSampling(c.link, c.temperature, c.sample_at),
+        ("link", "temperature", "sample_at"),
+    ),
     "subset": _Named("binary", lambda c: SubsetSampling(check.integer("ones", c.ones, 1, 2**24)), ("ones",)),
 }
 """By the name that ``--rule`` takes."""
@@ -69,13 +75,20 @@ def with_rules(config: RunConfig) -> RunConfig:
         TypeError, ValueError: a setting belongs to a rule that is not asked for, or one is missing.
     """
     used = {kind: names(config)[kind] for kind in kinds(config)}
+    if config.rule and not any(name in used.values() for name in config.rule):
+        asked, kind = " and ".join(config.rule), next(iter(used))
+        raise ValueError(f"rule: expected one for {kind} coefficients, got {asked}; leave out --coefficients")
     if len(used) == 1:
         config = replace(config, coefficients=next(iter(used)))
-    for name, rule in RULES.items():
-        for setting in rule.settings:
-            value = getattr(config, setting)
-            if value is not None and name not in names(config).values():
-                raise ValueError(f"{setting}: expected none without the rule {name}, got {value}; add --rule {name}")
+    for setting in dict.fromkeys(setting for rule in RULES.values() for setting in rule.settings):
+        value = getattr(config, setting)
+        takers = [name for name, rule in RULES.items() if setting in rule.settings]
+        if value != getattr(RunConfig, setting) and not any(name in names(config).values() for name in takers):
+            added = " or ".join(f"--rule {name}" for name in takers)
+            without = " or ".join(takers)
+            raise ValueError(
+                f"{setting}: expected none without the rule {without}, got {value}; leave it out, or add {added}"
+            )
     config = replace(config, rule=tuple(used.values()))
     if "rank_one" in config.rule and config.strength is None:
         config = replace(config, strength=STRENGTH)

@@ -125,6 +125,8 @@ def _with_tuples(config: RunConfig) -> RunConfig:
     spectrum = check.numbers("covariance", config.covariance)
     if spectrum.ndim > 1 or not spectrum.numel():
         raise ValueError(f"covariance: expected a number, or all eigenvalues, got {check.shown(config.covariance)}")
+    if config.prompts_file is None and spectrum.numel() not in (1, config.dim):
+        raise ValueError(f"covariance: expected a number, or {config.dim} eigenvalues (dim), got {spectrum.numel()}")
     covariance = tuple(check.scale("covariance", value) for value in spectrum.reshape(-1).tolist())
     rule: Any = check.names("rule", config.rule)
     metric = check.names("metric", config.metric)
