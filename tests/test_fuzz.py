@@ -45,7 +45,7 @@ def test_every_public_function_and_class_is_called() -> None:
     """Besides protocols, constants, and plain records of results, which are made by the library."""
     made_by_us = {
         "Backend", "Candidates", "DecodeOutput", "Draws", "Expected", "Key", "LinearState", "Plan", "PlanConfig",
-        "Problem", "RunConfig", "RunResult", "SearchResult", "Trained",
+        "Problem", "RunConfig", "RunResult", "SearchResult", "SweepTable", "Trained",
     }  # fmt: skip
     protocols = {"Model", "Rule", "Schedule", "Task", "Verifier"}
     without_arguments = {"InContextLoss", "Oracle"}

@@ -59,6 +59,8 @@ _HOMES = {
     "experiments.results": ("RunResult",),
     "experiments.plan": ("plan", "Plan"),
     "experiments.plot": ("plot",),
+    "experiments.sweep": ("sweep", "merge"),
+    "experiments.sweep_table": ("load", "SweepTable"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME]
@@ -99,6 +101,10 @@ if TYPE_CHECKING:
     from .experiments.plot import plot as plot
     from .experiments.results import RunResult as RunResult
     from .experiments.run import run as run
+    from .experiments.sweep import merge as merge
+    from .experiments.sweep import sweep as sweep
+    from .experiments.sweep_table import SweepTable as SweepTable
+    from .experiments.sweep_table import load as load
     from .logs.analysis import analyze as analyze
     from .logs.comparison import compare_logs as compare_logs
     from .logs.reader import read as read

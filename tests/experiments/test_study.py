@@ -15,7 +15,8 @@ from ttc_fast import Key, run
 from ttc_fast.cli.main import main
 from ttc_fast.experiments import reproduction as module
 from ttc_fast.experiments.reproduction import reproduce
-from ttc_fast.experiments.study import StudyRun, load_study, selected, studies
+from ttc_fast.experiments.study import load_study, selected, studies
+from ttc_fast.experiments.work import compute
 
 OWN: dict[str, Any] = {
     "title": "a paper",
@@ -92,13 +93,13 @@ def test_an_interrupted_study_goes_on(own: Path, tmp_path: Path, monkeypatch: py
     whole = reproduce(study, prompts=7)
     made: list[int] = []
 
-    def interrupted(config: Any) -> Any:
-        made.append(config.first_prompt)
+    def interrupted(config: Any, start: int, stop: int) -> Any:
+        made.append(start)
         if len(made) == 3:
             raise KeyboardInterrupt
-        return run(config)
+        return compute(config, start, stop)
 
-    monkeypatch.setattr(module, "run", interrupted)
+    monkeypatch.setattr(module, "compute", interrupted)
     with pytest.raises(KeyboardInterrupt):
         reproduce(study, prompts=7, folder=folder)
     found = reproduce(study, prompts=7, folder=folder)
@@ -110,14 +111,14 @@ def test_an_interrupted_study_goes_on(own: Path, tmp_path: Path, monkeypatch: py
     assert len(made) == 7
 
 
-def test_parts_of_other_settings_are_refused(own: Path, tmp_path: Path) -> None:
-    study = load_study(str(own))
-    reproduce(selected(study, ["second"]), prompts=1, folder=tmp_path)
-    changed: StudyRun = dataclasses.replace(
-        study.runs[1], config=dataclasses.replace(study.runs[1].config, label_noise=0.5)
-    )
-    with pytest.raises(ValueError, match=r"folder: expected parts of the same settings in .*; take another folder"):
-        reproduce(dataclasses.replace(study, runs=(changed,)), prompts=1, folder=tmp_path)
+def test_parts_of_other_settings_stay(own: Path, tmp_path: Path) -> None:
+    """Settings have parts of their own, by their hash."""
+    study = selected(load_study(str(own)), ["second"])
+    first = reproduce(study, prompts=1, folder=tmp_path).records()
+    changed = dataclasses.replace(study.runs[0], config=dataclasses.replace(study.runs[0].config, label_noise=0.5))
+    reproduce(dataclasses.replace(study, runs=(changed,)), prompts=1, folder=tmp_path)
+    assert len(list(tmp_path.glob("shards/*/*.parquet"))) == 2
+    assert reproduce(study, prompts=1, folder=tmp_path).records() == first
 
 
 def test_command(
@@ -134,7 +135,7 @@ def test_command(
     assert document["prompts"] == 10
     assert {"quantity", "published", "ours", "standard_error", "law", "rule", "steps"} <= set(document["records"][0])
     assert Path("figures.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list(Path("reproduce-own/first").glob("*.parquet"))) == 4
+    assert len(list(Path("reproduce-own").glob("shards/*/*.parquet"))) == 8
 
 
 def test_known_studies() -> None:

@@ -441,6 +441,12 @@ CASES: dict[str, Case] = {
         }, 8),
     "plan, config": Case(tf.plan, lambda: {"config": tf.PlanConfig(16, prompts=2)}, 2),
     "plot": Case(tf.plot, lambda: {"table": _table(), "x": "samples", "ax": None, "metric": None}, 1),
+    "sweep": Case(tf.sweep, lambda: {
+        "study": "missing.toml", "out": "missing", "engine": "local", "workers": 1, "shard": (1, 2), "address": None,
+        "progress": False,
+    }, 2, files=True),
+    "merge": Case(tf.merge, lambda: {"folder": "missing"}, 2, files=True),
+    "load": Case(tf.load, lambda: {"folder": "missing"}, 2, files=True),
     "backends": Case(tf.backends, dict, 1),
     "Draws.normal": Case(lambda stream: _draws().normal(stream), lambda: {"stream": 0}, 4),
 }

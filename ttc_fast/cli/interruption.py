@@ -19,7 +19,7 @@ STATUS = 130
 def text(arguments: Sequence[str]) -> str:
     """What is told of an interruption: files that are written stay, and a reproduction goes on from its parts."""
     written = _files("WRITTEN")
-    if arguments[:1] == ["reproduce"]:
+    if arguments[:1] in (["reproduce"], ["sweep"]):
         return "interrupted; the parts that are done are kept, give the same command again to go on"
     return f"interrupted, after {', '.join(written)} was written" if written else "interrupted, nothing was written"
 

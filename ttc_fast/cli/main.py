@@ -13,16 +13,19 @@ from typing import Annotated, Any
 import tyro
 
 from .. import __version__
-from ..experiments.config import PlanConfig, ReproduceConfig, RunConfig
+from ..experiments.config import MergeConfig, PlanConfig, ReproduceConfig, RunConfig, StatusConfig, SweepConfig
 from ..experiments.presets import PRESETS
 from ..numerics import check, files
 from ..numerics.visible import tell, visible, write_error
-from . import analyze, console, interruption, plan, reproduce, run, streams, techniques, theory
+from . import analyze, console, interruption, plan, reproduce, run, streams, sweep, sweep_folder, techniques, theory
 
 COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "run": (RunConfig, run.main),
     "analyze": (analyze.AnalyzeConfig, analyze.main),
     "plan": (PlanConfig, plan.main),
+    "sweep": (SweepConfig, sweep.main),
+    "status": (StatusConfig, sweep_folder.status),
+    "merge": (MergeConfig, sweep_folder.merge),
     "reproduce": (ReproduceConfig, reproduce.main),
     "techniques": (techniques.TechniquesConfig, techniques.main),
     "theory": (theory.TheoryConfig, theory.main),

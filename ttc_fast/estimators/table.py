@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-_OPTIONAL = ("theory", "theory_variance", "theory_scale", "thoughts", "scores", "repeats")
+OPTIONAL = ("theory", "theory_variance", "theory_scale", "thoughts", "scores", "repeats")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Table:
         object.__setattr__(self, "prompts", checked_prompts(self.prompts))
         check.has("about", self.about, ("items",), "text by name")
         shape = (len(self.keys), len(self.prompts))
-        for name in ("values", *_OPTIONAL):
+        for name in ("values", *OPTIONAL):
             array = getattr(self, name)
             if array is None:
                 continue
@@ -129,7 +129,7 @@ class Table:
         return self._rows(rows)
 
     def _rows(self, rows: Sequence[int]) -> Table:
-        arrays = {name: getattr(self, name) for name in ("values", *_OPTIONAL)}
+        arrays = {name: getattr(self, name) for name in ("values", *OPTIONAL)}
         parts: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays.items()}
         return replace(self, keys=tuple(self.keys[i] for i in rows), **parts)
 
@@ -162,7 +162,7 @@ class Table:
         if len(set(prompts.tolist())) < len(prompts):
             raise ValueError("tables: expected each prompt in one part, got one in two of them")
         arrays: dict[str, Any] = {}
-        for name in ("values", *_OPTIONAL):
+        for name in ("values", *OPTIONAL):
             have = [getattr(part, name) for part in parts]
             lacking = any(array is None for array in have)
             arrays[name] = None if lacking else np.concatenate(have, axis=1)[:, order]
@@ -186,7 +186,7 @@ class Table:
         if dict(self.about) != dict(other.about):
             raise ValueError(f"other: expected the same facts, got {dict(self.about)} and {dict(other.about)}")
         arrays: dict[str, Any] = {"values": np.concatenate((self.values, other.values))}
-        for name in _OPTIONAL:
+        for name in OPTIONAL:
             one, two = getattr(self, name), getattr(other, name)
             if one is not None or two is not None:
                 none = (np.full_like(table.values, math.nan) for table in (self, other))
@@ -280,7 +280,7 @@ class Table:
             ValueError: another ending.
             OSError: the file cannot be written.
         """
-        table_file.write(path, self._columns(_OPTIONAL), self.about)
+        table_file.write(path, self._columns(OPTIONAL), self.about)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Table:
@@ -296,5 +296,5 @@ class Table:
             ValueError: it is no such file.
             OSError: it cannot be read.
         """
-        keys, prompts, arrays, about = table_file.read(path, Key._fields, _OPTIONAL)
+        keys, prompts, arrays, about = table_file.read(path, Key._fields, OPTIONAL)
         return Table(tuple(map(Key._make, keys)), prompts, arrays.pop("value"), about=about, **arrays)

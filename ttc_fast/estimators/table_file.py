@@ -23,8 +23,6 @@ from .selection import Array
 VERSION = "ttc_fast.Table/1"
 """Of the columns in a file."""
 
-_TEXT = ("coefficients", "technique", "metric")
-
 
 class Contents(NamedTuple):
     """What a file holds."""
@@ -68,14 +66,30 @@ def write(path: str | os.PathLike[str], columns: Mapping[str, Any], about: Mappi
         ValueError: another ending.
         OSError: the file cannot be written.
     """
-    pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
+    parquet = imported("pyarrow.parquet")
     target = _parquet(path)
-    texts = {name: pyarrow.array(columns[name].astype(object), pyarrow.string()).dictionary_encode() for name in _TEXT}
-    table = pyarrow.table({**columns, **texts}).replace_schema_metadata(
-        {"format": VERSION, "about": json.dumps(dict(about), sort_keys=True)}
-    )
+    table = encoded(columns, {"format": VERSION, "about": json.dumps(dict(about), sort_keys=True)})
     with files.replacing(target, "save") as file:
         parquet.write_table(table, file)
+
+
+def encoded(columns: Mapping[str, Any], metadata: Mapping[str, str]) -> Any:
+    """Columns as a table of Arrow, text by dictionaries.
+
+    Args:
+        columns: by name.
+        metadata: of the file.
+    """
+    pyarrow = imported("pyarrow")
+
+    def column(values: Any) -> Any:
+        if np.asarray(values).dtype.kind in "UO":
+            return pyarrow.array(np.asarray(values, dtype=object), pyarrow.string()).dictionary_encode()
+        return pyarrow.array(values)
+
+    return pyarrow.table({name: column(values) for name, values in columns.items()}).replace_schema_metadata(
+        dict(metadata)
+    )
 
 
 def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence[str]) -> Contents:
@@ -108,6 +122,23 @@ def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence
         raise ValueError(f"{source}: expected a Parquet file: {error}") from error  # so pyarrow says it of damaged ones
     if about.get("format") != VERSION:
         raise ValueError(f"{source}: expected the format {VERSION}, got {about.get('format', 'none')}")
+    keys, prompts, arrays = decoded(table, fields, optional, str(source))
+    return Contents(keys, prompts, arrays, facts)
+
+
+def decoded(
+    table: Any, fields: Sequence[str], optional: Sequence[str], source: str
+) -> tuple[tuple[tuple[Any, ...], ...], NDArray[np.int64], dict[str, Array]]:
+    """Keys, prompts and arrays of a table of Arrow, whatever the order of its rows.
+
+    Args:
+        table: in long form.
+        fields, optional: see :func:`read`.
+        source: where it comes from, for the error.
+
+    Raises:
+        ValueError: a column or a row is missing.
+    """
     needed = (*fields, "prompt", "value")
     if lacking := [name for name in needed if name not in table.column_names]:
         raise ValueError(f"{source}: expected the columns {', '.join(needed)}, got none called {lacking[0]}")
@@ -125,7 +156,7 @@ def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence
         for name in ("value", *optional)
         if name in table.column_names
     }
-    return Contents(keys, prompts, arrays, facts)
+    return keys, prompts, arrays
 
 
 def _parquet(path: str | os.PathLike[str]) -> Path:

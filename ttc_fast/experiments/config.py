@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 Kind: TypeAlias = Literal["continuous", "binary"]
 
@@ -166,3 +166,44 @@ class ReproduceConfig:
     """Draw the figures to this file: png, pdf or svg (needs matplotlib)."""
     quiet: bool = False
     """Print nothing but errors."""
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Do all runs of a study: a grid over settings of ttc-fast run, in shards that are kept, so that the command may be
+    killed and given again. A complete sweep is merged into FOLDER/table.parquet."""
+
+    study: Positional[Path]
+    """A .toml file with tables [run], [grid] and [zip], see ttc_fast/experiments/README.md."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Folder of the shards and of the merged table."""
+    engine: Literal["local", "ray"] = "local"
+    """Processes of this machine, or a Ray cluster."""
+    workers: int | None = None
+    """Shards at a time (default one for each processor)."""
+    shard: Annotated[str | None, arg(metavar="I/N")] = None
+    """Do the I-th of N parts only, counted from 1; ttc-fast merge then puts them together."""
+    address: str | None = None
+    """Of the Ray cluster (default the one that runs, else one of this machine)."""
+    dry_run: bool = False
+    """Show the runs, the shards, the predicted time and disk, and do nothing."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """Check that a sweep is complete, and put its shards together in FOLDER/table.parquet."""
+
+    folder: Positional[Path]
+    """Of ttc-fast sweep --out."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+
+@dataclass(frozen=True)
+class StatusConfig:
+    """Show how far a sweep is. Exit status 0: it is complete; 1: it is not."""
+
+    folder: Positional[Path]
+    """Of ttc-fast sweep --out."""

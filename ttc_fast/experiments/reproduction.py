@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ from .. import __version__
 from ..estimators.arrays import Array
 from ..estimators.table import Key, Table
 from ..numerics import check, rng
-from ..numerics.files import write
 from ..numerics.progress import Report, reporting
 from .config import RunConfig
 from .files import finite
-from .run import run
+from .run import resolved
+from .shards import Block, Store, joined, missing
 from .study import Row, Study, StudyRun
+from .work import compute, key_of, used_isa
 
 PART = 128
 """Prompts of a part: what an interruption costs at most."""
@@ -113,7 +114,7 @@ def _within(table: Table, key: Key, config: RunConfig) -> Array:
 def reproduce(
     study: Study, *, prompts: int | None = None, folder: Path | None = None, progress: bool | Report = False
 ) -> Reproduction:
-    """Do the runs of a study, in parts of :data:`PART` prompts that are kept, so that an interrupted study goes on.
+    """Do the runs of a study, in shards of :data:`PART` prompts that are kept, so that an interrupted study goes on.
 
     Args:
         study: of :func:`load_study`.
@@ -126,7 +127,7 @@ def reproduce(
 
     Raises:
         OSError: a part cannot be read or written.
-        ValueError: the folder holds parts of other settings, or the settings are refused.
+        ValueError: the settings are refused, or a part is damaged.
 
     >>> import dataclasses
     >>> from ttc_fast.experiments.study import load_study
@@ -141,42 +142,22 @@ def reproduce(
     began = time.perf_counter()
     count = study.prompts if prompts is None else check.integer("prompts", prompts, 1, 2**32)
     tables = {}
-    with reporting(progress) as report:
+    with reporting(progress) as report, tempfile.TemporaryDirectory() as nowhere:
+        store = Store(nowhere if folder is None else folder)
         for one in study.runs:
-            place = None if folder is None else _place(folder / one.name, one.config)
-            tables[one.name] = _table(one, count, place, lambda share, name=one.name: report(name, share))  # type: ignore[misc]
+            tables[one.name] = _table(one, count, store, lambda share, name=one.name: report(name, share))  # type: ignore[misc]
     return Reproduction(study, count, tables, time.perf_counter() - began)
 
 
-def _place(folder: Path, config: RunConfig) -> Path:
-    """The folder of a run's parts, which all have the same settings.
-
-    Raises:
-        ValueError: those that are there have others.
-    """
-    settings = {"rng_layout": rng.LAYOUT, "settings": dataclasses.asdict(config)}
-    text, file = json.dumps(settings, indent=1, default=str) + "\n", folder / "settings.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    if not file.exists():
-        write(file, text, "folder")
-    elif file.read_text(encoding="utf-8") != text:
-        raise ValueError(f"folder: expected parts of the same settings in {folder}, got others; take another folder")
-    return folder
-
-
-def _table(one: StudyRun, count: int, place: Path | None, report: Callable[[float], None]) -> Table:
-    parts = []
+def _table(one: StudyRun, count: int, store: Store, report: Callable[[float], None]) -> Table:
+    whole = Block(key_of(resolved(one.config), used_isa()), 0, count)
+    there = [shard.block for shard in store.listed(whole.key)]
     for start in range(0, count, PART):
-        size = min(PART, count - start)
-        file = None if place is None else place / f"{start:08d}-{start + size:08d}.parquet"
-        if file is not None and file.exists():
-            parts.append(Table.load(file))
-        else:
-            parts.append(run(dataclasses.replace(one.config, first_prompt=start, prompts=size)).table)
-            if file is not None:
-                parts[-1].save(file)
-        report((start + size) / count)
-    return Table.concat(parts)
+        stop = min(start + PART, count)
+        for part in missing(Block(whole.key, start, stop), there):
+            store.save(compute(one.config, part.start, part.stop), part)
+        report(stop / count)
+    return joined(store, whole)
 
 
 def document(found: Reproduction) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import fields, replace
-from typing import Any, get_args
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -24,22 +24,17 @@ from ..numerics.progress import Report, reporting
 from ..numerics.protocols import is_default
 from ..tasks.base import Source
 from ..tasks.metrics import METRICS
-from ..tasks.prompts import Prompts
 from ..techniques.base import Technique
-from ..techniques.faulty_verifiers import NoisyVerifier, WrongVerifier
 from ..techniques.registry import TECHNIQUES
 from ..techniques.ridge import ridge
-from ..techniques.verifiers import HeldOutLoss, InContextLoss, Oracle, SmallestNorm, Verifier
+from ..techniques.verifiers import Verifier
 from ..theory.ensemble import exact_curve
 from ..theory.overlay import overlay
-from .config import Kind, RunConfig, VerifierName
+from .config import Kind, RunConfig
 from .results import RunResult
 from .rules import make_rules, with_rules
 from .source import RunPrompts, run_prompts, usable_device
-
-WRONG_BY = 0.5
-"""Default of the wrong verifier: with the other defaults a few samples are best for best-of-N, and many are worse than
-a single one."""
+from .verifiers import held_out, make_verifier, wrong_by
 
 TILE = 64
 """Prompts at a time."""
@@ -65,20 +60,11 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
     1
     """
     began = time.perf_counter()
-    config = with_rules(_with_tuples(config))
-    device = usable_device(config.device)
-    resolve_backend(config.backend, device=device)  # fails before the prompts are made
-    prompts = run_prompts(config, device)
-    backend = resolve_backend(config.backend, device=device, dim=prompts.dim)
-    filled = _filled(config, prompts)
-    if config.method == "exact" and "binary" in prompts.kinds:
-        raise ValueError(
-            "method: expected 'stepwise' for binary coefficients, got 'exact'; add --coefficients continuous"
-        )
+    config, filled, prompts, backend = _prepared(config)
     rules = make_rules(config)
-    model = LinearAttention.gradient_descent(prompts.dim, step_size=filled.step_size).to(device)
+    model = _model(filled, prompts)
     example = prompts.by_kind[prompts.kinds[0]].part(0, 1)
-    verifier = _verifier(filled, example)
+    verifier = make_verifier(filled, example)
     parts: dict[Kind, Evaluation] = {}
     with reporting(progress) as report, torch.inference_mode():
         for kind, source in prompts.by_kind.items():
@@ -102,6 +88,55 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
         stable_step,
         extension.isa() if extension.module is not None else None,
     )
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """The settings with every default filled in and the backend named: what decides the results. Nothing is decoded.
+
+    Args:
+        config: the settings.
+
+    Raises:
+        ValueError, TypeError, OSError: as :func:`run`.
+
+    >>> resolved(RunConfig(coefficients="continuous", dim=8)).examples
+    64
+    """
+    config, filled, prompts, backend = _prepared(config)
+    verifier = make_verifier(filled, prompts.by_kind[prompts.kinds[0]].part(0, 1))
+    rules, model = make_rules(config), _model(filled, prompts)
+    for kind, source in prompts.by_kind.items():
+        _plan(config, StochasticDecoder(model, rules[kind]), source, verifier, backend)
+    return replace(filled, backend=cast(Any, backend))
+
+
+class _Prepared(NamedTuple):
+    """What a run is made of."""
+
+    config: RunConfig
+    filled: RunConfig
+    """With the defaults that the prompts decide."""
+    prompts: RunPrompts
+    backend: str
+
+
+def _prepared(config: RunConfig) -> _Prepared:
+    config = with_rules(_with_tuples(config))
+    device = usable_device(config.device)
+    resolve_backend(config.backend, device=device)  # fails before the prompts are made
+    prompts = run_prompts(config, device)
+    backend = resolve_backend(config.backend, device=device, dim=prompts.dim)
+    filled = _filled(config, prompts)
+    if config.method == "exact" and "binary" in prompts.kinds:
+        raise ValueError(
+            "method: expected 'stepwise' for binary coefficients, got 'exact'; add --coefficients continuous"
+        )
+    return _Prepared(config, filled, prompts, backend)
+
+
+def _model(filled: RunConfig, prompts: RunPrompts) -> LinearAttention:
+    model = LinearAttention.gradient_descent(prompts.dim, step_size=filled.step_size)
+    return model.to(usable_device(filled.device))
 
 
 def _stable_step(
@@ -149,15 +184,19 @@ def _evaluated(
     config: RunConfig, decoder: StochasticDecoder, prompts: Source, verifier: Verifier, backend: str, report: Report
 ) -> Evaluation:
     """One kind of coefficients, with theory if asked for."""
-    plan = Plan.checked(
-        decoder, prompts, steps=config.steps, samples=config.samples, budgets=config.budgets, seed=config.seed,
-        techniques=_techniques(config), verifier=verifier, backend=backend,
-        method=config.method, metrics=config.metric,
-    )  # fmt: skip
+    plan = _plan(config, decoder, prompts, verifier, backend)
     part = evaluation(plan, prompts, progress=report)
     if not config.theory:
         return part
     return replace(part, table=overlay(decoder, prompts, part.table, verifier=verifier, progress=report))
+
+
+def _plan(config: RunConfig, decoder: StochasticDecoder, prompts: Source, verifier: Verifier, backend: str) -> Plan:
+    return Plan.checked(
+        decoder, prompts, steps=config.steps, samples=config.samples, budgets=config.budgets, seed=config.seed,
+        techniques=_techniques(config), verifier=verifier, backend=backend,
+        method=config.method, metrics=config.metric,
+    )  # fmt: skip
 
 
 def _techniques(config: RunConfig) -> list[str | Technique]:
@@ -175,8 +214,8 @@ def _joined(tables: list[Table]) -> Table:
 
 def _filled(config: RunConfig, prompts: RunPrompts) -> RunConfig:
     """The settings with the defaults that the prompts decide."""
-    held_out = _held_out(config, prompts)
-    seen = prompts.examples - (held_out or 0)
+    hidden = held_out(config, prompts.examples)
+    seen = prompts.examples - (hidden or 0)
     return replace(
         config,
         dim=prompts.dim,
@@ -184,8 +223,8 @@ def _filled(config: RunConfig, prompts: RunPrompts) -> RunConfig:
         prompts=prompts.count,
         label_noise=prompts.label_noise,
         step_size=_step_size(config, prompts.dim, seen),
-        held_out=held_out,
-        wrong_by=_wrong_by(config),
+        held_out=hidden,
+        wrong_by=wrong_by(config),
     )
 
 
@@ -200,54 +239,6 @@ def _step_size(config: RunConfig, dim: int, seen: int) -> float:
 def _throughput(config: RunConfig, prompts: RunPrompts, part: Evaluation) -> float:
     thoughts = len(set(config.steps)) if config.method == "exact" else max(config.steps)
     return prompts.count * config.samples * prompts.dim * thoughts / part.decode_seconds
-
-
-def _held_out(config: RunConfig, prompts: RunPrompts) -> int | None:
-    """Examples of a prompt that the chains do not see."""
-    if config.verifier != "held_out_loss":
-        if config.held_out is not None:
-            raise ValueError(
-                f"held_out: expected none with verifier {config.verifier!r}, got {config.held_out}; "
-                "add --verifier held_out_loss"
-            )
-        return None
-    if prompts.examples < 2:
-        raise ValueError(f"examples: expected at least 2 for verifier 'held_out_loss', got {prompts.examples}")
-    given = max(1, prompts.examples // 4) if config.held_out is None else config.held_out
-    return check.integer("held_out", given, 1, prompts.examples - 1)
-
-
-def _wrong_by(config: RunConfig) -> float | None:
-    """How far the wrong verifier's aim is from the truth."""
-    if config.verifier == "wrong":
-        return check.scale("wrong_by", WRONG_BY if config.wrong_by is None else config.wrong_by)
-    if config.wrong_by is not None:
-        raise ValueError(
-            f"wrong_by: expected none with verifier {config.verifier!r}, got {config.wrong_by}; add --verifier wrong"
-        )
-    return None
-
-
-def _verifier(config: RunConfig, example: Prompts) -> Verifier:
-    """The verifier that settings with all defaults filled in ask for."""
-    check.choice("verifier", config.verifier, get_args(VerifierName))
-    noise = check.scale("verifier_noise", config.verifier_noise)
-    rate = check.number("false_positive_rate", config.false_positive_rate, 0.0, 1.0)
-    seed = check.integer("seed", config.seed, 0, 2**64 - 1)
-    if config.verifier in ("oracle", "wrong") and example.w_star is None:
-        raise ValueError(
-            f"verifier: expected w_star in {config.prompts_file} for {config.verifier!r}, got none; take another"
-        )
-    verifier: Verifier
-    if config.held_out is not None:
-        verifier = HeldOutLoss(config.held_out)
-    elif config.wrong_by is not None:
-        verifier = WrongVerifier(config.wrong_by, seed)
-    else:
-        others = {"oracle": Oracle(), "smallest_norm": SmallestNorm(), "smallest_l1_norm": SmallestNorm(1)}
-        verifier = others.get(config.verifier, InContextLoss())
-    noisy = NoisyVerifier(verifier, noise, false_positive_rate=rate, seed=seed)
-    return verifier if noise == rate == 0 else noisy
 
 
 def _over_all_prompts(config: RunConfig, prompts: RunPrompts, kind: Kind) -> float | None:

@@ -1,0 +1,215 @@
+"""Settings of a sweep from a TOML file: what all runs have in common, and what varies.
+
+seeds = 3                          # short for seed = [0, 1, 2] in the grid
+[run]                              # any setting of ``ttc-fast run``, by its long name; also preset = "paper"
+samples = 256
+[grid]                             # product, the first name varies slowest
+dim = [8, 16]
+noise_scale = {from = 0.05, to = 0.8, count = 5, scale = "log"}
+examples = {from = 32, to = 128, step = 32}
+[zip]                              # lists that go together: one more factor of the product
+steps = [[8], [16], [32]]
+budgets = [[256], [128], [64]]
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from ..numerics import check
+from ..numerics.files import open_input
+from .config import OUTPUT, RunConfig
+from .presets import PRESETS
+
+SETTINGS = tuple(field.name for field in fields(RunConfig) if field.name not in OUTPUT or field.name == "theory")
+"""That a study may set: those of ``ttc-fast run`` but for the ones that say where its output goes."""
+
+MOST_POINTS = 10**6
+"""Runs of a study."""
+
+_RANGE = ("from", "to", "step", "count", "scale")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a study."""
+
+    varied: Mapping[str, Any]
+    """Its values of what varies, by name of the setting."""
+    config: RunConfig
+
+    @property
+    def label(self) -> str:
+        """Such as ``dim 8, seed 0``."""
+        return ", ".join(f"{name} {value}" for name, value in self.varied.items()) or "the only setting"
+
+
+def load_points(path: Path) -> tuple[Point, ...]:
+    """The runs of a study file, in the order of the product.
+
+    Args:
+        path: of a ``.toml`` file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, TypeError: it is no TOML, a name is unknown, or a range is not as it must be.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    with open_input(path) as file:
+        try:
+            document = tomllib.loads(file.read().decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"study: expected TOML in {path}: {error}") from error
+    return points(document)
+
+
+def points(document: Mapping[str, Any]) -> tuple[Point, ...]:
+    """The runs of a study.
+
+    Args:
+        document: as a TOML file has it.
+
+    Returns:
+        In the order of the product.
+
+    Raises:
+        ValueError, TypeError: a name is unknown, or a range is not as it must be.
+
+    >>> study = {"grid": {"dim": [8, 16]}, "zip": {"steps": [[4], [8]], "budgets": [[64], [32]]}}
+    >>> [(point.varied["dim"], point.config.steps) for point in points(study)]
+    [(8, (4,)), (8, (8,)), (16, (4,)), (16, (8,))]
+    """
+    known = ("run", "grid", "zip", "seeds")
+    for name in document:
+        _check_known("study", name, known)
+    tables = {name: _named(name, document.get(name, {})) for name in ("run", "grid", "zip")}
+    grid = {name: _values(name, value) for name, value in tables["grid"].items()}
+    together = {name: _values(name, value) for name, value in tables["zip"].items()}
+    if "seeds" in document:
+        grid["seed"] = list(range(check.integer("seeds", document["seeds"], 1, MOST_POINTS)))
+    _check_once(tables["run"], grid, together)
+    factors = [[{name: value} for value in values] for name, values in grid.items()]
+    if together:
+        factors.append([dict(zip(together, row)) for row in zip(*together.values())])
+    count = math.prod(map(len, factors))
+    if count > MOST_POINTS:
+        raise ValueError(f"grid: expected at most {MOST_POINTS:,} runs, got {count:,}; divide the study")
+    common = _configured(tables["run"])
+    found = []
+    for row in itertools.product(*factors):
+        varied = {name: value for part in row for name, value in part.items()}
+        found.append(Point(varied, replace(common, **{name: _typed(name, value) for name, value in varied.items()})))
+    return tuple(found)
+
+
+def _named(table: str, given: Any) -> dict[str, Any]:
+    """Settings by the names that Python has for them."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{table}: expected a table [{table}] of settings, got {check.shown(given)}")
+    names = {name.replace("-", "_"): value for name, value in given.items()}
+    for name in names:
+        _check_known(table, name, SETTINGS if table != "run" else ("preset", *SETTINGS))
+    return names
+
+
+def _check_known(table: str, name: str, known: Sequence[str]) -> None:
+    if name in known:
+        return
+    if name in OUTPUT:
+        raise ValueError(
+            f"{table}: expected settings of a run, got {name!r}, which says where output goes; leave it out"
+        )
+    near = difflib.get_close_matches(name, known, 1, 0.0)
+    raise ValueError(f"{table}: expected the name of a setting, got {name!r}; the nearest is {near[0]!r}")
+
+
+def _check_once(common: Iterable[str], grid: Mapping[str, Any], together: Mapping[str, Any]) -> None:
+    for name in grid:
+        if name in together:
+            raise ValueError(f"zip: expected settings that are not in [grid], got {name}; leave one of them out")
+    for name in common:
+        if name in grid or name in together:
+            raise ValueError(f"run: expected settings that do not vary, got {name}; leave one of them out")
+    lengths = {name: len(values) for name, values in together.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"zip: expected lists of one length, got {lengths}")
+
+
+def _configured(given: dict[str, Any]) -> RunConfig:
+    settings = dict(given)
+    name = settings.pop("preset", None)
+    if name is not None:
+        check.choice("preset", name, tuple(PRESETS))
+    return replace(PRESETS[name] if name else RunConfig(), **{key: _typed(key, v) for key, v in settings.items()})
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A value of TOML as the settings have it: lists are tuples, paths are paths, 1 is 1.0 where a fraction may be."""
+    if isinstance(value, list):
+        return tuple(_typed(name, one) for one in value)
+    if name == "prompts_file" and isinstance(value, str):
+        return Path(value).absolute()
+    return float(value) if type(value) is int and float in _types(name) and abs(value) < 2**53 else value
+
+
+def _types(name: str) -> set[Any]:
+    """The types that occur in that of a setting."""
+    todo, seen = [get_type_hints(RunConfig)[name]], set()
+    while todo:
+        one = todo.pop()
+        seen.add(one)
+        todo += get_args(one)
+    return seen
+
+
+def _values(name: str, given: Any) -> list[Any]:
+    """What a setting is to be, in its order and each once."""
+    values = _range(name, given) if isinstance(given, Mapping) else given
+    if not isinstance(values, list) or not values:
+        raise TypeError(f"{name}: expected a list of values, or a range {{from = , to = }}, got {check.shown(given)}")
+    if any(values.count(value) > 1 for value in values[:1000]):
+        raise ValueError(f"{name}: expected each value once, got {check.shown(values)}")
+    return values
+
+
+def _range(name: str, given: Mapping[str, Any]) -> list[Any]:
+    """``{from, to, step}``, or ``{from, to, count}``, evenly or, with ``scale = "log"``, by a constant factor."""
+    for key in given:
+        if key not in _RANGE:
+            near = difflib.get_close_matches(key, _RANGE, 1, 0.0)[0]
+            raise ValueError(f"{name}: expected {', '.join(_RANGE)} in a range, got {key!r}; the nearest is {near!r}")
+    for key in ("from", "to"):
+        if key not in given:
+            raise ValueError(f"{name}: expected from and to in a range, got {check.shown(dict(given))}")
+    low, high = (check.number(f"{name}: {key}", given[key]) for key in ("from", "to"))
+    whole = float not in _types(name)
+    if ("step" in given) == ("count" in given):
+        raise ValueError(f"{name}: expected a step or a count in a range, got {check.shown(dict(given))}")
+    if "step" in given:
+        step = check.number(f"{name}: step", given["step"])
+        count = math.floor((high - low) / step + 1e-9) + 1 if step else 0
+        if count < 1 or "scale" in given:
+            raise ValueError(f"{name}: expected a step that leads from {low:g} to {high:g}, and no scale, got {step:g}")
+        found = [low + i * step for i in range(check.integer(name, count, 1, MOST_POINTS))]
+    else:
+        count = check.integer(f"{name}: count", given["count"], 2, MOST_POINTS)
+        check.choice(f"{name}: scale", given.get("scale", "linear"), ("linear", "log"))
+        shares = [i / (count - 1) for i in range(count)]
+        if given.get("scale") == "log":
+            if low <= 0 or high <= 0:
+                raise ValueError(f"{name}: expected a range above 0 with scale 'log', got {low:g} to {high:g}")
+            found = [low ** (1 - share) * high**share for share in shares]
+        else:
+            found = [low * (1 - share) + high * share for share in shares]
+        found[0], found[-1] = low, high
+    return list(dict.fromkeys(round(value) if whole else float(f"{value:.12g}") for value in found))
