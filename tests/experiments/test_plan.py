@@ -23,6 +23,16 @@ def test_plan_is_the_best_of_the_splits() -> None:
     assert found.unstable == 0
 
 
+@pytest.mark.parametrize("noise_scale", [0.0, 1e-45, 1e-12])
+def test_without_noise_rounding_alone_is_no_contradiction(noise_scale: float) -> None:
+    for seed in range(8):
+        found = plan(
+            PlanConfig(9 + 7 * seed, dim=3, examples=8, prompts=3, noise_scale=noise_scale, seed=seed, simulate=True)
+        )
+        assert found.simulated is not None
+        assert abs(found.simulated[1]) < 4
+
+
 def test_diverging_prompts_are_counted() -> None:
     assert plan(PlanConfig(64, step_size=1.9, prompts=8)).unstable == 8
 

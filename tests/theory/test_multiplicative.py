@@ -176,6 +176,21 @@ def test_radius_is_that_of_the_map(dim: int, examples: int, rule: Any, precondit
     np.testing.assert_allclose(mean_square_radius(state, rule), expected, rtol=1e-9)
 
 
+def test_radius_of_any_state() -> None:
+    """400 seeded ones of both rules: also matrices with fewer than d eigenvectors, in all units, or with no noise to
+    speak of. An eigenvalue of a matrix that lacks eigenvectors is known to the root of the rounding error only."""
+    random = np.random.default_rng(5)
+    for i in range(400):
+        dim, unit = int(random.integers(1, 6)), float(random.choice([1e-6, 0.1, 1.0, 30.0]))
+        matrix = random.integers(-1, 2, (dim, dim)) if i % 2 else random.standard_normal((dim, dim))
+        kappa = float(random.choice([1e-170, 1e-3, 0.3, 1.0, 7.0])) * unit
+        rule = RankOneNoise(kappa) if i % 4 < 2 else ElementwiseNoise(kappa)
+        state = np.concatenate((unit * matrix - np.eye(dim), np.ones((dim, 1))), 1)
+        expected = np.abs(np.linalg.eigvals(second_moment_map(state, rule))).max()
+        found = float(mean_square_radius(torch.from_numpy(state)[None], rule))
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-3 * unit**2 if kappa < 1e-2 * unit else 0.0), (i, rule)
+
+
 @pytest.mark.parametrize("a", [-3.0, -1.0, 1e-9, 0.3, 1.0])
 def test_radius_of_one_coefficient(a: float) -> None:
     """a^2 + kappa^2 in all units: the characteristic equation has its root at the bound where its search begins."""

@@ -19,6 +19,12 @@ from torch import Tensor
 
 from .gaussian_chain import DIVERGES_ABOVE
 
+WORST_AXES = 1e4
+"""Condition number of A's eigenvectors from which on they are not used: the digits lost are those of its square."""
+
+LEAST = -700.0
+"""Logarithm of a gain of 0."""
+
 
 def radius(matrix: Tensor, scale: float, *, rank_one: bool) -> Tensor:
     """Spectral radius of the map of Q ``[B]``.
@@ -43,6 +49,9 @@ def radius(matrix: Tensor, scale: float, *, rank_one: bool) -> Tensor:
     found = []
     for A in matrix.numpy():
         values, axes = decompose(A)
+        if not symmetric and not np.linalg.cond(axes) < WORST_AXES:
+            found.append(_of_whole_map(A, scale, rank_one))
+            continue
         modes = _Modes(axes, axes.T if symmetric else np.linalg.inv(axes), values)
         found.append(modes.ridge_radius(scale) if rank_one else modes.diagonal_radius(scale))
     return torch.tensor(found, dtype=torch.float64)
@@ -102,16 +111,34 @@ class _Modes:
 
 def _where_one(gain: Callable[[float], float], floor: float, scale: float) -> float:
     """The rho above ``floor`` at which a falling gain is 1; ``floor`` if it is below 1 from there on."""
-    if scale == 0:
+    high = max(floor, scale**2)
+    if scale**2 == 0 or high * 1e-12 == 0:  # also where the square is no number of float64
         return floor
 
     def height(log_excess: float) -> float:
-        return math.log(gain(floor + math.exp(log_excess)))
+        value = gain(floor + math.exp(log_excess))
+        return math.log(value) if value > 0 else LEAST  # far above all poles a gain may round to 0
 
-    high = math.log(max(floor, scale**2))
+    high = math.log(high)
     low = high + math.log(1e-12)
-    if height(low) <= 0:
+    if not height(low) > 0:
         return floor
-    while height(high) >= 0:
+    while height(high) > 0:
         high += math.log(4)
     return floor + math.exp(brentq(height, low, high, xtol=1e-13))
+
+
+def _of_whole_map(A: NDArray[Any], scale: float, rank_one: bool) -> float:
+    """The radius where A has hardly d eigenvectors: of the map as a matrix, on the d (d + 1) / 2 entries of Q."""
+    dim = len(A)
+    rows, columns = np.triu_indices(dim)
+    each = np.arange(len(rows))
+    Q = np.zeros((len(rows), dim, dim))
+    Q[each, rows, columns] = Q[each, columns, rows] = 1
+    M = A - scale * np.eye(dim) if rank_one else A
+    image = M @ Q @ M.T
+    if rank_one:
+        image += scale**2 * (Q.trace(axis1=1, axis2=2)[:, None, None] * np.eye(dim) + Q)
+    else:
+        image += scale**2 * Q * np.eye(dim)
+    return float(np.abs(np.linalg.eigvals(image[:, rows, columns])).max())
