@@ -53,6 +53,7 @@ _HOMES = {
     "theory.laws": ("law", "LAWS", "Problem", "Expected"),
     "logs.reader": ("read",),
     "logs.analysis": ("analyze",),
+    "logs.fit": ("fit",),
     "logs.comparison": ("compare_logs",),
     "experiments.config": ("RunConfig", "PlanConfig"),
     "experiments.run": ("run",),
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
     from .experiments.sweep_table import load as load
     from .logs.analysis import analyze as analyze
     from .logs.comparison import compare_logs as compare_logs
+    from .logs.fit import fit as fit
     from .logs.reader import read as read
     from .models.attention_transformer import AttentionTransformer as AttentionTransformer
     from .models.base import LinearState as LinearState

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .analyze_config import AnalyzeConfig as AnalyzeConfig
+from .analyze_config import ReadConfig
 
 # numpy and rich are imported in functions: they wait until the command line is understood.
 if TYPE_CHECKING:
@@ -46,7 +47,15 @@ def _check(config: AnalyzeConfig) -> None:
         raise ValueError(f"worst: expected a number of prompts from 0, got {config.worst}")
 
 
-def _reading(config: AnalyzeConfig) -> Reading:
+def reading(config: ReadConfig) -> Reading:
+    """The options of a command that reads logs, as the reader takes them.
+
+    Args:
+        config: the settings.
+
+    Raises:
+        ValueError: they make no sense.
+    """
     from ..logs.options import Reading, fields_of
 
     gold = None if config.gold is None else str(config.gold)
@@ -68,14 +77,14 @@ def _estimate(config: AnalyzeConfig) -> tuple[dict[str, Analysis], LogComparison
         def report_against(stage: str, share: float) -> None:
             report(f"{stage} against", share)
 
-        options = _reading(config)
+        options = reading(config)
         rules: dict[str, Any] = {"ties": config.ties, "no_answer": config.no_answer}
 
         def analyzed(log: SampleLog) -> Analysis:
             return analyze(log, config.budgets, **rules, progress=report)
 
-        reading: dict[str, Any] = {"options": options, "progress": report}
-        logs = read_groups(config.files, config.format, group_by=config.group_by, **reading)
+        how: dict[str, Any] = {"options": options, "progress": report}
+        logs = read_groups(config.files, config.format, group_by=config.group_by, **how)
         if config.against is None:
             return {name: analyzed(log) for name, log in logs.items()}, None
         other = read_groups(config.against, config.format, options=options, progress=report_against)[""]

@@ -1,4 +1,4 @@
-"""The settings of the command ``ttc-fast analyze``."""
+"""The settings of the command ``ttc-fast analyze``, and how every command reads logs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True)
-class AnalyzeConfig:
-    """Read logs of repeated samples and show pass@k, maj@k and best@k, estimated from all subsets of k of a
-    prompt's samples, with 95 % intervals over prompts."""
+class ReadConfig:
+    """How logs are read, by every command that takes some."""
 
     files: Positional[tuple[Path, ...]]
     """Logs of one format, packed or not, or - for standard input; a prompt that occurs in several of them gets the
@@ -25,12 +24,6 @@ class AnalyzeConfig:
         | None
     ) = None  # fmt: skip
     """Layout of the files (default: told from the content)."""
-    budgets: tuple[int, ...] | None = None
-    """Samples k that a technique may spend (default 1, 2, 4, ... up to the samples that every prompt has)."""
-    ties: Literal["random", "fail", "first", "score"] = "random"
-    """Who wins a tied vote: a fair draw, nobody, the answer sampled first, or that with the largest sum of scores."""
-    no_answer: Literal["fail", "ignore"] = "fail"
-    """Samples without answer vote for failure, or do not vote."""
     equal: Literal["exact", "normalised", "math"] = "normalised"
     """Which answers are the same: equal texts, texts of equal meaning (42 and 42.0), or formulas by math-verify."""
     extract: Annotated[str | None, arg(metavar="HOW")] = None
@@ -43,12 +36,25 @@ class AnalyzeConfig:
     """What makes one score of those of a solution's steps (default: last)."""
     filter: Annotated[str | None, arg(metavar="NAME")] = None
     """Of a log with several filters or scorers: the one whose rows count."""
-    group_by: Annotated[str | None, arg(metavar="FIELD")] = None
-    """Analyse the samples of every value of a field by themselves, such as model."""
     cluster: Annotated[str | None, arg(metavar="FIELD")] = None
     """Field of prompts that depend on each other, such as questions of one passage: intervals over its values."""
     skip_bad: bool = False
     """Leave out lines that cannot be understood, and count them."""
+
+
+@dataclass(frozen=True)
+class AnalyzeConfig(ReadConfig):
+    """Read logs of repeated samples and show pass@k, maj@k and best@k, estimated from all subsets of k of a
+    prompt's samples, with 95 % intervals over prompts."""
+
+    budgets: tuple[int, ...] | None = None
+    """Samples k that a technique may spend (default 1, 2, 4, ... up to the samples that every prompt has)."""
+    ties: Literal["random", "fail", "first", "score"] = "random"
+    """Who wins a tied vote: a fair draw, nobody, the answer sampled first, or that with the largest sum of scores."""
+    no_answer: Literal["fail", "ignore"] = "fail"
+    """Samples without answer vote for failure, or do not vote."""
+    group_by: Annotated[str | None, arg(metavar="FIELD")] = None
+    """Analyse the samples of every value of a field by themselves, such as model."""
     against: tuple[Path, ...] | None = None
     """Logs of another model or setting over the same prompts: show the paired differences."""
     worst: int = 0

@@ -35,9 +35,9 @@ def show(
     console, log = output.console(), result.log
     rules = f"; ties: {config.ties}, no answer: {config.no_answer}, equal: {config.equal}"
     of = "" if group is None else f"{escape(visible(group))}: "
-    console.print(f"ttc-fast {__version__}: {of}{_size(log)}{rules if log.answers is not None else ''}")
-    _show_left_out(console, log)
-    _show_notes(console, result.notes)
+    console.print(f"ttc-fast {__version__}: {of}{size(log)}{rules if log.answers is not None else ''}")
+    show_left_out(console, log)
+    show_notes(console, result.notes)
     over = "prompts" if log.clusters is None else "prompts; intervals over clusters"
     console.print(f"mean over {over}, \\[95 % interval]; band: 95 % for all k together\n")
     points = [point for point in result.points if point.metric == "pass@k"]
@@ -51,13 +51,19 @@ def show(
         _show_comparison(console, result, comparison)
 
 
-def _size(log: SampleLog) -> str:
+def size(log: SampleLog) -> str:
     least, most = int(log.samples.min()), int(log.samples.max())
     samples = f"{least}" if least == most else f"{least} to {most}"
     return f"{len(log.samples):,} prompts x {samples} samples, format {log.format}"
 
 
-def _show_left_out(console: Console, log: SampleLog) -> None:
+def show_left_out(console: Console, log: SampleLog) -> None:
+    """Print what was put together and left out.
+
+    Args:
+        console: where to.
+        log: the samples.
+    """
     from rich.markup import escape
 
     from ..numerics.visible import visible
@@ -70,7 +76,13 @@ def _show_left_out(console: Console, log: SampleLog) -> None:
             console.print(f"  {escape(visible(complaint))}")
 
 
-def _show_notes(console: Console, notes: tuple[str, ...]) -> None:
+def show_notes(console: Console, notes: tuple[str, ...]) -> None:
+    """Print what the user should know.
+
+    Args:
+        console: where to.
+        notes: a line for each.
+    """
     from rich.markup import escape
 
     from ..numerics.visible import visible
@@ -149,11 +161,11 @@ def _show_comparison(console: Console, result: Analysis, comparison: LogComparis
 
     other, matched = comparison.other, comparison.matched
     console.print(
-        f"\nagainst {_size(other)}: {matched:,} prompts in both, {len(result.log.samples) - matched:,} "
+        f"\nagainst {size(other)}: {matched:,} prompts in both, {len(result.log.samples) - matched:,} "
         f"only in files, {len(other.samples) - matched:,} only in against"
     )
-    _show_left_out(console, other)
-    _show_notes(console, other.notes)
+    show_left_out(console, other)
+    show_notes(console, other.notes)
     console.print(f"on the same prompts ({_STAR}):\n")
     cells: dict[tuple[str, str], str] = {}
     for pair in comparison.differences:

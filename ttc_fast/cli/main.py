@@ -17,11 +17,25 @@ from ..experiments.config import MergeConfig, PlanConfig, ReproduceConfig, RunCo
 from ..experiments.presets import PRESETS
 from ..numerics import check, files
 from ..numerics.visible import tell, visible, write_error
-from . import analyze, console, interruption, plan, reproduce, run, streams, sweep, sweep_folder, techniques, theory
+from . import (
+    analyze,
+    console,
+    fit,
+    interruption,
+    plan,
+    reproduce,
+    run,
+    streams,
+    sweep,
+    sweep_folder,
+    techniques,
+    theory,
+)
 
 COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "run": (RunConfig, run.main),
     "analyze": (analyze.AnalyzeConfig, analyze.main),
+    "fit": (fit.FitConfig, fit.main),
     "plan": (PlanConfig, plan.main),
     "sweep": (SweepConfig, sweep.main),
     "status": (StatusConfig, sweep_folder.status),

@@ -11,6 +11,7 @@ import numpy as np
 from ..estimators.arrays import Array
 from ..estimators.table import Key, Table
 from .analysis import Analysis
+from .fit import Fit
 
 NAMES = "prompt_names"
 """Where the names of the prompts are among the facts of a table, as a list in JSON, in the order of its prompts."""
@@ -50,6 +51,32 @@ def to_table(result: Analysis) -> Table:
     }
     if result.log.filter is not None:
         about["filter"] = result.log.filter
+    return Table(tuple(keys), np.arange(len(names)), np.stack(values), about=about)
+
+
+def forecast_table(fit: Fit) -> Table:
+    """The forecast of every prompt, given its own samples.
+
+    Args:
+        fit: by :func:`~ttc_fast.logs.fit.fit`.
+
+    Returns:
+        A table with the keys ``("fit", technique, 1, k, metric)``, with names as in :func:`to_table`.
+    """
+    keys: list[Key] = []
+    values: list[Array] = []
+    for metric, of_prompts in fit.prompt_values.items():
+        keys += [Key("fit", _TECHNIQUES[metric], 1, k, metric) for k in fit.budgets]
+        values += list(of_prompts.T)
+    names = [str(name) for name in fit.log.prompts]
+    about = {
+        "source": "fit",
+        "format": fit.log.format,
+        NAMES: json.dumps(names, ensure_ascii=False),
+        "samples": json.dumps(fit.log.samples.tolist()),
+        "correct": json.dumps(fit.log.correct.tolist()),
+        "notes": json.dumps(fit.notes, ensure_ascii=False),
+    }
     return Table(tuple(keys), np.arange(len(names)), np.stack(values), about=about)
 
 

@@ -1,0 +1,102 @@
+"""What ``ttc-fast fit --json`` writes: all that the screen shows, the fitted laws, the forecasts of every prompt."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..logs.fit import Fit
+    from .fit_answer import Answer
+    from .fit_config import FitConfig
+
+_SETTINGS = (
+    "first", "ties", "no_answer", "equal", "extract", "aggregate", "cluster", "greedy", "token_price", "verifier_price",
+    "right_worth", "seed",
+)  # fmt: skip
+
+
+def document(config: FitConfig, answer: Answer) -> dict[str, Any]:
+    """The answer as a document for JSON; what is not known becomes None.
+
+    Args:
+        config: the settings.
+        answer: of the command.
+
+    Returns:
+        The document, by names.
+    """
+    import platform
+
+    import numpy
+
+    from .. import __version__
+    from ..experiments.files import finite
+
+    fit, likeness = answer.fit, answer.likeness
+    log = fit.log
+    settings = {"files": [str(path) for path in config.files], "format": log.format, "budgets": fit.budgets}
+    limit = fit.vote_limit
+    return {
+        "config": settings | {name: getattr(config, name) for name in _SETTINGS} | {"filter": log.filter},
+        "versions": {"ttc_fast": __version__, "python": platform.python_version(), "numpy": numpy.__version__},
+        "prompts": len(log.samples),
+        "samples": int(log.samples.sum()),
+        "samples_of_prompts": {"least": int(log.samples.min()), "most": int(log.samples.max())},
+        "bad_lines": log.skipped,
+        "complaints": list(log.complaints),
+        "notes": list(fit.notes),
+        "success_law": _law(fit),
+        "power_law": fit.power_law and finite(asdict(fit.power_law)),
+        "new_answers": fit.new_answers and asdict(fit.new_answers),
+        "forecasts": [finite(point._asdict()) for point in fit.forecasts],
+        "votes": limit
+        and {
+            "limit": {"mean": limit[0], "low": limit[1], "high": limit[2]},
+            "pass_greedy_at": answer.passes,
+            "saturate_at": answer.saturates,
+            "never_solved": [one._asdict() for one in answer.never],
+        },
+        "worth": [finite(one._asdict()) for one in answer.worth],
+        "laboratory": likeness
+        and {
+            "setting": likeness.setting._asdict(),
+            "curves": likeness.curves,
+            "distance": likeness.distance,
+            "largest_difference": likeness.largest,
+            "outside_intervals": likeness.outside,
+            "compared": likeness.compared,
+        },
+        "prompt_forecasts": _of_prompts(fit),
+    }
+
+
+def _law(fit: Fit) -> dict[str, Any]:
+    from ..estimators.success_law import GRID
+
+    return {
+        "points": GRID.tolist(),
+        "weights": fit.law.weights.tolist(),
+        "quantiles": [
+            {"level": level, "value": value, "low": low, "high": high}
+            for level, (value, low, high) in fit.law_quantiles.items()
+        ],
+        "beta": fit.beta._asdict(),
+    }
+
+
+def _of_prompts(fit: Fit) -> dict[str, Any] | None:
+    """The forecasts of every prompt; None where there are too many prompts."""
+    from .analyze_document import MOST_PROMPTS
+
+    log = fit.log
+    if len(log.samples) > MOST_PROMPTS:
+        return None
+    return {
+        "prompts": [str(name) for name in log.prompts],
+        "samples": log.samples.tolist(),
+        "correct": log.correct.tolist(),
+        "budgets": list(fit.budgets),
+        "values": {metric: values.tolist() for metric, values in fit.prompt_values.items()},
+        "unsolved_by_votes": None if fit.unsolved is None else fit.unsolved.tolist(),
+    }
