@@ -13,7 +13,16 @@ from typing import Annotated, Any
 import tyro
 
 from .. import __version__
-from ..experiments.config import MergeConfig, PlanConfig, ReproduceConfig, RunConfig, StatusConfig, SweepConfig
+from ..experiments.config import (
+    MergeConfig,
+    PlanConfig,
+    PlotConfig,
+    ReportConfig,
+    ReproduceConfig,
+    RunConfig,
+    StatusConfig,
+    SweepConfig,
+)
 from ..experiments.presets import PRESETS
 from ..numerics import check, files
 from ..numerics.visible import tell, visible, write_error
@@ -28,6 +37,7 @@ from . import (
     streams,
     sweep,
     sweep_folder,
+    sweep_pictures,
     techniques,
     theory,
 )
@@ -40,6 +50,8 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "sweep": (SweepConfig, sweep.main),
     "status": (StatusConfig, sweep_folder.status),
     "merge": (MergeConfig, sweep_folder.merge),
+    "plot": (PlotConfig, sweep_pictures.plot),
+    "report": (ReportConfig, sweep_pictures.report),
     "reproduce": (ReproduceConfig, reproduce.main),
     "techniques": (techniques.TechniquesConfig, techniques.main),
     "theory": (theory.TheoryConfig, theory.main),

@@ -36,6 +36,7 @@ def main(config: SweepConfig) -> None:
     from ..experiments.grid import load_points
     from ..experiments.shards import Store
     from ..experiments.sweep_plan import prepare
+    from ..numerics import files
     from ..numerics.progress import reporting
     from . import console
 
@@ -47,6 +48,7 @@ def main(config: SweepConfig) -> None:
         console.show(plan_text(prepared.plan, config.workers))
         return
     store = Store(config.out)
+    files.write(config.out / "study.toml", config.study.read_bytes(), "out")
     with watching(config.quiet) as watch:
         drive(
             prepared, store, lambda most: sweep.make_engine(config.engine, config.workers, config.address, most), part,

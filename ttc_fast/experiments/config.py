@@ -207,3 +207,35 @@ class StatusConfig:
 
     folder: Positional[Path]
     """Of ttc-fast sweep --out."""
+
+
+@dataclass(frozen=True)
+class PlotConfig:
+    """Draw the figures of a complete sweep: error against samples, thoughts and compute, over both, and against what
+    varies, for one column of a paper."""
+
+    folder: Positional[Path]
+    """Of ttc-fast sweep --out."""
+    to: Path | None = None
+    """Folder of the pictures (default FOLDER/figures)."""
+    format: tuple[Literal["pdf", "png", "svg"], ...] = ("pdf", "png")
+    """Formats of each picture."""
+    only: tuple[str, ...] = ()
+    """Names of pictures (default all)."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Write one page of HTML about a complete sweep, which needs no network: figures, tables, settings, versions, and
+    the commands that make them again."""
+
+    folder: Positional[Path]
+    """Of ttc-fast sweep --out."""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
+    """The page, such as report.html."""
+    title: str | None = None
+    """Of the page (default the folder's name)."""
+    quiet: bool = False
+    """Print nothing but errors."""

@@ -56,7 +56,7 @@ def plot(
     >>> tf.plot(result.table, x="steps").get_xlabel()
     'steps'
     """
-    _check_matplotlib()
+    check_matplotlib()
     check.choice("x", x, ("samples", "steps"))
     check.has("table", table, ("keys", "values", "select", "summary"), "a Table of ttc_fast.evaluate")
     metrics = list(dict.fromkeys(key.metric for key in table.keys))
@@ -164,10 +164,11 @@ def check_possible(path: Path) -> None:
     """Raise now, before hours of work, if no picture can be drawn to ``path``."""
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"plot: expected a file that ends in {', '.join(FORMATS)}, got {path}")
-    _check_matplotlib()
+    check_matplotlib()
     check_writable(path, "plot")
 
 
-def _check_matplotlib() -> None:
+def check_matplotlib() -> None:
+    """Raise now if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ValueError("plot: expected matplotlib to be installed, got none; pip install 'ttc-fast[plot]'")
