@@ -22,10 +22,14 @@ _HOMES = {
     "tasks.base": ("Task", "TaskPrompts"),
     "tasks.prompts": ("Prompts", "load_prompts"),
     "tasks.linear_regression": ("LinearRegression",),
+    "tasks.shifted": ("ShiftedRegression",),
+    "tasks.heavy_tailed": ("HeavyTailedRegression",),
+    "tasks.logistic_regression": ("LogisticRegression",),
     "models.base": ("Model", "LinearState"),
     "models.linear_attention": ("LinearAttention",),
     "models.linear_transformer": ("LinearTransformer",),
     "models.attention_transformer": ("AttentionTransformer",),
+    "models.logistic_descent": ("LogisticDescent",),
     "models.start": ("RandomStart",),
     "models.train_config": ("TrainConfig",),
     "models.train": ("train", "Trained"),
@@ -118,15 +122,19 @@ if TYPE_CHECKING:
     from .models.decoder import StochasticDecoder as StochasticDecoder
     from .models.linear_attention import LinearAttention as LinearAttention
     from .models.linear_transformer import LinearTransformer as LinearTransformer
+    from .models.logistic_descent import LogisticDescent as LogisticDescent
     from .models.start import RandomStart as RandomStart
     from .models.train import Trained as Trained
     from .models.train import train as train
     from .models.train_config import TrainConfig as TrainConfig
     from .tasks.base import Task as Task
     from .tasks.base import TaskPrompts as TaskPrompts
+    from .tasks.heavy_tailed import HeavyTailedRegression as HeavyTailedRegression
     from .tasks.linear_regression import LinearRegression as LinearRegression
+    from .tasks.logistic_regression import LogisticRegression as LogisticRegression
     from .tasks.prompts import Prompts as Prompts
     from .tasks.prompts import load_prompts as load_prompts
+    from .tasks.shifted import ShiftedRegression as ShiftedRegression
     from .techniques.base import Candidates as Candidates
     from .techniques.base import SearchResult as SearchResult
     from .techniques.base import Technique as Technique

@@ -55,6 +55,7 @@ def test_json() -> None:
         "config",
         "versions",
         "rng_layout",
+        "model",
         "backend",
         "instruction_set",
         "wall_time",
@@ -84,6 +85,9 @@ def test_json() -> None:
         "ones",
         "ridge",
         "truth",
+        "task",
+        "model",
+        "start",
     }
     assert set(config) == CONFIG | later | {"budgets", "first_prompt", "sample_at"}
     assert (config["dim"], config["examples"], config["prompts"], config["samples"]) == (3, 9, 5, 12)

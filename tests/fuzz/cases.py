@@ -283,7 +283,7 @@ CASES: dict[str, Case] = {
         tf.train,
         lambda: {"model": tf.LinearTransformer.initial(3), "task": _task(), "rule": tf.GaussianNoise(0.1),
                  "config": tf.TrainConfig(iterations=2, batch=3, held_out=3), "progress": False, "watch": None},
-        weight=2, names="w_star",
+        weight=2, names="w_star objective",
     ),
     "save_model": Case(
         tf.save_model,
@@ -291,6 +291,31 @@ CASES: dict[str, Case] = {
         weight=2, files=True,
     ),
     "load_model": Case(tf.load_model, lambda: {"path": _model_file(), "device": "cpu"}, weight=2, files=True),
+    "LogisticDescent": Case(tf.LogisticDescent, lambda: {"dim": 3, "step_size": 0.5, "loss": "logistic"}),
+    "LogisticDescent.prefill": Case(
+        tf.LogisticDescent(3).prefill, lambda: {"prompts": tf.LogisticRegression(3, 4).sample(2)}, names="x y"
+    ),
+    "LogisticRegression": Case(
+        tf.LogisticRegression, lambda: {"dim": 3, "examples": 4, "sharpness": 1.0, "target": "direction"}
+    ),
+    "LogisticRegression.sample": Case(
+        tf.LogisticRegression(3, 4, 2.0).sample, lambda: {"prompts": 2, "seed": 3, "first_prompt": 1}
+    ),
+    "HeavyTailedRegression": Case(
+        tf.HeavyTailedRegression,
+        lambda: {"dim": 3, "examples": 4, "label_noise": 0.1, "noise": "laplace", "degrees": 2.0, "spectrum": 1.0,
+                 "prior": 1.0, "nonzero": 2},
+    ),
+    "HeavyTailedRegression.sample": Case(
+        tf.HeavyTailedRegression(3, 4).sample, lambda: {"prompts": 2, "seed": 3, "first_prompt": 1}
+    ),
+    "ShiftedRegression": Case(
+        tf.ShiftedRegression,
+        lambda: {"dim": 3, "examples": 4, "shift": "skewed", "scale": 2.0, "label_noise": 0.1},
+    ),
+    "ShiftedRegression.sample": Case(
+        tf.ShiftedRegression(3, 4).sample, lambda: {"prompts": 2, "seed": 3, "first_prompt": 1}
+    ),
     "RandomStart": Case(tf.RandomStart, lambda: {"seed": 3, "scale": 0.5}),
     "LinearAttention.prefill": Case(_decoder().model.prefill, lambda: {"prompts": _task().sample(2)}, names="x"),
     "StochasticDecoder": Case(tf.StochasticDecoder, lambda: {"model": _decoder().model, "rule": tf.GaussianNoise(0.1)}),

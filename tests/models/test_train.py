@@ -26,6 +26,7 @@ from ttc_fast import (
     save_model,
     train,
 )
+from ttc_fast.models import train as trainer
 from ttc_fast.models.objectives import NO_NOISE, OBJECTIVES, Batch
 from ttc_fast.models.start import RandomStart
 from ttc_fast.models.train import derived_seed, learning_rate
@@ -111,8 +112,9 @@ def test_outcome_is_the_decode() -> None:
 
 
 @pytest.mark.parametrize("pool", [0, 20])
-def test_same_bits_after_an_interruption(pool: int, tmp_path: Path) -> None:
+def test_same_bits_after_an_interruption(pool: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted twice, at evaluations and between them: weights, curve and files are those of one go."""
+    monkeypatch.setattr(trainer, "KEEP_EVERY", 0.0)
     config = replace(SHORT, pool=pool, schedule="cosine", warmup=4, l2=1e-3, weight_decay=0.01, clip=5.0)
     model = AttentionTransformer.initial(3, heads=2, seed=1)
     whole = train(model, TASK, config, folder=tmp_path / "whole")

@@ -26,10 +26,7 @@ def text(result: RunResult) -> str:
     # Far wider than a table, so that rich folds nothing.
     screen = Console(file=buffer, highlight=False, markup=False, width=10_000)
     config = result.config
-    screen.print(
-        f"linear attention, d = {config.dim}, n = {config.examples}, step size {config.step_size:.3g}; "
-        f"backend {result.backend}, device {config.device}, seed {config.seed}"
-    )
+    screen.print(f"{result.transformer}; backend {result.backend}, device {config.device}, seed {config.seed}")
     for kind in result.rules:
         table = result.table.select(coefficients=kind)
         metric = headline(table)

@@ -22,6 +22,7 @@ from ..experiments.config import (
     RunConfig,
     StatusConfig,
     SweepConfig,
+    TrainCommand,
 )
 from ..experiments.presets import PRESETS
 from ..numerics import check, files
@@ -40,6 +41,7 @@ from . import (
     sweep_pictures,
     techniques,
     theory,
+    train,
 )
 
 COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
@@ -52,6 +54,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "merge": (MergeConfig, sweep_folder.merge),
     "plot": (PlotConfig, sweep_pictures.plot),
     "report": (ReportConfig, sweep_pictures.report),
+    "train": (TrainCommand, train.main),
     "reproduce": (ReproduceConfig, reproduce.main),
     "techniques": (techniques.TechniquesConfig, techniques.main),
     "theory": (theory.TheoryConfig, theory.main),

@@ -25,7 +25,10 @@ def main(config: RunConfig) -> None:
 
     files.check_outputs(
         {"json": config.json, "save": config.save, "plot": config.plot},
-        {"prompts_file": [] if config.prompts_file is None else [config.prompts_file]},
+        {
+            name: [] if path is None else [path]
+            for name, path in (("prompts_file", config.prompts_file), ("model", config.model))
+        },
     )
     if config.save is not None and config.save.suffix != ".parquet":
         raise ValueError(f"save: expected a file that ends in .parquet, got {config.save}")

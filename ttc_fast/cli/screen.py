@@ -24,8 +24,7 @@ def text(result: RunResult) -> str:
     """One screen: for each kind of coefficients a table over budgets and one over steps."""
     config = result.config
     head = (
-        f"ttc-fast {__version__}: linear attention, d = {config.dim}, n = {config.examples}, "
-        f"step size {config.step_size:.3g}, seed {config.seed}\n"
+        f"ttc-fast {__version__}: {result.transformer}, seed {config.seed}\n"
         f"0.0284(4): mean over {config.prompts} prompts and its standard error; backend {result.backend}"
     )
     return "\n\n".join([head, *(_kind(result, kind) for kind in result.rules)])
@@ -166,12 +165,13 @@ def _divergence(result: RunResult, kind: str) -> str:
     """That chains diverge, and what to do: the median is of use only where it is of prompts whose chain does not."""
     count, whole = result.unstable[kind], result.config.prompts or 0
     below = result.stable_step.get(kind)
-    step = f"{result.config.step_size:.3g}"
+    step = "these weights" if result.config.step_size is None else f"step size {result.config.step_size:.3g}"
     if below is None:
-        what = f"under this noise at step size {step}"
-        remedy = "take a smaller --step-size, or less noise"
+        what = f"under this noise at {step}"
+        smaller = "" if result.config.step_size is None else "a smaller --step-size, or "
+        remedy = f"take {smaller}less noise"
     else:
-        what = f"at step size {step}"
+        what = f"at {step}"
         remedy = f"with --step-size below {below:.3g}, 2 / the largest eigenvalue of their S, none does"
     with np.errstate(invalid="ignore"):
         medians = np.median(result.table.select(coefficients=kind).values, axis=1)

@@ -123,6 +123,12 @@ class AttentionState:
         if any(part.dtype != keys.dtype or part.device != keys.device for part in parts):
             raise ValueError(f"heads: expected all tensors in {keys.dtype} on {keys.device}, as the first keys")
 
+    @property
+    def multiplications(self) -> int:
+        """Of a thought."""
+        heads = sum(2 * one.keys[0].numel() for one in self.heads)
+        return heads if self.A is None else heads + self.A[0].numel()
+
     def output(self, w: Tensor) -> Tensor:
         """u of thoughts ``[B, n, d]``, for any n: ``[B, n, d]``.
 

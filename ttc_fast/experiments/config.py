@@ -12,6 +12,11 @@ Kind: TypeAlias = Literal["continuous", "binary"]
 
 RuleName: TypeAlias = Literal["gaussian", "rank_one", "elementwise", "bernoulli", "subset"]
 
+TaskName: TypeAlias = Literal[
+    "linear", "skewed", "quadrants", "half_subspace", "sphere", "scaled_x", "scaled_y", "student", "laplace",
+    "logistic", "max_margin",
+]  # fmt: skip
+
 VerifierName: TypeAlias = Literal[
     "in_context_loss", "held_out_loss", "oracle", "wrong", "smallest_norm", "smallest_l1_norm"
 ]
@@ -29,6 +34,10 @@ class RunConfig:
     rule: tuple[RuleName, ...] = ()
     """How the next thought is drawn: gaussian, rank_one or elementwise noise for continuous coefficients, bernoulli or
     subset sampling for binary ones (default gaussian and bernoulli)."""
+    task: TaskName = "linear"
+    """What the prompts are: linear regression; with other features (skewed, quadrants, half_subspace, sphere, scaled_x
+    or scaled_y by 2) or noise of heavy tails (student, laplace) in the labels; or with labels of signs, where thoughts
+    are judged by the direction that made them (logistic) or that of the largest margin (max_margin)."""
     dim: int | None = None
     """Coefficients of a prompt (default 16, or the file's)."""
     examples: int | None = None
@@ -90,6 +99,10 @@ class RunConfig:
     """Standard deviation of Gaussian noise added to the verifier's scores."""
     false_positive_rate: float = 0.0
     """Probability that the verifier gives an answer its highest score, whatever its value."""
+    model: Path | None = None
+    """Decode with the weights of this .safetensors file, which ttc-fast train or save_model wrote."""
+    start: Literal["zero", "random"] = "zero"
+    """Where chains begin: at zero, or at w_0 ~ N(0, I), another one for each prompt."""
     seed: int = 0
     """Seed of all random numbers, an integer below 2^64."""
     backend: Literal["auto", "reference", "native", "triton"] = "auto"
@@ -237,5 +250,18 @@ class ReportConfig:
     """The page, such as report.html."""
     title: str | None = None
     """Of the page (default the folder's name)."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Train a transformer on prompts of a task, as a study in TOML says: sections [task], [model] and [train], see
+    ttc_fast/models/README.md. A training that was interrupted goes on from its folder, to the same bits."""
+
+    study: Positional[Path]
+    """The TOML file."""
+    out: Path
+    """Folder of the model, its checkpoints and its curve; it is made if it is not there."""
     quiet: bool = False
     """Print nothing but errors."""

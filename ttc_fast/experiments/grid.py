@@ -17,16 +17,15 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from ..numerics import check
-from ..numerics.files import open_input
 from .config import OUTPUT, RunConfig
 from .presets import PRESETS
+from .toml import read_toml
 
 SETTINGS = tuple(field.name for field in fields(RunConfig) if field.name not in OUTPUT or field.name == "theory")
 """That a study may set: those of ``ttc-fast run`` but for the ones that say where its output goes."""
@@ -61,16 +60,7 @@ def load_points(path: Path) -> tuple[Point, ...]:
         OSError: it cannot be read.
         ValueError, TypeError: it is no TOML, a name is unknown, or a range is not as it must be.
     """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    with open_input(path) as file:
-        try:
-            document = tomllib.loads(file.read().decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"study: expected TOML in {path}: {error}") from error
-    return points(document)
+    return points(read_toml(path))
 
 
 def points(document: Mapping[str, Any]) -> tuple[Point, ...]:
@@ -157,7 +147,7 @@ def _typed(name: str, value: Any) -> Any:
     """A value of TOML as the settings have it: lists are tuples, paths are paths, 1 is 1.0 where a fraction may be."""
     if isinstance(value, list):
         return tuple(_typed(name, one) for one in value)
-    if name == "prompts_file" and isinstance(value, str):
+    if name in ("prompts_file", "model") and isinstance(value, str):
         return Path(value).absolute()
     return float(value) if type(value) is int and float in _types(name) and abs(value) < 2**53 else value
 

@@ -37,7 +37,7 @@ def _verdict(result: RunResult) -> dict[str, Any] | None:
 def run_json(result: RunResult) -> str:
     """The result as JSON; numbers that are not finite become null."""
     config = {name: value for name, value in asdict(result.config).items() if name not in OUTPUT}
-    config["prompts_file"] = None if result.config.prompts_file is None else str(result.config.prompts_file)
+    config |= {name: None if config[name] is None else str(config[name]) for name in ("prompts_file", "model")}
     document = {
         "config": config,
         "versions": {
@@ -47,6 +47,7 @@ def run_json(result: RunResult) -> str:
             "numpy": numpy.__version__,
         },
         "rng_layout": rng.LAYOUT,
+        "model": result.model,
         "backend": result.backend,
         "instruction_set": result.instruction_set,
         "wall_time": result.wall_time,

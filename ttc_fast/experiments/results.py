@@ -36,13 +36,27 @@ class RunResult:
     instruction_set: str | None = None
     """Of the C++ extension, which measures answers whatever the backend; None without it."""
 
+    model: str = ""
+    """The transformer in words."""
+    thought_work: int | None = None
+    """Multiplications that a thought costs, given what the model has made of the prompt; default d^2."""
+
+    @property
+    def transformer(self) -> str:
+        """The transformer and its prompts in a line."""
+        config = self.config
+        if not self.model.startswith("LinearAttention"):
+            return f"{self.model}, n = {config.examples}"
+        return f"linear attention, d = {config.dim}, n = {config.examples}, step size {config.step_size:.3g}"
+
     @property
     def largest_budget(self) -> int:
         """Samples that a technique may spend at most."""
         return max(self.config.budgets or (self.config.samples,))
 
     def multiplications(self, key: Key) -> tuple[int, int]:
-        """What a figure cost for each prompt, on average: in the decode, d^2 for a thought, and in the verifier's
-        scores."""
+        """What a figure cost for each prompt, on average: in the decode, :attr:`thought_work` for a thought, and in the
+        verifier's scores."""
         thoughts, scores = self.table.work(key)
-        return round(thoughts * (self.config.dim or 0) ** 2), round(scores * self.score_work)
+        each = (self.config.dim or 0) ** 2 if self.thought_work is None else self.thought_work
+        return round(thoughts * each), round(scores * self.score_work)

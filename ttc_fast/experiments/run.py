@@ -15,15 +15,17 @@ from ..decoding.gaussian_chain import affine, stable_factor
 from ..decoding.rules import Rule
 from ..estimators.table import Table
 from ..evaluation.evaluate import evaluation
-from ..evaluation.plan import Plan
+from ..evaluation.plan import Plan, verifier_for
 from ..evaluation.stages import Evaluation
 from ..models.decoder import StochasticDecoder
-from ..models.linear_attention import LinearAttention, stable_step_size
+from ..models.linear_attention import stable_step_size
 from ..numerics import check, extension, sums
 from ..numerics.progress import Report, reporting
 from ..numerics.protocols import is_default
 from ..tasks.base import Source
+from ..tasks.logistic_regression import OF_SIGNS
 from ..tasks.metrics import METRICS
+from ..tasks.registry import SIGNS
 from ..techniques.base import Technique
 from ..techniques.registry import TECHNIQUES
 from ..techniques.ridge import ridge
@@ -31,9 +33,10 @@ from ..techniques.verifiers import Verifier
 from ..theory.ensemble import exact_curve
 from ..theory.overlay import overlay
 from .config import Kind, RunConfig
+from .model import loaded_model, model_of, start_of, with_dim
 from .results import RunResult
 from .rules import make_rules, with_rules
-from .source import RunPrompts, run_prompts, usable_device
+from .source import RunPrompts, run_prompts, usable_device, with_task
 from .verifiers import held_out, make_verifier, wrong_by
 
 TILE = 64
@@ -60,26 +63,23 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
     1
     """
     began = time.perf_counter()
-    config, filled, prompts, backend = _prepared(config)
-    rules = make_rules(config)
-    model = _model(filled, prompts)
+    config, filled, prompts, backend, loaded = _prepared(config)
+    model, decoders = _decoders(filled, prompts, loaded)
     example = prompts.by_kind[prompts.kinds[0]].part(0, 1)
-    verifier = make_verifier(filled, example)
+    verifier = make_verifier(filled, example, verifier_for(prompts.by_kind[prompts.kinds[0]], None))
     parts: dict[Kind, Evaluation] = {}
     with reporting(progress) as report, torch.inference_mode():
         for kind, source in prompts.by_kind.items():
-            parts[kind] = _evaluated(config, StochasticDecoder(model, rules[kind]), source, verifier, backend, report)
+            parts[kind] = _evaluated(config, decoders[kind], source, verifier, backend, report)
     stable_step: dict[str, float | None] = {
-        kind: _stable_step(
-            filled.step_size, StochasticDecoder(model, rules[kind]), source, verifier, parts[kind].unstable
-        )
+        kind: _stable_step(filled.step_size, decoders[kind], source, verifier, parts[kind].unstable)
         for kind, source in prompts.by_kind.items()
     }
     return RunResult(
         filled,
         _joined([part.table for part in parts.values()]),
-        backend,
-        {kind: rules[kind] for kind in parts},
+        "/".join(dict.fromkeys(part.backend for part in parts.values())),
+        {kind: decoders[kind].rule for kind in parts},
         {kind: _throughput(config, prompts, part) for kind, part in parts.items()},
         {kind: int(part.unstable.sum()) for kind, part in parts.items()},
         {kind: _over_all_prompts(filled, prompts, kind) if config.theory else None for kind in parts},
@@ -87,6 +87,8 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
         time.perf_counter() - began,
         stable_step,
         extension.isa() if extension.module is not None else None,
+        repr(model),
+        getattr(model.prefill(verifier.context(example)), "multiplications", prompts.dim**2),
     )
 
 
@@ -102,11 +104,12 @@ def resolved(config: RunConfig) -> RunConfig:
     >>> resolved(RunConfig(coefficients="continuous", dim=8)).examples
     64
     """
-    config, filled, prompts, backend = _prepared(config)
-    verifier = make_verifier(filled, prompts.by_kind[prompts.kinds[0]].part(0, 1))
-    rules, model = make_rules(config), _model(filled, prompts)
+    config, filled, prompts, backend, loaded = _prepared(config)
+    first = prompts.by_kind[prompts.kinds[0]]
+    verifier = make_verifier(filled, first.part(0, 1), verifier_for(first, None))
+    decoders = _decoders(filled, prompts, loaded)[1]
     for kind, source in prompts.by_kind.items():
-        _plan(config, StochasticDecoder(model, rules[kind]), source, verifier, backend)
+        _plan(config, decoders[kind], source, verifier, backend)
     return replace(filled, backend=cast(Any, backend))
 
 
@@ -118,32 +121,39 @@ class _Prepared(NamedTuple):
     """With the defaults that the prompts decide."""
     prompts: RunPrompts
     backend: str
+    loaded: Any
+    """The model of a file, None without one."""
 
 
 def _prepared(config: RunConfig) -> _Prepared:
-    config = with_rules(_with_tuples(config))
+    config = with_rules(with_task(_with_tuples(config)))
     device = usable_device(config.device)
     resolve_backend(config.backend, device=device)  # fails before the prompts are made
+    loaded = loaded_model(config, device)
+    config = with_dim(config, loaded)
     prompts = run_prompts(config, device)
     backend = resolve_backend(config.backend, device=device, dim=prompts.dim)
+    if loaded is not None or config.task in SIGNS:  # a model without a linear state runs in PyTorch alone
+        backend = config.backend
     filled = _filled(config, prompts)
     if config.method == "exact" and "binary" in prompts.kinds:
         raise ValueError(
             "method: expected 'stepwise' for binary coefficients, got 'exact'; add --coefficients continuous"
         )
-    return _Prepared(config, filled, prompts, backend)
+    return _Prepared(config, filled, prompts, backend, loaded)
 
 
-def _model(filled: RunConfig, prompts: RunPrompts) -> LinearAttention:
-    model = LinearAttention.gradient_descent(prompts.dim, step_size=filled.step_size)
-    return model.to(usable_device(filled.device))
+def _decoders(filled: RunConfig, prompts: RunPrompts, loaded: Any) -> tuple[Any, dict[Kind, StochasticDecoder]]:
+    """The model, and a decoder for each kind of coefficients."""
+    model, rules = model_of(filled, loaded, usable_device(filled.device)), make_rules(filled)
+    return model, {kind: StochasticDecoder(model, rules[kind], start_of(filled)) for kind in prompts.kinds}
 
 
 def _stable_step(
     step_size: float | None, decoder: StochasticDecoder, prompts: Source, verifier: Verifier, unstable: Tensor
 ) -> float | None:
     """See :attr:`RunResult.stable_step`; a rule that says itself where it diverges has more to it than the step."""
-    if not unstable.any() or not is_default(decoder.rule.diverges, Rule.diverges):
+    if step_size is None or not unstable.any() or not is_default(decoder.rule.diverges, Rule.diverges):
         return None
     factor = math.inf
     with torch.inference_mode():
@@ -151,7 +161,7 @@ def _stable_step(
             if unstable[tile].any():
                 seen = verifier.context(prompts.part(tile.start, tile.stop))
                 factor = min(factor, stable_factor(affine(decoder.model.prefill(seen).linear)[0]))
-    return (step_size or 0.0) * factor
+    return step_size * factor
 
 
 def _with_tuples(config: RunConfig) -> RunConfig:
@@ -166,7 +176,7 @@ def _with_tuples(config: RunConfig) -> RunConfig:
     rule: Any = check.names("rule", config.rule)
     metric = check.names("metric", config.metric)
     for name in metric:
-        check.choice("metric", name, tuple(METRICS))
+        check.choice("metric", name, (*METRICS, *(OF_SIGNS if config.task in SIGNS else ())))
     check.flag("theory", config.theory)
     names = check.names("technique", config.technique)
     if not names:
@@ -195,7 +205,7 @@ def _plan(config: RunConfig, decoder: StochasticDecoder, prompts: Source, verifi
     return Plan.checked(
         decoder, prompts, steps=config.steps, samples=config.samples, budgets=config.budgets, seed=config.seed,
         techniques=_techniques(config), verifier=verifier, backend=backend,
-        method=config.method, metrics=config.metric,
+        method=config.method, metrics=[name for name in config.metric if name in METRICS],
     )  # fmt: skip
 
 
@@ -222,7 +232,7 @@ def _filled(config: RunConfig, prompts: RunPrompts) -> RunConfig:
         examples=prompts.examples,
         prompts=prompts.count,
         label_noise=prompts.label_noise,
-        step_size=_step_size(config, prompts.dim, seen),
+        step_size=None if config.model is not None else _step_size(config, prompts.dim, seen),
         held_out=hidden,
         wrong_by=wrong_by(config),
     )
@@ -232,6 +242,8 @@ def _step_size(config: RunConfig, dim: int, seen: int) -> float:
     """Half of where chains begin to diverge, which falls with the largest eigenvalue of the features' covariance."""
     if config.step_size is not None:
         return check.number("step_size", config.step_size)
+    if config.task in SIGNS:
+        return 1.0
     largest = max(config.covariance) if len(config.covariance) > 1 else 1.0
     return stable_step_size(dim, seen) / (largest or 1.0)
 
@@ -244,7 +256,7 @@ def _throughput(config: RunConfig, prompts: RunPrompts, part: Evaluation) -> flo
 def _over_all_prompts(config: RunConfig, prompts: RunPrompts, kind: Kind) -> float | None:
     """See :attr:`RunResult.all_prompts`; up to 32 steps it takes below a second."""
     steps, default = int(max(config.steps)), RunConfig()
-    task = ("truth", "nonzero", "prior", "covariance", "noise_schedule")
+    task = ("truth", "nonzero", "prior", "covariance", "noise_schedule", "start", "task")
     known = "gaussian" in config.rule and all(getattr(config, name) == getattr(default, name) for name in task)
     if kind == "binary" or not known or prompts.label_noise is None or steps > 32 or config.step_size is None:
         return None

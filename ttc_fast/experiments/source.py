@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
 
@@ -12,7 +13,8 @@ from ..numerics import check
 from ..tasks.base import Source, TaskPrompts
 from ..tasks.linear_regression import LinearRegression
 from ..tasks.prompts import Prompts, load_prompts
-from .config import Kind, RunConfig
+from ..tasks.registry import SIGNS, VARIANTS
+from .config import Kind, RunConfig, TaskName
 from .rules import kinds
 
 DIM, EXAMPLES, PROMPTS, LABEL_NOISE = 16, 64, 64, 0.1
@@ -54,22 +56,53 @@ def run_prompts(config: RunConfig, device: torch.device) -> RunPrompts:
 
 def _from_task(config: RunConfig, device: torch.device) -> RunPrompts:
     count = check.integer("prompts", PROMPTS if config.prompts is None else config.prompts, 1, 2**32)
-    tasks = {kind: _task(config, kind) for kind in kinds(config)}
+    noise = _label_noise(config)
+    tasks: dict[Kind, Any] = {kind: _task(config, kind, noise) for kind in kinds(config)}
     first = check.integer("first_prompt", config.first_prompt, 0, 2**32 - count)
     made = {kind: TaskPrompts(task, count, config.seed, first, str(device)) for kind, task in tasks.items()}
     task = next(iter(tasks.values()))
-    return RunPrompts(task.dim, task.examples, float(task.label_noise), made)
+    return RunPrompts(task.dim, task.examples, noise, made)
 
 
-def _task(config: RunConfig, kind: Kind) -> LinearRegression:
+def with_task(config: RunConfig) -> RunConfig:
+    """The settings with the defaults that the task decides.
+
+    Args:
+        config: the settings.
+
+    Raises:
+        ValueError: a setting is of other tasks.
+    """
+    check.choice("task", config.task, get_args(TaskName))
+    if config.task == "linear":
+        return config
+    if config.prompts_file is not None:
+        raise ValueError(f"task: expected linear, the default, with a prompts file, got {config.task!r}; leave it out")
+    _check_left_to(config, ("truth", "nonzero", "support", "prior", "covariance"), f"the task {config.task}")
+    if config.coefficients == "binary" or ("binary" in kinds(replace(config, coefficients="both")) and config.rule):
+        raise ValueError(f"coefficients: expected continuous ones for the task {config.task}, got binary ones")
+    metric = config.metric or (("direction_error",) if config.task in SIGNS else ())
+    return replace(config, coefficients="continuous", metric=metric)
+
+
+def _label_noise(config: RunConfig) -> float:
+    if config.label_noise is not None:
+        return check.scale("label_noise", config.label_noise)
+    return 0.0 if config.task == "max_margin" else LABEL_NOISE
+
+
+def _task(config: RunConfig, kind: Kind, noise: float) -> Any:
+    dim, examples = DIM if config.dim is None else config.dim, EXAMPLES if config.examples is None else config.examples
+    if config.task != "linear":
+        return VARIANTS[config.task](dim, examples, noise)
     if config.prior is not None and len(kinds(config)) > 1:
         raise ValueError(f"prior: expected one kind of coefficients with it, got {config.coefficients!r}; say which")
     return LinearRegression(
-        DIM if config.dim is None else config.dim,
-        EXAMPLES if config.examples is None else config.examples,
+        dim,
+        examples,
         kind if config.truth is None else config.truth,
         spectrum=config.covariance[0] if len(config.covariance) == 1 else config.covariance,
-        label_noise=LABEL_NOISE if config.label_noise is None else config.label_noise,
+        label_noise=noise,
         prior=config.prior,
         nonzero=config.nonzero,
         support=config.support,
@@ -83,7 +116,7 @@ def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
     for name, given, present in (("dim", config.dim, dim), ("examples", config.examples, examples)):
         if given not in (None, present):
             raise ValueError(f"{name}: expected {present} as in {config.prompts_file}, got {given}; leave it out")
-    _check_left_to_the_file(config)
+    _check_left_to(config, ("label_noise", "truth", "nonzero", "support", "prior", "covariance"), "a prompts file")
     first = check.integer("first_prompt", config.first_prompt, 0, len(file) - 1)
     rest = len(file) - first
     count = check.integer("prompts", rest if config.prompts is None else config.prompts, 1, rest)
@@ -98,12 +131,12 @@ def _from_file(config: RunConfig, device: torch.device) -> RunPrompts:
     return RunPrompts(dim, examples, None, dict.fromkeys(found, part))
 
 
-def _check_left_to_the_file(config: RunConfig) -> None:
-    """What a task of ours is made of says nothing of prompts from a file."""
+def _check_left_to(config: RunConfig, names: tuple[str, ...], what: str) -> None:
+    """What linear regression of ours is made of says nothing of other prompts."""
     unset = RunConfig()
-    for name in ("label_noise", "truth", "nonzero", "support", "prior", "covariance"):
+    for name in names:
         if (value := getattr(config, name)) != getattr(unset, name):
-            raise ValueError(f"{name}: expected none with a prompts file, got {value}; leave it out")
+            raise ValueError(f"{name}: expected none with {what}, got {value}; leave it out")
 
 
 def _loaded(path: Path) -> Prompts:

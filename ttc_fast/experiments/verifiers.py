@@ -7,7 +7,7 @@ from typing import get_args
 from ..numerics import check
 from ..tasks.prompts import Prompts
 from ..techniques.faulty_verifiers import NoisyVerifier, WrongVerifier
-from ..techniques.verifiers import HeldOutLoss, InContextLoss, Oracle, SmallestNorm, Verifier
+from ..techniques.verifiers import HeldOutLoss, Oracle, SmallestNorm, Verifier
 from .config import RunConfig, VerifierName
 
 WRONG_BY = 0.5
@@ -53,12 +53,13 @@ def wrong_by(config: RunConfig) -> float | None:
     return None
 
 
-def make_verifier(config: RunConfig, example: Prompts) -> Verifier:
+def make_verifier(config: RunConfig, example: Prompts, default: Verifier) -> Verifier:
     """The verifier that settings with all defaults filled in ask for.
 
     Args:
         config: the settings.
         example: one of the prompts.
+        default: the verifier by the in-context loss of the prompts' task.
 
     Raises:
         TypeError, ValueError: a setting is not as it must be.
@@ -78,6 +79,6 @@ def make_verifier(config: RunConfig, example: Prompts) -> Verifier:
         verifier = WrongVerifier(config.wrong_by, seed)
     else:
         others = {"oracle": Oracle(), "smallest_norm": SmallestNorm(), "smallest_l1_norm": SmallestNorm(1)}
-        verifier = others.get(config.verifier, InContextLoss())
+        verifier = others.get(config.verifier, default)
     noisy = NoisyVerifier(verifier, noise, false_positive_rate=rate, seed=seed)
     return verifier if noise == rate == 0 else noisy

@@ -16,6 +16,7 @@ from ..numerics import check, files
 from .attention_transformer import AttentionTransformer
 from .linear_attention import LinearAttention
 from .linear_transformer import LinearTransformer
+from .logistic_descent import LogisticDescent
 
 LAYOUT = "ttc-fast/model/v1"
 """Version of the metadata."""
@@ -30,6 +31,7 @@ KINDS: dict[str, Callable[[dict[str, Tensor], dict[str, Any]], Any]] = {
     "linear_attention": lambda tensors, settings: LinearAttention(**(tensors | settings)),
     "linear": lambda tensors, settings: LinearTransformer(**(tensors | settings)),
     "attention": _attention,
+    "logistic_descent": lambda tensors, settings: LogisticDescent(**settings),
 }
 """How a model is made of its tensors and settings, by its ``kind``."""
 
@@ -77,9 +79,15 @@ def load_model(path: str | os.PathLike[str], *, device: torch.device | str = "cp
     if facts.get("layout") != LAYOUT or kind not in KINDS or not hasattr(settings, "items"):
         raise ValueError(f"{os.fspath(path)}: expected {wanted}, got metadata {check.shown(facts)}")
     try:
-        return KINDS[str(kind)](tensors, dict(settings)).to(device)
+        model = KINDS[str(kind)](tensors, dict(settings))
     except (TypeError, ValueError, KeyError) as error:
         raise ValueError(f"{os.fspath(path)}: expected {wanted}: {error}") from error
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"device: expected one that PyTorch can use here, got {check.shown(device)}: {error}"
+        ) from error
 
 
 def _known(model: Any) -> bool:

@@ -12,8 +12,9 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from .train_config import TrainConfig
 
 MODEL, STATE, CURVE = "model.safetensors", "state.safetensors", "curve.jsonl"
 """Files of a folder: the result, what goes on from, and a line for every evaluation."""
+
+KEEP_EVERY = 10.0
+"""Seconds between two checkpoints, at evaluations: each waits for the disk."""
 
 Watch = Callable[[Mapping[str, float]], None]
 """Called with every line of the curve."""
@@ -92,11 +96,13 @@ def train(
     home = None if folder is None else _made(folder)
     if home is not None and (home / STATE).exists():
         training.resume(home / STATE)
+    kept = -math.inf
     with reporting(progress) as report:
         while not training.done:
             record = training.advance(report)
-            if home is not None:
+            if home is not None and (training.done or time.monotonic() - kept >= KEEP_EVERY):
                 training.keep(home)
+                kept = time.monotonic()
             if watch is not None:
                 watch(record)
     training.finish(home)
@@ -151,7 +157,9 @@ class _Training:
 
     def __post_init__(self) -> None:
         check.has("model", self.model, ("dim", "last_token", "parameters", "state_dict"), "a model that can be trained")
-        check.has("config", self.config, ("objective", "iterations", "batch"), "a TrainConfig")
+        names = [one.name for one in fields(TrainConfig)]
+        check.has("config", self.config, names, "a TrainConfig")
+        self.config = TrainConfig(**{name: getattr(self.config, name) for name in names})
         self.chain = NO_NOISE if self.rule is None else check_rule(self.rule)
         self.key = derived_seed(self.config.seed, 0)
         self.parameters = list(self.model.parameters())

@@ -1,0 +1,149 @@
+"""``ttc-fast train``, and runs with the model that it wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ttc_fast as tf
+from ttc_fast.cli.main import main
+
+STUDY = """
+[task]
+kind = "linear"
+dim = 3
+examples = 12
+label_noise = 0.1
+pool = 40
+[model]
+kind = "{kind}"
+heads = 2
+[train]
+objective = "one_step"
+iterations = 20
+batch = 8
+learning_rate = 1e-2
+l2 = 1e-3
+seed = 7
+"""
+
+
+def written(folder: Path, text: str = STUDY, **changes: str) -> str:
+    path = folder / "study.toml"
+    path.write_text(text.format(**({"kind": "softmax"} | changes)))
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "linear", "relu"])
+def test_train_and_run(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The files hold what the screen and the library say; the run's greedy chain is that of the weights, by hand."""
+    folder, found = tmp_path / "new" / "folder", tmp_path / "found.json"
+    assert main(["train", written(tmp_path, kind=kind), "--out", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert "after 20 iterations" in out
+    assert "iteration 20 of 20" in err
+    curve = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in curve] == list(range(1, 21))
+    assert curve[-1]["held_out"] < curve[0]["held_out"]
+    model = folder / "model.safetensors"
+    arguments = [
+        "run", "--model", str(model), "--examples", "12", "--prompts", "5", "--start", "random", "--noise-scale", "0",
+        "--label-noise", "0", "--samples", "1", "--steps", "1", "3", "--coefficients", "continuous",
+        "--json", str(found),
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    assert "transformer" in capsys.readouterr().out.lower()
+    document = json.loads(found.read_text())
+    weights = tf.load_model(model)
+    assert document["model"] == repr(weights)
+    prompts = tf.LinearRegression(3, 12).sample(5)
+    w, errors = tf.RandomStart(0)(prompts)[:, None], {}
+    with torch.no_grad():
+        for step in (1, 2, 3):
+            w = weights.output(weights.prefill(prompts), w)
+            assert prompts.w_star is not None
+            errors[step] = float((w[:, 0] - prompts.w_star).square().mean())
+    for record in document["records"]:
+        if record["technique"] == "greedy" and record["metric"] == "squared_error":
+            assert record["mean"] == pytest.approx(errors[record["steps"]], rel=1e-5)
+            work = 9 if kind == "linear" else 2 * 2 * 12 * 3  # two heads with twelve keys and values
+            assert record["multiplications"] == record["steps"] * work
+    assert document["backend"] == ("native" if kind == "linear" else "reference")
+
+
+def test_train_quietly_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second time there is nothing to do; other settings need another folder."""
+    study, folder = written(tmp_path), tmp_path / "o"
+    assert main(["train", study, "--out", str(folder), "--quiet"]) == 0
+    before = (folder / "model.safetensors").read_bytes()
+    assert main(["train", study, "--out", str(folder), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert main(["train", written(tmp_path, kind="linear"), "--out", str(folder)]) == 1
+    assert "folder: expected an empty one" in capsys.readouterr().err
+
+
+def test_the_outcome_of_a_noisy_chain(tmp_path: Path) -> None:
+    text = STUDY.replace("one_step", "outcome") + "noise_scale = 0.3\nsteps = 3\n"
+    assert main(["train", written(tmp_path, text), "--out", str(tmp_path / "o"), "--quiet"]) == 0
+    text = text.replace("0.3", "0.0")
+    assert main(["train", written(tmp_path, text), "--out", str(tmp_path / "p"), "--quiet"]) == 0
+    noisy, still = (tf.load_model(tmp_path / name / "model.safetensors") for name in "op")
+    assert not torch.equal(noisy.V, still.V)
+
+
+WRONG: list[tuple[str, str, str]] = [
+    ('kind = "linear"\ndim', 'kind = "circles"\ndim', "[task] kind: expected one of 'linear', 'shifted'"),
+    ("label_noise = 0.1", "lable_noise = 0.1", "[task] lable_noise: expected one of dim, examples"),
+    ("examples = 12\n", "", "[task]: expected 'examples', got none"),
+    ("dim = 3", "dim = 'three'", "[task] dim: expected an integer, got 'three'"),
+    ("heads = 2", "heads = 0", "[model] heads: expected an integer from 1"),
+    ("heads = 2", "layers = 2", "[model] layers: expected one of heads, hidden"),
+    ("batch = 8", "batch = 0", "[train] batch: expected an integer from 1"),
+    ("batch = 8", "noise_scale = 0.1", "[train] noise_scale: expected none for the objective 'one_step'"),
+    ("[model]", "[modell]", "expected the sections [task], [model], [train]"),
+    ("[model]", "[model", "study: expected TOML in"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG)
+def test_wrong_studies(old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert old in STUDY
+    assert main(["train", written(tmp_path, STUDY.replace(old, new)), "--out", str(tmp_path / "o")]) == 1
+    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "o").exists()
+
+
+def test_wrong_models_of_runs(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    tf.save_model(tf.AttentionTransformer.initial(3), path)
+    shared: dict[str, Any] = {"model": path, "samples": 1, "prompts": 2, "steps": (1,)}
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"step_size": 0.1}, "step_size: expected none with the weights of"),
+        ({"dim": 4}, "dim: expected 3 as .* has it, got 4"),
+        ({"model": tmp_path / "study.toml"}, "model: .*: expected a .safetensors file"),
+        ({"backend": "native"}, "backend: 'native' cannot run"),
+        ({"start": "one"}, "start: expected one of 'zero', 'random'"),
+    ]
+    written(tmp_path)
+    for changes, message in cases:
+        with pytest.raises(ValueError, match=message):
+            tf.run(tf.RunConfig(**(shared | changes)))
+    with pytest.raises(OSError, match="model: cannot read"):
+        tf.run(tf.RunConfig(**(shared | {"model": tmp_path / "none"})))
+
+
+def test_start_of_a_run() -> None:
+    """With gradient descent: other figures than from zero, with laws, and no mean over all prompts, a law from zero."""
+    shared: dict[str, Any] = {"coefficients": "continuous", "samples": 64, "prompts": 6, "steps": (1, 4), "dim": 4}
+    zero, random = (tf.run(tf.RunConfig(start=start, **shared)) for start in ("zero", "random"))
+    assert not np.array_equal(zero.table.values, random.table.values)
+    assert random.table.theory_check().agrees
+    assert random.all_prompts == {"continuous": None}
+    assert zero.all_prompts["continuous"] is not None
+    assert random.table.about["start"] == "RandomStart(seed=0, scale=1.0)"

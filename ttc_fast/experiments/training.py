@@ -1,0 +1,92 @@
+"""``ttc-fast train``: a study in TOML, sections [task], [model] and [train], to a trained model in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..decoding.rules import GaussianNoise, Rule
+from ..models.attention_transformer import AttentionTransformer
+from ..models.linear_transformer import LinearTransformer
+from ..models.train import Trained, Watch, train
+from ..models.train_config import TrainConfig
+from ..numerics import check
+from ..numerics.progress import Report
+from ..tasks.base import Task
+from ..tasks.registry import TASKS
+from .toml import made, read_sections
+
+
+def _attention(activation: Any) -> Callable[..., Any]:
+    def make(dim: int, heads: int = 1, hidden: int = 0, scale: float = 0.01, seed: int = 0) -> AttentionTransformer:
+        return AttentionTransformer.initial(dim, heads, hidden=hidden, activation=activation, scale=scale, seed=seed)
+
+    return make
+
+
+MODELS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "linear": (LinearTransformer.initial, ("layers", "heads", "looped", "scale", "seed")),
+    **{
+        name: (_attention(name), ("heads", "hidden", "scale", "seed"))
+        for name in ("softmax", "sigmoid", "relu", "gelu")
+    },
+}
+"""By ``kind``: what makes the model that is trained, and the settings that it takes; ``scale`` is of its weights."""
+
+
+@dataclass(frozen=True)
+class TrainingStudy:
+    """What a study asks for."""
+
+    task: Task
+    model: Any
+    config: TrainConfig
+    rule: Rule | None
+    """Of the chain of the objective outcome."""
+
+
+def load_training(path: Path) -> TrainingStudy:
+    """A study.
+
+    Args:
+        path: of the TOML file.
+
+    Raises:
+        OSError: it cannot be read.
+        TypeError, ValueError: it is none; the message names section and setting.
+    """
+    sections = read_sections(path, ("task", "model", "train"))
+    given, shape, how = sections["task"], sections["model"], sections["train"]
+    kind, pool = _taken("task", given, "kind", "linear", TASKS), given.pop("pool", 0)
+    task: Any = made("task", given, TASKS[kind], [field.name for field in fields(TASKS[kind])])
+    architecture = _taken("model", shape, "kind", "linear", MODELS)
+    make, known = MODELS[architecture]
+    model = made("model", shape, lambda **settings: make(task.dim, **settings), known)
+    noise = how.pop("noise_scale", None)
+    rule = None if noise is None else made("train", {"noise_scale": noise}, GaussianNoise, ["noise_scale"])
+    names = [field.name for field in fields(TrainConfig) if field.name != "pool"]
+    config = made("train", how, lambda **settings: TrainConfig(pool=pool, **settings), names)
+    if rule is not None and config.objective != "outcome":
+        raise ValueError(f"[train] noise_scale: expected none for the objective {config.objective!r}; leave it out")
+    return TrainingStudy(task, model, config, rule)
+
+
+def _taken(section: str, settings: dict[str, Any], name: str, default: str, choices: Mapping[str, Any]) -> str:
+    value = settings.pop(name, default)
+    check.choice(f"[{section}] {name}", value, tuple(choices))
+    return str(value)
+
+
+def run_training(
+    study: TrainingStudy, folder: Path, *, progress: bool | Report = False, watch: Watch | None = None
+) -> Trained:
+    """Train as a study says, or go on with it.
+
+    Args:
+        study: of :func:`load_training`.
+        folder: of the checkpoints.
+        progress, watch: see :func:`ttc_fast.train`.
+    """
+    return train(study.model, study.task, study.config, rule=study.rule, folder=folder, progress=progress, watch=watch)
