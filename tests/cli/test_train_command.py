@@ -12,6 +12,8 @@ import torch
 
 import ttc_fast as tf
 from ttc_fast.cli.main import main
+from ttc_fast.experiments.run import resolved
+from ttc_fast.experiments.work import key_of
 
 STUDY = """
 [task]
@@ -136,6 +138,15 @@ def test_wrong_models_of_runs(tmp_path: Path) -> None:
             tf.run(tf.RunConfig(**(shared | changes)))
     with pytest.raises(OSError, match="model: cannot read"):
         tf.run(tf.RunConfig(**(shared | {"model": tmp_path / "none"})))
+
+
+def test_a_sweep_knows_a_model_by_its_content(tmp_path: Path) -> None:
+    config = tf.RunConfig(model=tmp_path / "m.safetensors", coefficients="continuous", samples=2, prompts=2, steps=(1,))
+    keys = []
+    for seed in (0, 0, 1):
+        tf.save_model(tf.LinearTransformer.initial(3, seed=seed), tmp_path / "m.safetensors")
+        keys.append(key_of(resolved(config), None))
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_start_of_a_run() -> None:

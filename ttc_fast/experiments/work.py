@@ -53,9 +53,10 @@ def identity(config: RunConfig, isa: str | None) -> dict[str, Any]:
         isa: the instruction set of the C++ extension; None without it.
     """
     settings = {name: _plain(value) for name, value in asdict(config).items() if name not in _NOT_OF_RESULTS}
-    if config.prompts_file is not None:
-        with open_input(config.prompts_file) as file:
-            settings["prompts_file"] = digest(file.read())
+    for name, path in (("prompts_file", config.prompts_file), ("model", config.model)):
+        if path is not None:
+            with open_input(path) as file:
+                settings[name] = digest(file.read())
     facts = {"ttc_fast": __version__, "rng_layout": rng.LAYOUT, "instruction_set": isa}
     return {**facts, "settings": settings}
 

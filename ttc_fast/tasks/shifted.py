@@ -40,7 +40,7 @@ class ShiftedRegression(Task):
     Raises:
         TypeError, ValueError: an argument is not as described.
 
-    >>> ShiftedRegression(4, 6, "sphere").sample(2).x.norm(dim=2).unique().tolist()
+    >>> ShiftedRegression(4, 6, "sphere").sample(2).x.norm(dim=2).round(decimals=4).unique().tolist()
     [2.0]
     """
 
