@@ -27,8 +27,9 @@ from ttc_fast import (
     WrongVerifier,
 )
 from ttc_fast.tasks.quadratic import Quadratic, quadratic
+from ttc_fast.theory import score_law
 from ttc_fast.theory.gaussian import GaussianLaw, error_of_mean, filter_law, gaussian_law, modes_that_improve, tilt
-from ttc_fast.theory.quadratic import gaussian_best_of_n, success_probability
+from ttc_fast.theory.quadratic import gaussian_best_of_n, moments_of_best, success_probability
 
 
 def setting(dim: int = 4, examples: int = 12, *, preconditioned: bool = False) -> tuple[Prompts, torch.Tensor]:
@@ -288,3 +289,20 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="budgets: expected an integer from 1"):
         gaussian_best_of_n(law, form, [form], [0])
     assert GaussianNoise(PowerLawDecay(1.0, 1.0)).scales(2).tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(("dim", "steps"), [(16, 1), (16, 32), (24, 2)])
+def test_contours_that_are_shared(dim: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1e-8 of means, 1e-7 of variances, of what a contour for each q gives."""
+    prompts = LinearRegression(dim, 4 * dim, label_noise=0.1).sample(3, seed=dim)
+    state = LinearAttention.gradient_descent(dim, step_size=0.3).prefill(prompts).linear
+    law, metric = gaussian_law(state, GaussianNoise(0.2), steps), quadratic(prompts, "squared_error")
+    forms = [metric, quadratic(prompts, "in_context_loss")]
+    for score in forms:
+        shared = moments_of_best(law, score, forms, [1, 8, 4096])
+        with monkeypatch.context() as patch:
+            patch.setattr(score_law, "NEAR", 1.0)
+            alone = moments_of_best(law, score, forms, [1, 8, 4096])
+        assert not torch.equal(shared[0], alone[0])
+        torch.testing.assert_close(shared[0], alone[0], rtol=1e-8, atol=0)
+        torch.testing.assert_close(shared[1], alone[1], rtol=1e-7, atol=0)

@@ -17,7 +17,7 @@ from .quadratic import moments_of_best
 from .quadratic_laws import QUADRATIC_METRICS, WITHOUT_NOISE, errors_without_noise, form, with_spread
 
 MAX_DIM, MAX_PROMPTS = 64, 256
-"""Above them there is no law of best-of-N: d^3 and more for every prompt and step, some 10 milliseconds at d = 16."""
+"""Above them there is no law of best-of-N: d^3 and more for every prompt and step, some 2 milliseconds at d = 16."""
 
 
 def _thought(problem: Problem, step: int, *, greedy: bool = False) -> GaussianLaw | None:

@@ -7,12 +7,12 @@ simulation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from ..numerics import check
+from ..numerics import check, sums
 from ..tasks.quadratic import Quadratic
 from .gaussian import GaussianLaw, error_of_mean, spread_of_error
 from .score_law import LawOfScore
@@ -74,23 +74,39 @@ def moments_of_best(
     """
     check.number("noise", noise, low=0.0)
     ks = [check.integer("budgets", k, 1, 2**34) for k in budgets]
-    means = torch.empty(len(metrics), len(law.mean), len(ks), dtype=torch.float64)
-    variances = torch.empty_like(means)
-    for b in range(len(law.mean)):
-        scores = LawOfScore(law.mean[b], law.root[b], _form_of(score, b), noise)
-        if not scores.varies:  # all candidates are as good: one decode
-            one = GaussianLaw(law.mean[b : b + 1], law.root[b : b + 1])
-            for i, metric in enumerate(metrics):
-                form = Quadratic(*(field[b : b + 1] for field in metric))
-                means[i, b] = error_of_mean(one, form, [1])[0, 0]
-                variances[i, b] = spread_of_error(one, form, [1])[0][0, 0]
-            continue
-        grid = scores.on_grid(max(ks), [_form_of(metric, b) for metric in metrics])
-        for j, k in enumerate(ks):
-            chosen = grid.probability * k * grid.above ** (k - 1)
-            means[:, b, j] = grid.mean @ chosen
-            variances[:, b, j] = ((grid.mean - means[:, b, j, None]) ** 2 + grid.variance) @ chosen
+    found = [_of_part(*part, ks, noise) for part in _parts(law, score, metrics)]
+    means, variances = (torch.cat(parts, 1) for parts in zip(*found))
     return means, variances.clamp_min(0)
+
+
+TILE = 64
+"""Coefficients of the prompts whose laws are made at a time, times d: their nodes then stay in a core's cache."""
+
+
+def _parts(
+    law: GaussianLaw, score: Quadratic, metrics: Sequence[Quadratic]
+) -> Iterator[tuple[GaussianLaw, Quadratic, list[Quadratic]]]:
+    """The same of some prompts at a time."""
+    for tile in sums.tiles(len(law.mean), TILE // law.mean.shape[1]):
+        forms = [Quadratic(*(field[tile] for field in form)) for form in (score, *metrics)]
+        yield GaussianLaw(law.mean[tile], law.root[tile]), forms[0], forms[1:]
+
+
+def _of_part(
+    law: GaussianLaw, score: Quadratic, metrics: Sequence[Quadratic], budgets: Sequence[int], noise: float
+) -> tuple[Tensor, Tensor]:
+    """Means and variances ``[metrics, B, K]`` of the best."""
+    scores = LawOfScore(law.mean, law.root, score, noise)
+    grid = scores.on_grid(max(budgets), metrics)
+    k = torch.tensor(budgets, dtype=torch.float64)
+    chosen = grid.probability[:, :, None] * k * grid.above[:, :, None] ** (k - 1)  # [B, Q, K]
+    means = (grid.mean[:, :, None] @ chosen)[:, :, 0]
+    squares = (grid.mean[..., None] - means[:, :, None]) ** 2 + grid.variance[..., None]
+    variances = (squares * chosen).sum(2)
+    for i, metric in enumerate(metrics):  # where all candidates are as good: one decode
+        means[i] = means[i].where(scores.varies[:, None], error_of_mean(law, metric, [1]))
+        variances[i] = variances[i].where(scores.varies[:, None], spread_of_error(law, metric, [1])[0])
+    return means, variances
 
 
 def success_probability(law: GaussianLaw, metric: Quadratic, threshold: float) -> Tensor:
@@ -113,14 +129,9 @@ def success_probability(law: GaussianLaw, metric: Quadratic, threshold: float) -
     [0.632121]
     """
     check.number("threshold", threshold)
-    values = []
-    for b in range(len(law.mean)):
-        scores = LawOfScore(law.mean[b], law.root[b], _form_of(metric, b), 0.0)
-        certain = float(metric(law.mean)[b] <= threshold)
-        values.append(scores.probability(threshold) if scores.varies else certain)
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _form_of(form: Quadratic, b: int) -> Quadratic:
-    """That of prompt ``b``, without the batch axis."""
-    return Quadratic(*(field[b] for field in form))
+    found = []
+    for part, form, _ in _parts(law, metric, []):
+        scores = LawOfScore(part.mean, part.root, form, 0.0)
+        certain = (form(part.mean) <= threshold).double()
+        found.append(scores.probability(threshold).where(scores.varies, certain))
+    return torch.cat(found)
