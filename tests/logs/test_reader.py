@@ -124,6 +124,13 @@ def test_own_format_of_binary_files_with_filters(tmp_path: Path) -> None:
     assert read([path], format, filter="False", skip_bad=True).samples.tolist() == [2, 2]
 
 
+@pytest.mark.parametrize("name", ["id", "prompt", "task_id"])
+def test_counts_by_any_name(name: str, tmp_path: Path) -> None:
+    log = read([write(tmp_path / "counts.jsonl", [{name: "a", "n": 4, "c": 1}, {name: "b", "n": 2, "c": 2}])])
+    assert (log.format, log.prompts.tolist()) == ("counts", ["a", "b"])
+    assert log.correct.tolist() == [1, 2]
+
+
 def test_samples_and_counts_do_not_mix(tmp_path: Path) -> None:
     mixed = Format("mixed", lambda record: True, lambda record: [Sample("p", True), PromptCounts("p", 2, 1)])
     with pytest.raises(ValueError, match="c: expected with every sample or with none"):

@@ -80,6 +80,11 @@ class SuccessLaw:
         return float(GRID[min(int(np.searchsorted(np.cumsum(self.weights), level - 1e-12)), len(GRID) - 1)])
 
 
+def usual_pull(prompts: int) -> float:
+    """:data:`PULL`, but at most a tenth of the prompts."""
+    return min(PULL, prompts / 10)
+
+
 def pass_of(budgets: ArrayLike) -> Array:
     """1 - (1-p)^k of the grid's points ``[G, K]``."""
     with np.errstate(divide="ignore"):
@@ -134,7 +139,7 @@ def fit_beta(samples: ArrayLike, correct: ArrayLike, weights: ArrayLike | None =
 
 
 def fit_success_law(
-    samples: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None, *, pull: ArrayLike = PULL
+    samples: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None, *, pull: ArrayLike | None = None
 ) -> SuccessLaw:
     """The law on the grid of largest likelihood, pulled towards the beta law; see above.
 
@@ -142,7 +147,7 @@ def fit_success_law(
         samples, correct: n and c of every prompt ``[P]``.
         weights: how often each prompt counts ``[P]``, default once; or ``[R, P]``, of R fits at once.
         pull: how many prompts the beta law weighs as much as; 0: maximum likelihood by itself, up to the end of EM. One
-            number, or one for each fit ``[R]``.
+            number, or one for each fit ``[R]``; default :func:`usual_pull` of the prompts.
 
     Returns:
         The law, or the R laws.
@@ -155,7 +160,8 @@ def fit_success_law(
     [0.25, 0.52, 0.61]
     """
     n, c, h = _counts(samples, correct, weights)
-    pulls = np.broadcast_to(floats("pull", pull), (1 if h.ndim == 1 else len(h),))[:, None]
+    asked = usual_pull(len(n)) if pull is None else pull
+    pulls = np.broadcast_to(floats("pull", asked), (1 if h.ndim == 1 else len(h),))[:, None]
     if not ((pulls >= 0) & np.isfinite(pulls)).all():
         raise ValueError(f"pull: expected numbers of at least 0, got {check.shown(pull)}")
     rows, inverse = np.unique(np.stack((n, c)), axis=1, return_inverse=True)

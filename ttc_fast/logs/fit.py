@@ -11,7 +11,7 @@ import numpy as np
 from ..estimators.arrays import Array, Integers
 from ..estimators.intervals import PowerLaw, fit_coverage
 from ..estimators.selection import pass_at_k
-from ..estimators.success_law import PULL, Beta, SuccessLaw, fit_beta, fit_success_law, pass_of
+from ..estimators.success_law import Beta, SuccessLaw, fit_beta, fit_success_law, pass_of, usual_pull
 from ..estimators.votes import NoAnswer, Ties
 from ..numerics import check
 from ..numerics.progress import Report, reporting
@@ -22,8 +22,8 @@ from .first import first_samples
 from .log import SampleLog
 from .log_checks import asked_budgets, check_log
 
-PULLS = (1.0, 3.0, 10.0, 30.0)
-"""Of the fits again, in turn: an interval counts that what the samples do not show is decided so or so."""
+PULLS = (0.1, 0.3, 1.0, 3.0)
+"""Of the fits again, in turn, over the usual one: what the samples do not show is decided in several ways."""
 
 BEYOND = 8
 """By default forecasts go to so many times the samples."""
@@ -194,7 +194,7 @@ class _Model:
 
     def _laws(self, correct: Integers) -> tuple[SuccessLaw, SuccessLaw]:
         weights = np.vstack((np.ones(len(correct)), self.weights))
-        pulls = np.append(PULL, np.resize(PULLS, len(self.weights)))
+        pulls = usual_pull(len(correct)) * np.append(1.0, np.resize(PULLS, len(self.weights)))
         fitted = fit_success_law(self.log.samples, correct, weights, pull=pulls)
         return SuccessLaw(fitted.weights[0]), SuccessLaw(fitted.weights[1:])
 
@@ -211,7 +211,7 @@ class _Model:
         again_means, again_limit = self._votes_again(votes, law, again)
         self.means["maj@k"] = (self.values["maj@k"].mean(axis=0), again_means)
         self.vote_limit = (float(limit.mean()), *self.interval(again_limit))
-        self.unsolved = 1 - limit
+        self.unsolved = np.clip(1 - limit, 0.0, 1.0)
 
     def _votes_again(self, votes: Votes, law: SuccessLaw, again: SuccessLaw) -> tuple[Array, Array]:
         means, limits = [], []

@@ -70,6 +70,13 @@ def nearest_setting(fit: Fit) -> Likeness:
     Returns:
         It, and how far it is.
     """
+    from ..theory.overlay import one_thread  # not at the top: it waits for torch
+
+    with one_thread():
+        return _nearest(fit)
+
+
+def _nearest(fit: Fit) -> Likeness:
     limit = None if fit.vote_limit is None else fit.vote_limit[0]
     forecast = fit.of("pass@k")
     target = np.array([point.mean for point in forecast.values()])
@@ -87,7 +94,7 @@ def nearest_setting(fit: Fit) -> Likeness:
 
 def _laws(setting: Setting) -> tuple[Array, Integers]:
     """The law of the answer of every prompt ``[B, 2^d]``, and the place of the right one ``[B]``."""
-    from ..decoding.rules import BernoulliSampling  # not at the top: they wait for torch
+    from ..decoding.rules import BernoulliSampling
     from ..models.linear_attention import LinearAttention
     from ..tasks.linear_regression import LinearRegression
     from ..theory.binary import binary_law, string_index

@@ -73,7 +73,7 @@ def overlay(
     kind = "binary" if decoder.rule.binary else "continuous"
     groups = _groups(decoder, table, kind, len(source), used is not None)
     repeats = np.full(table.values.shape, np.nan) if table.repeats is None else table.repeats
-    with _one_thread(), reporting(progress) as report:
+    with one_thread(), reporting(progress) as report:
         for tile in sums.tiles(len(source), TILE):
             part = source.part(tile.start, tile.stop).to("cpu")
             if part.first != table.prompts[tile.start]:
@@ -108,7 +108,7 @@ def _verifier(source: Source, table: Table, verifier: Verifier | ScoreFunction |
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """The arrays are small: on busy cores a second thread made it five times slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

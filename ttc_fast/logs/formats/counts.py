@@ -1,4 +1,4 @@
-"""``counts``: a line for each prompt, ``{id, n, c}``: n samples, c of them correct."""
+"""``counts``: a line for each prompt, ``{id, n, c}`` (or ``prompt``, ``task_id``): n samples, c of them correct."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from .base import Format
 
 NAME = "counts"
 FIELDS = ("id", "n", "c")
+NAMES = ("id", "prompt", "task_id")
+"""What the name of the prompt may be called."""
 
 MAX_COUNT = 10**7
 """Samples of one prompt that a file may claim."""
@@ -17,7 +19,7 @@ MAX_COUNT = 10**7
 
 def detect(record: Record) -> bool:
     """Whether a record is of this format."""
-    return fields.has(record, FIELDS)
+    return fields.has(record, FIELDS[1:]) and any(fields.has(record, (name,)) for name in NAMES)
 
 
 def read(record: Record) -> Iterator[Item]:
@@ -25,7 +27,8 @@ def read(record: Record) -> Iterator[Item]:
     n = fields.whole(record, "n", MAX_COUNT)
     if n == 0:
         raise ValueError("n: expected at least 1 sample, got 0")
-    yield PromptCounts(fields.text(record, "id"), n, fields.whole(record, "c", n))
+    name = next((name for name in NAMES if name in record), "id")
+    yield PromptCounts(fields.text(record, name), n, fields.whole(record, "c", n))
 
 
 FORMAT = Format(NAME, detect, read, FIELDS)
