@@ -5,6 +5,7 @@ Its modules are loaded by name, so that the library can be imported where Triton
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 import torch
@@ -15,6 +16,14 @@ MAX_DIM = 256
 
 PRECISIONS = ("fp32", "ieee", "tf32")
 """Of the matrix product, see :func:`ttc_fast.decode`."""
+
+
+_INSTALLED = importlib.util.find_spec("triton") is not None
+
+
+def available() -> bool:
+    """Whether Triton is installed."""
+    return _INSTALLED
 
 
 def interpreted() -> bool:

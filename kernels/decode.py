@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 import triton
 from torch import Tensor
@@ -153,8 +155,8 @@ def prepare(
     arguments |= {
         "state": state.contiguous(),
         "w0": w0.contiguous(),
-        "noise": noise.to(device),
-        "stops": torch.tensor(stops, dtype=torch.int32, device=device),
+        "noise": _sent(noise.numpy().tobytes(), torch.float32, device),
+        "stops": _sent(np.array(stops, dtype=np.int32).tobytes(), torch.int32, device).view(-1, 7),
         "thoughts": thoughts,
         "page": prompts * samples * dim,
         "samples": samples,
@@ -177,6 +179,12 @@ def prepare(
     )
 
 
+@functools.lru_cache(maxsize=32)
+def _sent(numbers: bytes, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A small table on the device, sent once: no CUDA graph can capture a copy from the host."""
+    return torch.frombuffer(bytearray(numbers), dtype=dtype).to(device, non_blocking=True)
+
+
 def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Triton launches on the current GPU, which need not be that of the tensors."""
     return contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device)
@@ -194,11 +202,14 @@ def decode(
     first_prompt: int = 0,
     first_step: int = 0,
     precision: str = "fp32",
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked."""
+    """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked. They are ``out``
+    itself where a launch can write there: it is contiguous, the steps are ascending."""
     prompts, dim = state.shape[:2]
     asked = sorted(set(steps))
-    thoughts = state.new_empty(len(asked), prompts, samples, dim)
+    direct = out is not None and out.is_contiguous() and asked == list(steps)
+    thoughts = out if out is not None and direct else state.new_empty(len(asked), prompts, samples, dim)
     if thoughts.numel() and asked[0] == first_step:
         thoughts[0] = w0 if w0.ndim == 3 else w0[:, None]
     if thoughts.numel() and asked[-1] > first_step:

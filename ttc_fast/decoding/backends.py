@@ -32,8 +32,8 @@ class Backend:
 def _triton_decode(state: Tensor, w0: Tensor, *, out: Tensor | None = None, **arguments: Any) -> Tensor:
     from ..kernels.decode import decode  # imports triton, which takes a second
 
-    thoughts: Tensor = decode(state, w0, **arguments)
-    return thoughts if out is None else out.copy_(thoughts)
+    thoughts: Tensor = decode(state, w0, out=out, **arguments)
+    return thoughts if out is None or thoughts is out else out.copy_(thoughts)
 
 
 def _triton_normals(

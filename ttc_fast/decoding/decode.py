@@ -46,6 +46,7 @@ def decode(
     precision: str = "fp32",
     method: Literal["stepwise", "exact"] = "stepwise",
     out: Tensor | None = None,
+    checked: bool = False,
 ) -> DecodeOutput:
     """Decode N stochastic chains of thought for each of B prompts.
 
@@ -73,6 +74,8 @@ def decode(
             between: the same law from other random words, for :class:`GaussianNoise` only. See ``exact.py``.
         out: where to write the thoughts ``[len(steps), B, N, d]``, such as a part of a larger tensor whose rows ``[N,
             d]`` lie together; by default a new tensor. With it the call is not traced by ``torch.compile``.
+        checked: ``state`` and ``w0`` are known to be finite: they are not tested, for which a GPU would be waited for
+            and which a CUDA graph could not capture. Under ``torch.compile`` they never are.
 
     Returns:
         :class:`DecodeOutput` with ``thoughts [len(steps), B, N, d]``.
@@ -94,6 +97,9 @@ def decode(
         raise ValueError(f"w0: expected {state.dtype} on {state.device} as state, got {w0.dtype} on {w0.device}")
     check.choice("method", method, ("stepwise", "exact"))
     check_room(len(given.steps) * prompts, given.samples, dim, state.dtype)
+    if not (checked or torch.compiler.is_compiling() or check.all_finite(state.detach(), w0.detach())):
+        check.finite("state", state.detach())
+        check.finite("w0", w0.detach())
     encoded = rule.encode(max(given.steps, default=0))
     check_ones(0 if encoded is None else encoded.ones, dim)
     if out is not None:
@@ -226,8 +232,8 @@ def _decode_exactly(
         raise ValueError(f"precision: expected 'fp32' with method='exact', got {precision!r}")
     name = resolve_backend(backend, state.dtype, state.device, state.shape[1])
     thoughts = exact.decode(
-        check.finite("state", state.detach()),
-        check.finite("w0", w0.detach()),
+        state.detach(),
+        w0.detach(),
         run=DECODERS[name],
         normals=NORMALS[name],
         scales=encoded.scales(max(given.steps, default=0)),
@@ -254,9 +260,6 @@ def _decode(
     precision: str,
     out: Tensor | None = None,
 ) -> Tensor:
-    # Checked here and not in decode(): torch.compile cannot trace a test of values.
-    check.finite("state", state)
-    check.finite("w0", w0)
     return DECODERS[backend](
         state,
         w0,

@@ -10,7 +10,7 @@ Every sum has a fixed order, so that results do not depend on the chunk.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 from ..estimators import selection, votes
 from ..numerics import candidates, sums
 from ..tasks import metrics
+from ..tasks.engine import engine
 from ..tasks.metrics import Metric
 from ..tasks.prompts import Prompts
 from ..tasks.quadratic import QUADRATIC
@@ -59,7 +60,7 @@ class Bank:
     ) -> None:
         self.prompts, self.w, self.greedy = prompts, w, greedy
         self.binary, self.step, self.seed, self.extra = binary, step, seed, dict(extra or {})
-        self.samples = w.shape[1]
+        self.samples, self._engine = w.shape[1], engine(w)
         self.partitions = Partitions(self.samples, seed)
         names = (*metrics.applicable(prompts, binary), *self.extra)
         self._risk_of_error = metrics.risk_of_error(prompts) if "prediction_risk" in names else None
@@ -68,13 +69,15 @@ class Bank:
         asked = [*self.metrics]
         if isinstance(score, str):
             asked.append(score)
-        if binary and candidates.supported(w):
+        if binary and self._engine is not None:
             asked.append(metrics.PACKED)
         found = self._measure(w, asked, bits=binary)
         self.score = found[score] if isinstance(score, str) else score
         self._packed = found.get(metrics.PACKED)
         self._values = {name: found[name] for name in self.metrics}
-        self._mean_values = {name: _sum(value) / self.samples for name, value in self._values.items()}
+        together = torch.stack([self._values[name] for name in self.metrics])
+        means = _sum(together.flatten(0, 1)).unflatten(0, together.shape[:2]) / self.samples
+        self._mean_values = dict(zip(self.metrics, means))
         self.error = self._values.get("squared_error")
         self._votes: dict[tuple[int, ...], MetricValues] = {}
 
@@ -135,14 +138,16 @@ class Bank:
             key, lowest = self.error, True
         # Of bits, the share of wrong ones is the squared error.
         measured = [name for name in self._values if not (self.binary and name == "hamming")]
-        values, weights = [self._values[name] for name in measured], _weights(self.samples, tuple(budgets))
-        if candidates.supported(key):
-            best = candidates.best_of_k(key, values, weights, lowest=lowest)
+        values = [self._values[name] for name in measured]
+        weights = _constant(_weights, self.samples, tuple(budgets), self.w.device)
+        native = engine(key)
+        if native is not None:
+            best = native.best_of_k(key, values, weights, lowest=lowest)
         else:
             keys = (-key if lowest else key).double().cpu().numpy()
             ranked = [torch.from_numpy(selection.ranked(keys, value.double().cpu().numpy())) for value in values]
             best = torch.stack(
-                [torch.stack([sums.tree_sum(value * weight, 1) for weight in weights.T], 1) for value in ranked]
+                [torch.stack([sums.tree_sum(value * weight, 1) for weight in weights.T.cpu()], 1) for value in ranked]
             )
         found = dict(zip(measured, best[:, :, : len(budgets)].mT.to(self.w)))
         return found | ({"hamming": found["squared_error"]} if "hamming" in self._values and self.binary else {})
@@ -151,11 +156,12 @@ class Bank:
         names = [name for name in self.metrics if name in QUADRATIC]
         error_of_mean = self._measure((self._total / self.samples)[:, None], names, bits=False)
         found = {}
-        for name in names:
-            mean_of_errors, whole = self._mean_values[name].double().cpu(), error_of_mean[name][:, 0].double().cpu()
-            found[name] = torch.from_numpy(
-                selection.mean_of_k(mean_of_errors.numpy(), whole.numpy(), self.samples, budgets)
-            ).T.to(self.w)
+        if names:
+            share = _constant(_share_of_one, self.samples, tuple(budgets), self.w.device)[:, None, None]
+            whole = torch.stack([error_of_mean[name][:, 0] for name in names]).double()
+            single = torch.stack([self._mean_values[name] for name in names]).double()
+            # For a quadratic error, see selection.mean_of_k.
+            found = dict(zip(names, (whole + share * (single - whole)).to(self.w.dtype).unbind(1)))
         # A mean of bits, read at 1/2, is a vote.
         return found | {name: value for name, value in self.of_majority(budgets).items() if name in metrics.READ}
 
@@ -171,21 +177,22 @@ class Bank:
         """Metrics of a majority of bits: those that add up over the coefficients, and the recovery of all of them."""
         w_star = metrics.truth(self.prompts)[:, 0]
         aim = (w_star > 0.5).to(w_star)
-        if self._packed is not None:
-            recovered = self.w.new_empty(len(budgets), len(self.w))
+        if self._packed is not None and self._engine is not None:
+            parts = [self.w] * len(budgets)
             for places, block, orders, divisions in self.partitions.by_block(budgets):
-                found, right = candidates.vote_recovery(self._packed, aim, block, orders, divisions)
-                recovered[places] = found.to(self.w).T
+                found, right = self._engine.vote_recovery(self._packed, aim, block, orders, divisions)
+                for i, part in zip(places, found.to(self.w).unbind(1)):
+                    parts[i] = part
+            recovered = torch.stack(parts)
             self._total = torch.where(aim > 0, right, self.samples - right).to(self.w)
         else:  # the metric reads a mean at 1/2 as a fair coin
             recovered = self._resampled(aggregate.mean, ["exact_recovery"], budgets, bits=False)["exact_recovery"]
-        ones = self._total.to(torch.int64).cpu().numpy()
-        share = torch.from_numpy(votes.majority_correct_at_k(ones, self.samples, budgets)).to(self.w)
+        share = _majority(self._total.to(torch.int64), self.samples, tuple(budgets), self.w.dtype)
         wrong = share * (1 - w_star[..., None]).square() + (1 - share) * w_star[..., None].square()  # [b, d, K]
-        error = sums.tree_mean(wrong, 1).T
+        error = _sum(wrong).T / wrong.shape[1]
         risk = {}
         if self.prompts.covariance.ndim == 1 and self._risk_of_error is None:
-            risk = {"prediction_risk": sums.tree_sum(wrong * self.prompts.covariance[:, None], 1).T}
+            risk = {"prediction_risk": _sum(wrong * self.prompts.covariance[:, None]).T}
         read = {"hamming": error, "exact_recovery": recovered}
         return {"squared_error": error, **risk, **{name: read[name] for name in metrics.READ if name in self.metrics}}
 
@@ -193,19 +200,30 @@ class Bank:
         self, technique: Technique, names: Sequence[str], budgets: Sequence[int], *, bits: bool
     ) -> MetricValues:
         """The mean of metrics over random subsets, ``[K, b]`` each; ``bits``: what the answers are."""
+        if self.w.device.type == "cuda":
+            found = self._in_memory._resampled(technique, names, budgets, bits=bits)
+            return {name: value.to(self.w.device, non_blocking=True) for name, value in found.items()}
         if technique.native is not None and candidates.supported(self.w) and candidates.supported(self.score):
             counts, parts = self.partitions.group_counts(budgets), [self.w] * len(budgets)
             for places, block, orders, divisions in self.partitions.by_block(budgets):
-                found = candidates.group_answers(
+                groups_of = candidates.group_answers(
                     *technique.native, self.w, self.score, block, orders, divisions,
                     seed=self.seed, first_prompt=self.prompts.first, step=self.step,
                 )  # fmt: skip
-                for i, part in zip(places, found.split([counts[i] for i in places], 1)):
+                for i, part in zip(places, groups_of.split([counts[i] for i in places], 1)):
                     parts[i] = part
             answers = torch.cat(parts, 1)
         else:
             answers = torch.cat([self._answers(technique, size) for size in budgets], 1)
         return self._means(answers, self.partitions.group_counts(budgets), names, bits)
+
+    @functools.cached_property
+    def _in_memory(self) -> Bank:
+        """The same bank on the CPU, copied once: thousands of small groups are nothing for a GPU."""
+        # The first copy, into pinned memory, is done when the next ones are, which wait.
+        w = self.w.to("cpu", non_blocking=True)
+        prompts, score, greedy = self.prompts.to("cpu"), self.score.cpu(), self.greedy.cpu()
+        return Bank(prompts, w, score, greedy, binary=self.binary, step=self.step, seed=self.seed, extra=self.extra)
 
     def _answers(self, technique: Technique, size: int) -> Tensor:
         """Answers of all groups of a size, partition by partition: ``[b, groups, d]``."""
@@ -250,10 +268,36 @@ class Bank:
 
 def _sum(x: Tensor) -> Tensor:
     """Sum of ``[b, N, ...]`` over N."""
-    return candidates.tree_sum(x) if candidates.supported(x) else sums.tree_sum(x, 1)
+    native = engine(x)
+    total: Tensor = sums.tree_sum(x, 1) if native is None else native.tree_sum(x)
+    return total
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=8)
+def _constant(
+    make: Callable[[int, tuple[int, ...]], Tensor], samples: int, budgets: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """Something of samples and budgets, sent to a device once."""
+    return make(samples, budgets).to(device, non_blocking=True)
+
+
+def _share_of_one(samples: int, budgets: tuple[int, ...]) -> Tensor:
+    """What the error of one sample weighs in that of the mean of k: float64 ``[K]``."""
+    return torch.from_numpy(selection.mean_of_k([1.0], [0.0], samples, budgets)[0])
+
+
+def _majority(ones: Tensor, samples: int, budgets: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Probability of 1 by a majority of k of the samples, of which so many ``[b, d]`` are 1: ``[b, d, K]``."""
+    if ones.device.type == "cpu":
+        return torch.from_numpy(votes.majority_correct_at_k(ones.numpy(), samples, budgets)).to(dtype)
+    return _constant(_law_of_majority, samples, budgets, ones.device).to(dtype)[ones]
+
+
+def _law_of_majority(samples: int, budgets: tuple[int, ...]) -> Tensor:
+    """The same for every number of ones, float64 ``[samples + 1, K]``."""
+    return torch.from_numpy(votes.majority_correct_at_k(np.arange(samples + 1), samples, budgets))
+
+
 def _weights(samples: int, budgets: tuple[int, ...]) -> Tensor:
     """Probability that the best of ``budgets[k]`` samples is the one of rank j: float64 ``[N, K]``, with columns of
     zeros up to a multiple of 8. Where it is below 1e-30 it is 0, so that no time is spent there."""

@@ -15,8 +15,8 @@ from ..tasks.base import Source
 from ..tasks.metrics import Metric
 from ..techniques.registry import Part
 from ..techniques.verifiers import ScoreFunction, Verifier
-from .plan import Plan, prompt_size
-from .stages import BANK, CHUNK, Evaluation, Share, evaluate_part
+from .plan import Plan, example
+from .stages import BANK, Evaluation, Share, evaluate_part, of_device
 
 FEATURES = 2**23
 """Numbers of the prompts' features held at a time; one prompt's are the least."""
@@ -36,8 +36,8 @@ def evaluate(
     method: Literal["stepwise", "exact"] = "stepwise",
     metrics: Mapping[str, Metric] | Iterable[str] | None = None,
     progress: bool | Report = False,
-    chunk: int = CHUNK,
-    bank: int = BANK,
+    chunk: int | None = None,
+    bank: int | None = None,
 ) -> Table:
     """How good the techniques are, at every asked step and budget.
 
@@ -63,8 +63,8 @@ def evaluate(
         metrics: further ones, beside squared error, prediction risk and what bits have: names such as
             ``"error_norm"``, or a mapping from names to functions of prompts and answers ``[B, A, d]``.
         progress: True, or a function of a stage and the share of it that is done.
-        chunk: coefficients decoded at a time.
-        bank: coefficients of candidates held at a time; one prompt's candidates are the least.
+        chunk: coefficients decoded at a time; default ``stages.CHUNK`` of the prompts' device.
+        bank: coefficients of candidates held at a time; one prompt's candidates are the least; default ``stages.BANK``.
 
     Returns:
         A :class:`Table` with a figure for each prompt.
@@ -87,7 +87,12 @@ def evaluate(
 
 
 def evaluation(
-    plan: Plan, prompts: Source, *, progress: bool | Report = False, chunk: int = CHUNK, bank: int = BANK
+    plan: Plan,
+    prompts: Source,
+    *,
+    progress: bool | Report = False,
+    chunk: int | None = None,
+    bank: int | None = None,
 ) -> Evaluation:
     """:func:`evaluate` with its time, backend and unstable prompts.
 
@@ -99,8 +104,10 @@ def evaluation(
     Returns:
         The table and facts of how it was made.
     """
-    chunk, bank = check.integer("chunk", chunk, 1, 2**63), check.integer("bank", bank, 1, 2**63)
-    together = min(bank // plan.coefficients, FEATURES // prompt_size(prompts))
+    x = example(prompts).x
+    bank = of_device(BANK, x.device) if bank is None else check.integer("bank", bank, 1, 2**63)
+    chunk = None if chunk is None else check.integer("chunk", chunk, 1, 2**63)
+    together = min(bank // plan.coefficients, FEATURES // x.numel())
     parts = []
     with reporting(progress) as report, torch.no_grad():
         for b in sums.tiles(len(prompts), together):
@@ -110,5 +117,6 @@ def evaluation(
         Table.concat([part.table for part in parts]),
         parts[0].backend,
         sum(part.decode_seconds for part in parts),
+        sum(part.compile_seconds for part in parts),
         torch.cat([part.unstable for part in parts]),
     )

@@ -13,7 +13,7 @@ from ..numerics import check, memory, rng
 from ..numerics.protocols import described
 from ..tasks.base import Source, Task
 from ..tasks.metrics import Metric, further
-from ..tasks.prompts import check_prompts
+from ..tasks.prompts import Prompts, check_prompts
 from ..techniques.base import Technique
 from ..techniques.registry import Part, chosen
 from ..techniques.verifiers import ScoreFunction, Verifier, as_verifier
@@ -143,15 +143,15 @@ def as_source(prompts: Any) -> Source:
     return source
 
 
-def prompt_size(source: Source) -> int:
-    """Features of one prompt: n d.
+def example(source: Source) -> Prompts:
+    """The first prompt alone.
 
     Raises:
         TypeError: the parts of the source are no prompts.
     """
     first = source.part(0, 1)
     check_prompts(first)
-    return first.x[0].numel()
+    return first
 
 
 def verifier_for(source: Source, verifier: Verifier | ScoreFunction | None) -> Verifier:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ..decoding.backends import require_reference, resolve_backend
-from ..decoding.rules import Rule
 from ..estimators.table import Key, Table
 from ..models.decoder import StochasticDecoder
 from ..numerics import sums
+from ..numerics.clock import Clock
 from ..numerics.progress import Report
 from ..numerics.protocols import described
 from ..tasks.prompts import Prompts
@@ -25,11 +25,12 @@ from .bank import Bank, MetricValues
 from .plan import Plan
 from .subsets import SUBSETS
 
-CHUNK = 2**20
-"""Coefficients decoded between two reports of progress."""
+CHUNK = {"cpu": 2**20, "cuda": 2**26}
+"""Coefficients decoded between two reports of progress, by the kind of device: on a GPU one launch."""
 
-BANK = 2**25
-"""Coefficients of candidates held at a time, as far as one prompt's candidates allow: 128 MB in float32."""
+BANK = {"cpu": 2**25, "cuda": 2**28}
+"""Coefficients of candidates held at a time, as far as one prompt's candidates allow: 128 MB in float32, 1 GB on a
+GPU."""
 
 
 ALL_EXAMPLES = "all examples"
@@ -43,6 +44,9 @@ class Evaluation:
     table: Table
     backend: str
     decode_seconds: float
+    """Of the decode alone, by the device's own clock."""
+    compile_seconds: float
+    """Before it, until the device was ready; 0 on the CPU."""
     unstable: Tensor
     """``[P]`` bool: prompts whose chain diverges, see :meth:`ttc_fast.Rule.diverges`."""
 
@@ -75,8 +79,11 @@ class DecodedBank:
     greedy: Tensor
     """The noise-free chain ``[len(steps), b, d]``."""
     backend: str
-    seconds: float
+    clock: Clock
     """Of the decode of ``thoughts``."""
+    compile_seconds: float
+    """Of a first decode of one sample, where kernels are compiled when they are first used: it is not part of the
+    clock's time."""
 
 
 def decode_bank(
@@ -89,7 +96,7 @@ def decode_bank(
     verifier: Verifier | None = None,
     backend: str = "auto",
     method: Literal["stepwise", "exact"] = "stepwise",
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     report: Callable[[float], None] = lambda share: None,
 ) -> DecodedBank:
     """The first stage: N chains of every prompt, and one without noise. The prompts are read once.
@@ -114,21 +121,36 @@ def decode_bank(
         name = resolve_backend(backend, linear.dtype, linear.device, linear.shape[1])
     if decoder.rule.encode(max(steps)) is None:
         name = require_reference(backend, "fp32", f"the rule {described(decoder.rule)}")
-    thoughts, seconds = start.new_empty(len(steps), len(seen), samples, start.shape[1]), 0.0
+    thoughts = start.new_empty(len(steps), len(seen), samples, start.shape[1])
     shared: dict[str, Any] = {"steps": steps, "first_prompt": prompts.first, "backend": name}
-    for n in sums.tiles(samples, chunk // start.numel()):
-        began = time.perf_counter()
-        decoder.decode(
-            state, start, samples=n.stop - n.start, first_sample=n.start, seed=seed, method=method,
-            out=thoughts[:, :, n], **shared,
-        )  # fmt: skip
-        seconds += time.perf_counter() - began
+    if linear is not None and decoder.first is None and linear.device.type != "cpu":
+        shared["checked"] = True  # the model has checked its state, w_0 is 0, and a GPU would be waited for
+    clock, began = Clock(thoughts.device), time.perf_counter()
+    if name == "triton":
+        decoder.decode(state, start, samples=1, seed=seed, method=method, **shared)
+    compiled = time.perf_counter() - began
+    for n in sums.tiles(samples, (chunk or of_device(CHUNK, start.device)) // start.numel()):
+        with clock.running():
+            decoder.decode(
+                state, start, samples=n.stop - n.start, first_sample=n.start, seed=seed, method=method,
+                out=thoughts[:, :, n], **shared,
+            )  # fmt: skip
         report(n.stop / samples)
     noise_free = StochasticDecoder(decoder.model, decoder.rule.greedy())
     if decoder.rule.greedy().encode(max(steps)) is None or linear is None:
         shared["backend"] = "auto"
     greedy = noise_free.decode(state, start, samples=1, **shared).thoughts[:, :, 0]
-    return DecodedBank(prompts, seen, state, thoughts, greedy, name, seconds)
+    return DecodedBank(prompts, seen, state, thoughts, greedy, name, clock, compiled if name == "triton" else 0.0)
+
+
+def of_device(sizes: Mapping[str, int], device: torch.device) -> int:
+    """The size for a device; one that is not listed counts as the CPU.
+
+    Args:
+        sizes: by the kind of device.
+        device: that works.
+    """
+    return sizes.get(device.type, sizes["cpu"])
 
 
 @dataclass
@@ -166,7 +188,7 @@ class _Figures:
         )
 
 
-def evaluate_part(plan: Plan, prompts: Prompts, chunk: int, share: Share) -> Evaluation:
+def evaluate_part(plan: Plan, prompts: Prompts, chunk: int | None, share: Share) -> Evaluation:
     """All stages for some prompts.
 
     Args:
@@ -197,14 +219,19 @@ def evaluate_part(plan: Plan, prompts: Prompts, chunk: int, share: Share) -> Eva
                 figures.add(plan, name, step, *_search(technique, chains, plan.budgets_of(technique), candidates))
                 done += 1
                 share(done / stages)
-    return Evaluation(
-        figures.table(plan, prompts, _context(bank)), bank.backend, bank.seconds, _unstable(plan.decoder.rule, bank)
-    )
+    linear = getattr(bank.state, "linear", None)
+    # A GPU is waited for once, when the table is copied; its stream has copied the state before.
+    copied = None if linear is None else linear.to("cpu", non_blocking=True)
+    table = figures.table(plan, prompts, _context(bank))
+    unstable = torch.zeros(len(prompts), dtype=torch.bool) if copied is None else plan.decoder.rule.diverges(copied)
+    return Evaluation(table, bank.backend, bank.clock.seconds(), bank.compile_seconds, unstable)
 
 
 def _context(bank: DecodedBank) -> str:
     """What the chains saw: theory needs to know."""
     seen, whole = bank.seen, bank.prompts
+    if seen is whole:
+        return ALL_EXAMPLES
     same = seen.x.shape == whole.x.shape and torch.equal(seen.x, whole.x) and torch.equal(seen.y, whole.y)
     return ALL_EXAMPLES if same else "without what the verifier holds out"
 
@@ -264,12 +291,6 @@ def _check_found(technique: Technique, result: object, chains: Chains) -> None:
         raise ValueError(
             f"technique: expected answers [B, d] = {wanted} of {technique.name!r}, got {list(answer.shape)}"
         )
-
-
-def _unstable(rule: Rule, bank: DecodedBank) -> Tensor:
-    """Prompts whose chain diverges ``[b]``; none where the state is not linear."""
-    linear = getattr(bank.state, "linear", None)
-    return torch.zeros(len(bank.prompts), dtype=torch.bool) if linear is None else rule.diverges(linear)
 
 
 def _check_applicable(plan: Plan, known: bool) -> None:

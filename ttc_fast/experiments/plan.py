@@ -15,7 +15,7 @@ from ..decoding.gaussian_chain import affine, diverges, stable_factor
 from ..decoding.rules import GaussianNoise
 from ..estimators.table import Key
 from ..evaluation.evaluate import evaluate
-from ..evaluation.plan import prompt_size
+from ..evaluation.plan import example
 from ..models.decoder import StochasticDecoder
 from ..models.linear_attention import LinearAttention, default_step_size
 from ..numerics import check, sums
@@ -98,7 +98,7 @@ PART = 2**25
 def _parts(decoder: StochasticDecoder, prompts: Source, steps: int) -> Iterator[tuple[Tensor, Quadratic]]:
     """States and metrics of the prompts, as many at a time as fit with curves over so many steps."""
     dim = decoder.model.dim
-    for tile in sums.tiles(len(prompts), PART // (6 * prompt_size(prompts) + 6 * dim**2 + 4 * steps)):
+    for tile in sums.tiles(len(prompts), PART // (6 * example(prompts).x.numel() + 6 * dim**2 + 4 * steps)):
         part = prompts.part(tile.start, tile.stop)
         yield decoder.model.prefill(part).linear, quadratic(part, "squared_error")
 

@@ -120,6 +120,7 @@ class StochasticDecoder(nn.Module):
         precision: str = "fp32",
         method: Literal["stepwise", "exact"] = "stepwise",
         out: Tensor | None = None,
+        checked: bool = False,
     ) -> DecodeOutput:
         """Chains from thoughts ``w0 [B, d]`` or ``[B, N, d]``, given a state that the model has made.
 
@@ -127,8 +128,8 @@ class StochasticDecoder(nn.Module):
 
         Args:
             state: of ``model.prefill``.
-            w0, steps, samples, seed, first_sample, first_prompt, first_step, backend, precision, method, out: see
-                :func:`ttc_fast.decode`.
+            w0, steps, samples, seed, first_sample, first_prompt, first_step, backend, precision, method, out,
+                checked: see :func:`ttc_fast.decode`.
 
         Returns:
             :class:`DecodeOutput` with ``thoughts [len(steps), B, N, d]``.
@@ -141,7 +142,7 @@ class StochasticDecoder(nn.Module):
             return decode(
                 linear, w0, rule=self.rule, steps=steps, samples=samples, seed=seed, first_sample=first_sample,
                 first_prompt=first_prompt, first_step=first_step, backend=backend, precision=precision, method=method,
-                out=out,
+                out=out, checked=checked,
             )  # fmt: skip
         check.choice("method", method, ("stepwise", "exact"))
         if method == "exact":

@@ -26,9 +26,13 @@ from .base import LinearState, linear_output
 from .tokens import token_matrix
 
 
-def _check_state(linear: Tensor) -> None:
-    """Raise if it is not finite: it would be told of a state that the user has not seen."""
-    if linear.numel() and not all(math.isfinite(extreme.item()) for extreme in linear.detach().aminmax()):
+def _check_state(linear: Tensor, rest: Tensor) -> None:
+    """Raise if it is not finite: it would be told of a state that the user has not seen; or if there are weights that
+    it leaves out. A GPU is waited for once."""
+    others, *extremes = torch.stack([rest.detach().any().to(linear.dtype), *linear.detach().aminmax()]).tolist()
+    if others:
+        raise ValueError("V: expected zeros outside its rows w and columns (x, y); other weights need forward()")
+    if not all(map(math.isfinite, extremes)):
         raise ValueError(
             f"step_size: expected one with which the state (P S, P b) of these prompts is within {linear.dtype}, got "
             "infinity or NaN in it; take a smaller step_size (smaller weights V), or smaller features x and labels y"
@@ -219,9 +223,6 @@ class LinearAttention(nn.Module):
         x, y = prompts.x, prompts.y
         rest = self.V.clone()
         rest[d + 1 : -1, : d + 1] = 0
-        # A test of values would break the graph that torch.compile makes.
-        if not torch.compiler.is_compiling() and bool(rest.any()):
-            raise ValueError("V: expected zeros outside its rows w and columns (x, y); other weights need forward()")
         key = torch.cat((x, y[:, :, None]), dim=2)
         moments = sums.matmul(key.mT, key) / x.shape[1]  # sum_i k_i k_i^T / n
         value = self.V[d + 1 : -1, : d + 1]
@@ -230,8 +231,9 @@ class LinearAttention(nn.Module):
         unused = (value[:, d] == 0).all()
         moments[:, d, d] = moments[:, d, d].masked_fill(unused, 0.0)
         linear = sums.matmul(sums.matmul(value, moments), query)
+        # A test of values would break the graph that torch.compile makes.
         if not torch.compiler.is_compiling():
-            _check_state(linear)
+            _check_state(linear, rest)
         return LinearState(linear)
 
     def output(self, state: LinearState, w: Tensor) -> Tensor:

@@ -248,8 +248,20 @@ def finite(name: str, value: Tensor) -> Tensor:
     Raises:
         ValueError: it has; the message says where.
     """
-    # The extremes are NaN if any number is, and one pass finds them.
-    if value.numel() and not all(math.isfinite(extreme.item()) for extreme in value.aminmax()):
+    if not all_finite(value):
         position = (~value.isfinite()).nonzero()[0].tolist()
         raise ValueError(f"{name}: expected finite numbers, got {value[tuple(position)].item()} at {position}")
     return value
+
+
+def all_finite(*values: Tensor) -> bool:
+    """Whether no number is NaN or infinite; a GPU is waited for once.
+
+    Args:
+        values: tensors of floats on one device.
+    """
+    import torch
+
+    # The extremes are NaN if any number is, and one pass finds them.
+    extremes = [extreme for value in values if value.numel() for extreme in value.aminmax()]
+    return not extremes or all(map(math.isfinite, torch.stack(extremes).tolist()))

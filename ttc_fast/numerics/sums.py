@@ -14,12 +14,15 @@ from .tiles import tiles as tiles
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product ``[..., p, k] @ [..., k, q] -> [..., p, q]``, summed over k from first to last.
+    """Matrix product ``[..., p, k] @ [..., k, q] -> [..., p, q]``, summed over k from first to last; small ones on a
+    GPU, where k launches would take longer than all products, by pairs.
 
     Args:
         a: left factor.
         b: right factor.
     """
+    if a.device.type != "cpu" and a.shape[-2] * a.shape[-1] * b.shape[-1] <= 2**20:
+        return tree_sum(a[..., :, :, None] * b[..., None, :, :], -2)
     total = a[..., :, 0, None] * b[..., None, 0, :]
     for k in range(1, a.shape[-1]):
         # Two roundings on purpose: a fused multiply-add would round differently in vector tails.

@@ -1,19 +1,21 @@
 """Metrics: how good answers are.
 
-:func:`measure` has the C++ extension make the sums where it can; the formulas in PyTorch are for other dtypes and
-devices.
+:func:`measure` has C++, or Triton on a GPU, make the sums where it can; the formulas in PyTorch are for other dtypes
+and devices.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..numerics import candidates, check, sums
-from .prompts import Prompts, check_prompts
+from ..numerics import check, sums
+from .engine import engine
+from .prompts import Prompts, check_prompts, has_bits, isotropic
 
 Metric: TypeAlias = Callable[[Prompts, Tensor], Tensor]
 """From answers ``[B, A, d]`` to a figure for each, ``[B, A]``."""
@@ -31,7 +33,7 @@ def applicable(prompts: Prompts, binary: bool) -> tuple[str, ...]:
     """
     if prompts.w_star is None:
         return ("in_context_loss",)
-    return ("squared_error", "prediction_risk", *(READ if binary and _has_bits(prompts) else ()))
+    return ("squared_error", "prediction_risk", *(READ if binary and has_bits(prompts) else ()))
 
 
 def further(metrics: Mapping[str, Metric] | Iterable[str] | None) -> dict[str, Metric]:
@@ -73,28 +75,30 @@ def measure(
     Args:
         prompts: their prompts.
         w: the answers.
-        names: of the metrics; among them may be :data:`PACKED` where C++ measures.
+        names: of the metrics; among them may be :data:`PACKED` where an engine measures.
         bits: whether the answers are bits.
         extra: metrics that are not in :data:`METRICS`, by name.
     """
     table = METRICS | dict(extra or {})
-    together = {name for name in names if _native(name, prompts, w, bits)}
-    found = _in_one_pass(prompts, w, together) if together else {}
+    native = engine(w)
+    together = set() if native is None else {name for name in names if _native(name, prompts, bits)}
+    found = _in_one_pass(native, prompts, w, together) if together else {}
     return {name: found[name] if name in together else _in_tiles(table[name], prompts, w) for name in names}
 
 
 def _in_tiles(metric: Metric, prompts: Prompts, w: Tensor) -> Tensor:
     """A metric of one tile of answers after the other, so that what lies between stays in the cache."""
-    tiles = sums.tiles(w.shape[1], _TILE // (len(prompts) * w.shape[2]))
+    size = _TILE if w.device.type == "cpu" else 2**26
+    tiles = sums.tiles(w.shape[1], size // (len(prompts) * w.shape[2]))
     return torch.cat([metric(prompts, w[:, tile]) for tile in tiles], 1)
 
 
-def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-    """At least what is asked of one native pass over the answers."""
+def _in_one_pass(native: Any, prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+    """At least what is asked of one pass of the engine over the answers."""
     loss, score, risk = (name in names for name in ("in_context_loss", "in_context_score", "prediction_risk"))
     aims = not set(names) <= {"in_context_loss", "in_context_score", PACKED}
-    weight = w.new_full((1, w.shape[2]), 1 / w.shape[2])
-    residuals, distances, packed = candidates.measure(
+    weight = _equal(w.shape[2], w.device)
+    residuals, distances, packed = native.measure(
         w,
         examples=(prompts.x, prompts.y) if loss or score else None,
         factor=(0.5 if loss else -0.5) / prompts.x.shape[1],
@@ -110,23 +114,25 @@ def _in_one_pass(prompts: Prompts, w: Tensor, names: Collection[str]) -> dict[st
     return found | dict(zip([name for name in ("prediction_risk", "exact_recovery") if name in names], others))
 
 
-def _native(name: str, prompts: Prompts, w: Tensor, bits: bool) -> bool:
-    """Whether C++ measures a metric."""
+@functools.lru_cache(maxsize=8)
+def _equal(dim: int, device: torch.device) -> Tensor:
+    """The weights of a mean ``[1, d]``."""
+    return torch.full((1, dim), 1 / dim, dtype=torch.float32, device=device)
+
+
+def _native(name: str, prompts: Prompts, bits: bool) -> bool:
+    """Whether an engine measures a metric."""
     if (name not in METRICS and name != PACKED) or name == "error_norm":
         return False
     if name in READ:
-        possible = bits and _has_bits(prompts)
-    else:
-        possible = name != "prediction_risk" or prompts.covariance.ndim == 1
-    return possible and candidates.supported(w)
+        return bits and has_bits(prompts)
+    return name != "prediction_risk" or prompts.covariance.ndim == 1
 
 
 def risk_of_error(prompts: Prompts) -> float | None:
     """The prediction risk over the squared error, if the features' covariance is a multiple of the identity."""
-    covariance = prompts.covariance
-    if covariance.ndim != 1 or not bool((covariance == covariance[0]).all()):
-        return None
-    return float(covariance[0]) * len(covariance)
+    variance = isotropic(prompts)
+    return None if variance is None else variance * len(prompts.covariance)
 
 
 def in_context_loss(prompts: Prompts, w: Tensor) -> Tensor:
@@ -160,9 +166,10 @@ def squared_residuals(prompts: Prompts, w: Tensor, factor: float) -> Tensor:
     """
     check_prompts(prompts)
     check.tensor("w", w, (len(prompts), "A", prompts.x.shape[2]))
-    if candidates.supported(w):
-        return candidates.measure(w, examples=(prompts.x, prompts.y), factor=factor)[0]
-    tiles = sums.tiles(w.shape[1], _TILE // (prompts.y.numel() or 1))
+    if (native := engine(w)) is not None:
+        loss: Tensor = native.measure(w, examples=(prompts.x, prompts.y), factor=factor)[0]
+        return loss
+    tiles = sums.tiles(w.shape[1], (_TILE if w.device.type == "cpu" else 2**26) // (prompts.y.numel() or 1))
     residuals = (prompts.y[:, :, None] - sums.matmul(prompts.x, w[:, a].mT.contiguous()) for a in tiles)
     return torch.cat([sums.tree_sum(residual.square_(), 1) * factor for residual in residuals], 1)
 
@@ -232,17 +239,12 @@ def disagreement(w: Tensor) -> Tensor:
 
 def _right(prompts: Prompts, w: Tensor) -> Tensor:
     """1 where a coefficient is right, 0 where it is wrong, 1/2 where it is 1/2."""
-    if not _has_bits(prompts):
+    if not has_bits(prompts):
         raise ValueError(
             "w_star: expected zeros and ones, got other coefficients; leave out hamming and exact_recovery, which "
             "count right bits"
         )
     return 1.0 - ((w - 0.5).sign_().mul_(0.5).add_(0.5) - truth(prompts)).abs_()
-
-
-def _has_bits(prompts: Prompts) -> bool:
-    w_star = truth(prompts)
-    return bool(((w_star == 0) | (w_star == 1)).all())
 
 
 def truth(prompts: Prompts) -> Tensor:
@@ -263,7 +265,7 @@ METRICS: dict[str, Metric] = {
 }
 
 PACKED = "packed"
-"""No metric, but made in the same pass: the answers' bits, for vote_recovery of ``numerics/candidates.py``."""
+"""No metric, but made in the same pass: the answers' bits, for the engine's vote_recovery."""
 
 READ = ("hamming", "exact_recovery")
 """Metrics that read a coefficient as a bit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -80,8 +80,31 @@ class Prompts:
             TypeError, ValueError: there are no such prompts.
         """
         start, stop = check_part(start, stop, len(self))
+        if (start, stop) == (0, len(self)):
+            return self
         w_star = None if self.w_star is None else self.w_star[start:stop]
-        return replace(self, x=self.x[start:stop], y=self.y[start:stop], w_star=w_star, first=self.first + start)
+        return self._with(x=self.x[start:stop], y=self.y[start:stop], w_star=w_star, first=self.first + start)
+
+    def with_examples(self, start: int, stop: int) -> Prompts:
+        """The same prompts with their examples ``start`` to ``stop - 1`` only.
+
+        Args:
+            start: from 0.
+            stop: up to n.
+
+        Raises:
+            TypeError, ValueError: there are no such examples.
+        """
+        start, stop = check_part(start, stop, self.x.shape[1])
+        found = self._with(x=self.x[:, start:stop], y=self.y[:, start:stop])
+        vars(found).update({name: value for name, value in vars(self).items() if name == _FACTS})
+        return found
+
+    def _with(self, **changes: Any) -> Prompts:
+        """A copy with numbers that are among these, and need no check, for which a GPU would be waited for."""
+        found = object.__new__(type(self))
+        vars(found).update({name: value for name, value in vars(self).items() if name != _FACTS} | changes)
+        return found
 
     def to(self, device: torch.device | str) -> Prompts:
         """The same prompts on ``device``.
@@ -96,9 +119,46 @@ class Prompts:
         if device.type == "meta":
             raise ValueError("device: expected one that holds data, got meta")
         w_star = None if self.w_star is None else self.w_star.to(device)
-        return replace(
-            self, x=self.x.to(device), y=self.y.to(device), w_star=w_star, covariance=self.covariance.to(device)
-        )
+        facts = _facts(self)
+        moved = {"x": self.x.to(device), "y": self.y.to(device), "covariance": self.covariance.to(device)}
+        return self._with(w_star=w_star, **moved, **{_FACTS: facts})
+
+
+_FACTS = "_facts"
+
+
+def _facts(prompts: Prompts) -> tuple[bool, float | None]:
+    """Whether w* is known and of bits, and the features' variance if it is the same for all and they are not
+    correlated: found once, since a GPU is waited for."""
+    known = vars(prompts).get(_FACTS) if hasattr(prompts, "__dict__") else None
+    if known is None:
+        w_star, covariance = prompts.w_star, prompts.covariance
+        bits = covariance.new_zeros(()) if w_star is None else ((w_star == 0) | (w_star == 1)).all()
+        first = covariance.flatten()[0]
+        equal = covariance.new_tensor(covariance.ndim == 1) * (covariance == first).all()
+        of_bits, isotropic, variance = torch.stack([part.double() for part in (bits, equal, first)]).tolist()
+        known = bool(of_bits), variance if isotropic else None
+        if hasattr(prompts, "__dict__"):
+            vars(prompts)[_FACTS] = known
+    return known
+
+
+def has_bits(prompts: Prompts) -> bool:
+    """Whether the true coefficients are known and zeros and ones.
+
+    Args:
+        prompts: any.
+    """
+    return _facts(prompts)[0]
+
+
+def isotropic(prompts: Prompts) -> float | None:
+    """The variance of every feature, if the covariance is a diagonal of equal numbers, else None.
+
+    Args:
+        prompts: any.
+    """
+    return _facts(prompts)[1]
 
 
 def check_part(start: int, stop: int, count: int) -> tuple[int, int]:

@@ -135,7 +135,7 @@ def _filter(
         size = 1 / sums.tree_sum(log_weights.exp().square(), 1)
         sizes.append(size)
         poor = size < ess_threshold * samples
-        if step < steps and poor.any():
+        if step < steps and (poor.device.type != "cpu" or poor.any()):  # a GPU would be waited for
             first = chains.first_sample
             index = resample(log_weights.exp(), resampling, chains.prompts.first, step, chains.seed, first)
             w = torch.where(poor[:, None, None], w.gather(1, index[..., None].expand_as(w)), w)

@@ -62,6 +62,8 @@ class Resumable:
         self.decoder, self.prompts, self.seed, self.first_sample = decoder, prompts, seed, first_sample
         self.verifier, self.backend = as_verifier(verifier), backend
         self.state = decoder.model.prefill(self.verifier.context(prompts)) if state is None else state
+        linear = getattr(self.state, "linear", None)
+        self._checked = linear is not None and linear.device.type != "cpu"  # else a GPU would be waited for
 
     def start(self, samples: int) -> Tensor:
         """w_0 for every sample ``[B, N, d]``."""
@@ -81,12 +83,14 @@ class Resumable:
             The thoughts of that step.
         """
         lost = None
-        if not all(math.isfinite(extreme.item()) for extreme in w.aminmax()):  # one pass, where a mask takes four
+        # On the CPU one pass tells that no mask is needed, which takes four; a GPU would be waited for.
+        if w.device.type != "cpu" or not check.all_finite(w):
             lost = ~w.isfinite().all(2, keepdim=True)
             w = w.masked_fill(lost, 0.0)
         thoughts = self.decoder.decode(
             self.state, w, steps=[step], samples=w.shape[1], seed=self.seed,
             first_sample=self.first_sample, first_prompt=self.prompts.first, first_step=before, backend=self.backend,
+            checked=self._checked,
         ).thoughts[0]  # fmt: skip
         return thoughts if lost is None else thoughts.masked_fill(lost, math.nan)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 import torch
@@ -157,14 +157,15 @@ class HeldOutLoss(Verifier):
         kept = prompts.x.shape[1] - self.examples
         if kept < 1:
             raise ValueError(f"examples: expected fewer than the prompt's {prompts.x.shape[1]}, got {self.examples}")
-        return replace(prompts, x=prompts.x[:, :kept], y=prompts.y[:, :kept])
+        return prompts.with_examples(0, kept)
 
     def score(self, prompts: Prompts, w: Tensor, *, first_sample: int = 0, step: int = 0) -> Tensor:
         return InContextLoss().score(self._held_out(prompts), w)
 
     def _held_out(self, prompts: Prompts) -> Prompts:
         self.context(prompts)  # complains if there are too few examples
-        return replace(prompts, x=prompts.x[:, -self.examples :], y=prompts.y[:, -self.examples :])
+        whole = prompts.x.shape[1]
+        return prompts.with_examples(whole - self.examples, whole)
 
     def as_quadratic(self, prompts: Prompts) -> QuadraticScore:
         return QuadraticScore(quadratic(self._held_out(prompts), "in_context_loss"))

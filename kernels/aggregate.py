@@ -1,0 +1,140 @@
+"""Sums over candidate answers on the GPU: the functions of ``ttc_fast/numerics/candidates.py`` for tensors there, by a
+few launches each and without waiting for any."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from . import MAX_DIM, padded
+from .candidates import best_kernel, factor_kernel, measure_kernel, recovery_kernel, sum_kernel
+
+SMALL, WIDE = (16, 1), (1, 64)
+"""Groups and samples at a time of groups below and from 64 samples."""
+
+
+def supported(w: Tensor) -> bool:
+    """Whether the functions below can work on candidates ``w [B, N, d]``, or numbers of them ``[B, N]``: float32, up to
+    MAX_DIM coefficients, no gradient."""
+    return w.dtype == torch.float32 and (w.ndim < 3 or w.shape[2] <= MAX_DIM) and not w.requires_grad
+
+
+def launch(kernel: Any, programs: int, *arguments: Any, warps: int = 4, **constants: Any) -> None:
+    """One launch on the GPU of the first argument, which need not be the current one."""
+    device = arguments[0].device
+    with contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device):
+        kernel[(programs,)](*arguments, **constants, num_warps=warps, enable_fp_fusion=False)
+
+
+def measure(
+    w: Tensor,
+    *,
+    examples: tuple[Tensor, Tensor] | None = None,
+    factor: float = 1.0,
+    aim: tuple[Tensor, Tensor] | None = None,
+    equality: bool = False,
+    pack: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As the function of this name in C++: the loss ``[B, N]``, the distances ``[M, B, N]``, the bits."""
+    w = w.contiguous()
+    prompts, samples, dim = w.shape
+    kinds = 0 if aim is None else len(aim[1])
+    loss = w.new_empty((prompts, samples) if examples else (0,))
+    distance = w.new_empty(kinds + equality if aim is not None else 0, prompts, samples)
+    bits = w.new_empty((prompts, -(-dim // 64), samples) if pack else (0,), dtype=torch.int64)
+    rows = _rows(*examples) if examples else w
+    target, weight = (w, w) if aim is None else (part.contiguous() for part in aim)
+    block = 64 if dim <= 64 else 16
+    if w.numel():
+        launch(
+            measure_kernel, prompts * triton.cdiv(samples, block), w, rows, target, weight, loss, distance, bits,
+            prompts * samples, samples, dim, rows.shape[1], factor, LOSS=examples is not None, KINDS=kinds,
+            EQUALITY=equality, PACK=pack, D=padded(dim), BN=block,
+        )  # fmt: skip
+    return loss, distance, bits
+
+
+def _rows(x: Tensor, y: Tensor) -> Tensor:
+    """Rows (x_i, y_i) ``[B, rows, d + 1]`` with the same squared residuals as all examples, and as few."""
+    prompts, examples, dim = x.shape
+    if examples <= dim + 1 or dim >= 128:  # nothing to gain, or no room for the Gram matrix in registers
+        return torch.cat((x, y[:, :, None]), 2)
+    factor = x.new_empty(prompts, dim + 1, dim + 1)
+    size = max(16, triton.next_power_of_2(dim + 1))
+    launch(factor_kernel, prompts, x.contiguous(), y.contiguous(), factor, examples, dim, D=size, warps=8)
+    return factor
+
+
+def tree_sum(x: Tensor) -> Tensor:
+    """Sum of ``[B, N]`` or ``[B, N, d]`` over N, to the bit that of :func:`ttc_fast.numerics.sums.tree_sum`."""
+    shape = (len(x), *x.shape[2:])
+    x = x.reshape(len(x), x.shape[1], -1).contiguous()
+    while x.shape[1] > 1 and x.numel():
+        out = x.new_empty(len(x), triton.cdiv(x.shape[1], 64), x.shape[2])
+        block = min(64, triton.next_power_of_2(x.shape[2]))
+        programs = len(x) * out.shape[1] * triton.cdiv(x.shape[2], block)
+        launch(sum_kernel, programs, x, out, x.shape[1], x.shape[2], T=64, C=block)
+        x = out
+    return x.reshape(shape)
+
+
+def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest: bool = False) -> Tensor:
+    """As the function of this name in C++: float64 ``[len(values), B, K]``; a NaN of the scores is the worst."""
+    worst = torch.inf if lowest else -torch.inf
+    known = torch.nan_to_num(score, worst, torch.inf, -torch.inf)
+    ordered, order = known.sort(dim=1, descending=not lowest, stable=True)
+    ascending = ordered if lowest else -ordered
+    start = torch.searchsorted(ascending, ascending)
+    stop = torch.searchsorted(ascending, ascending, right=True)
+    running = _running(weight)
+    table = torch.stack(tuple(values))
+    out = weight.new_empty(len(table), len(score), weight.shape[1])
+    columns = triton.next_power_of_2(weight.shape[1])
+    if out.numel():
+        launch(
+            best_kernel, len(table) * len(score), table, order, start, stop, weight, running, out, len(score),
+            score.shape[1], weight.shape[1], K=columns, BN=64,
+        )  # fmt: skip
+    return out
+
+
+@functools.lru_cache(maxsize=4)
+def _running(weight: Tensor) -> Tensor:
+    """Sums of the first weights ``[N + 1, K]``: those of a run of equal scores are a difference."""
+    return torch.nn.functional.pad(weight.cumsum(0), (0, 0, 1, 0))
+
+
+def vote_recovery(
+    bits: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
+    """As the function of this name in C++: float64 ``[B, len(groups)]``, and the right votes int64 ``[B, d]``."""
+    (prompts, _, samples), dim, device = bits.shape, w_star.shape[1], bits.device
+    jobs: dict[tuple[int, int], list[list[int]]] = {SMALL: [], WIDE: []}
+    counts: list[int] = []
+    for size, partitions in [*groups, (samples, 1)]:  # the last one counts the votes of all
+        whole, shape = samples // size, SMALL if size < 64 else WIDE
+        begin = sum(counts)
+        for p in range(partitions):
+            jobs[shape] += [[size, first, whole, p, begin + p * whole] for first in range(0, whole, shape[0])]
+        counts.append(partitions * whole)
+    kept = torch.arange(samples // block * block).unflatten(0, (-1, block))
+    rows = [torch.arange(samples), *(torch.nn.functional.pad(kept[o].flatten(), (0, samples % block)) for o in orders)]
+    order = torch.stack(rows).to(device, torch.int32, non_blocking=True)
+    probability = torch.empty(prompts, sum(counts), dtype=torch.float64, device=device)
+    right = torch.empty(prompts, dim, dtype=torch.int64, device=device)
+    for (together, at_once), listed in jobs.items():
+        if listed and prompts:
+            table = torch.tensor(listed, dtype=torch.int32).to(device, non_blocking=True)
+            launch(
+                recovery_kernel, prompts * len(listed), bits, w_star.contiguous(), order, table, probability, right,
+                len(listed), sum(counts), samples, dim, G=together, T=at_once, D=padded(dim),
+            )  # fmt: skip
+    # Every probability is a multiple of 2^-d: their sum is exact in any order up to 53 bits.
+    lengths = torch.tensor(counts).to(device, non_blocking=True).expand(prompts, -1)
+    return torch.segment_reduce(probability, "mean", lengths=lengths, axis=1, unsafe=True)[:, :-1], right

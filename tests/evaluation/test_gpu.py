@@ -1,0 +1,137 @@
+"""The way of a run on a GPU: what it is asked for is counted on tensors that pretend to be there, and the same comes out
+as on the CPU. The kernels run in Triton's interpreter."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import ttc_fast as tf
+from pretended_gpu import pretended_gpu, pretending
+from ttc_fast.estimators.budgets import powers_of_two
+from ttc_fast.evaluation.bank import _weights
+from ttc_fast.evaluation.subsets import Partitions
+from ttc_fast.numerics import candidates, extension
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or bool(extension.MISSING), reason="Triton or C++ is missing"
+)
+# Launches for six asked steps, waits, bytes copied to the host: figures of each key and the state of each prompt, no
+# thought.
+MOST_LAUNCHES = {"continuous": 300, "binary": 450}
+
+
+def task(kind: str) -> tf.LinearRegression:
+    return tf.LinearRegression(4, 12, kind, label_noise=0.1)  # type: ignore[arg-type]
+
+
+def decoder(kind: str, *, on_gpu: bool = False) -> tf.StochasticDecoder:
+    model = tf.LinearAttention.gradient_descent(4, examples=12)
+    if on_gpu:  # a Parameter cannot pretend
+        weights = {name: pretending(getattr(model, name).detach()) for name in ("V", "W")}
+        for name, value in weights.items():
+            del model._parameters[name]
+            model.__dict__[name] = value
+    return tf.StochasticDecoder(model, tf.GaussianNoise(0.2) if kind == "continuous" else tf.BernoulliSampling())
+
+
+def on_gpu(kind: str, settings: dict[str, Any]) -> tuple[tf.Table, Counter[str]]:
+    torch.use_deterministic_algorithms(False)
+    with torch.inference_mode(), pretended_gpu() as counts:
+        prompts = task(kind).sample(2).to("cuda")
+        tf.evaluate(decoder(kind, on_gpu=True), prompts, **settings | {"steps": 1})  # tables are sent once
+        counts.clear()
+        return tf.evaluate(decoder(kind, on_gpu=True), prompts, **settings), +counts
+
+
+def compared(interpreter: ProcessPoolExecutor, kind: str, **settings: Any) -> Counter[str]:
+    found, counts = interpreter.submit(on_gpu, kind, settings).result()
+    wanted = tf.evaluate(decoder(kind), task(kind).sample(2), **settings)
+    assert found.keys == wanted.keys
+    # Thoughts of unit size after steps of contraction differ by a few roundings of 2^-24: 1e-5 of their errors.
+    np.testing.assert_allclose(found.values, wanted.values, rtol=1e-4, atol=1e-6)
+    return counts
+
+
+@pytest.mark.parametrize("kind", ["continuous", "binary"])
+def test_a_default_run_asks_little_of_the_gpu(interpreter: ProcessPoolExecutor, kind: str) -> None:
+    counts = compared(interpreter, kind, steps=[1, 2, 3, 4, 5, 6], samples=16)
+    assert counts["launches"] <= MOST_LAUNCHES[kind]
+    assert counts["waits"] <= 2
+    figures = 4 * 2 * 6 * (2 + 4 * 5) * (2 if kind == "continuous" else 4)
+    assert counts["copied"] <= figures + 4 * 2 * 4 * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("technique", ["particle_filter", "beam_search"])
+def test_searches_wait_only_for_their_results(interpreter: ProcessPoolExecutor, technique: str) -> None:
+    counts = compared(interpreter, "continuous", steps=4, samples=4, techniques=[technique])
+    assert counts["waits"] <= 2
+
+
+@pytest.mark.parametrize("verifier", [tf.HeldOutLoss(2), tf.Oracle(), tf.SmallestNorm()])
+def test_verifiers_wait_for_nothing(interpreter: ProcessPoolExecutor, verifier: tf.Verifier) -> None:
+    counts = compared(interpreter, "continuous", steps=2, samples=8, techniques=["best_of_n"], verifier=verifier)
+    assert counts["waits"] <= 2
+
+
+def test_other_techniques_copy_the_bank_once(interpreter: ProcessPoolExecutor) -> None:
+    counts = compared(interpreter, "binary", steps=2, samples=8, techniques=["plurality", "softmax_mean", "median"])
+    assert counts["waits"] <= 8
+    assert counts["launches"] <= 100
+
+
+def kernels(w: Tensor, w_star: Tensor, x: Tensor, y: Tensor) -> list[Any]:
+    """All that the kernels of aggregate.py say of candidates, or C++ outside of the interpreter."""
+    from ttc_fast.kernels import interpreted
+
+    if interpreted():
+        from ttc_fast.kernels import aggregate as engine
+    else:
+        engine = candidates  # type: ignore[assignment]
+    _, samples, dim = w.shape
+    weight = torch.stack((torch.full((dim,), 1 / dim), torch.arange(dim) / dim))
+    found = engine.measure(w, examples=(x, y), factor=0.5, aim=(w_star, weight), equality=True, pack=True)
+    sizes = powers_of_two(samples)
+    best = [
+        engine.best_of_k(found[0].round(), [found[0], found[1][0]], _weights(samples, tuple(sizes)), lowest=lowest)
+        for lowest in (False, True)
+    ]
+    votes = [engine.vote_recovery(found[2], w_star, *job[1:]) for job in Partitions(samples, 3).by_block(sizes)]
+    return [
+        *found,
+        engine.tree_sum(w * w[:, :1]),
+        engine.tree_sum(found[0]),
+        *best,
+        *(part for v in votes for part in v),
+    ]
+
+
+@pytest.mark.parametrize(("dim", "examples", "samples"), [(4, 9, 33), (70, 3, 5)])
+def test_the_kernels_equal_the_extension(
+    interpreter: ProcessPoolExecutor, dim: int, examples: int, samples: int
+) -> None:
+    random = torch.Generator().manual_seed(dim)
+    w_star = torch.randint(2, (2, dim), generator=random).float()
+    w = torch.randint(2, (2, samples, dim), generator=random).float()
+    w[:, ::4] = w_star[:, None]
+    x = torch.randn(2, examples, dim, generator=random)
+    y = (x @ w_star[:, :, None])[:, :, 0]  # no noise: the last pivot of the factor is rounding alone
+    found, wanted = interpreter.submit(kernels, w, w_star, x, y).result(), kernels(w, w_star, x, y)
+    # Sums of at most 71 products: 71 roundings of 2^-24, of terms as large as the examples' squares.
+    scale = float(x.abs().sum((1, 2)).max()) ** 2 / examples
+    torch.testing.assert_close(found[0], wanted[0], rtol=71 * 2**-23, atol=71 * 2**-24 * scale * 1e-2)
+    torch.testing.assert_close(found[1], wanted[1], rtol=71 * 2**-23, atol=0)
+    torch.testing.assert_close(found[3], wanted[3], rtol=0, atol=0)
+    assert torch.equal(found[2], wanted[2])
+    for votes, same in zip(found[7:], wanted[7:]):
+        assert torch.equal(votes, same)
+    for best, same in zip(found[5:7], wanted[5:7]):
+        torch.testing.assert_close(best, same, rtol=71 * 2**-23, atol=71 * 2**-24 * scale * 1e-2)
