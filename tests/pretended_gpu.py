@@ -6,6 +6,7 @@ To mix them with tensors that do not say so is an error, as on a GPU. Kernels ru
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -17,16 +18,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 CUDA = torch.device("cuda", 0)
 VIEWS = frozenset(
-    "view expand unsqueeze slice select permute transpose t alias detach squeeze as_strided unbind split "
-    "split_with_sizes _unsafe_view unfold diagonal lift_fresh _reshape_alias empty empty_like new_empty empty_strided "
-    "resolve_conj resolve_neg is_same_size set_ narrow unflatten _to_cpu".split()
-)
+    [
+        "view", "expand", "unsqueeze", "slice", "select", "permute", "transpose", "t", "alias", "detach", "squeeze",
+        "as_strided", "unbind", "split", "split_with_sizes", "_unsafe_view", "unfold", "diagonal", "lift_fresh",
+        "_reshape_alias", "empty", "empty_like", "new_empty", "empty_strided", "resolve_conj", "resolve_neg",
+        "is_same_size", "set_", "narrow", "unflatten", "_to_cpu",
+    ]
+)  # fmt: skip
 """Operators that launch nothing."""
 ASKED = frozenset(("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "equal", "nonzero"))
 """Calls that wait for the GPU: the host must know a value."""
 FACTS = frozenset(
-    "stride size dim numel element_size is_contiguous data_ptr storage_offset is_floating_point is_complex __len__".split()
-)
+    [
+        "stride", "size", "dim", "numel", "element_size", "is_contiguous", "data_ptr", "storage_offset",
+        "is_floating_point", "is_complex", "__len__",
+    ]
+)  # fmt: skip
 
 
 def plain(x: Any) -> Any:
@@ -79,10 +86,8 @@ class Gpu(Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = getattr(func, "__name__", str(func)), dict(kwargs or {})
         with torch._C.DisableTorchFunctionSubclass():
-            if func == Tensor.device.__get__:
-                return CUDA
-            if func == Tensor.is_cuda.__get__:
-                return True
+            if name == "__get__" and (owner := getattr(func.__self__, "__name__", "")) in ("device", "is_cuda"):
+                return CUDA if owner == "device" else True
             if name in ("numpy", "__array__"):
                 raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()")
             if name in FACTS:
@@ -100,7 +105,7 @@ class Gpu(Tensor):
                 raise RuntimeError(f"Expected all tensors to be on the same device, cuda:0 and cpu: {name}")
             if "device" in kwargs:
                 kwargs["device"] = "cpu"
-            with _Launches():
+            with _Launches():  # type: ignore[no-untyped-call]
                 return pretending(func(*plain(args), **plain(kwargs)))
 
     @classmethod
@@ -170,9 +175,10 @@ class _Interpreted:
 @contextlib.contextmanager
 def pretended_gpu() -> Iterator[Counter[str]]:
     """Within, "cuda" is a device whose tensors pretend; what they are asked is counted."""
-    from ttc_fast.decoding import backends
-    from ttc_fast.decoding.decode import _decode
+    backends: Any = importlib.import_module("ttc_fast.decoding.backends")
     from ttc_fast.kernels import aggregate, decode
+
+    from ttc_fast.decoding.decode import _decode
 
     kernels = [(m, n) for m in (aggregate, decode) for n in vars(m) if n.endswith("_kernel")]
     kept = [(m, n, getattr(m, n)) for m, n in kernels]
@@ -186,7 +192,8 @@ def pretended_gpu() -> Iterator[Counter[str]]:
     cuda.device = lambda device: contextlib.nullcontext()
     tile_here = decode._tile_here
     backends.interpreted = lambda: False
-    torch.ops.ttc_fast.decode = lambda *args: pretending(_decode(*args))
+    operators: Any = torch.ops.ttc_fast
+    operators.decode = lambda *args: pretending(_decode(*args))
     decode._tile_here = lambda dim, device, *rest: tile_here(dim, torch.device("cpu"), *rest)
     Gpu.counts.clear()
     Gpu.operators.clear()

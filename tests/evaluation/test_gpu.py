@@ -1,5 +1,5 @@
-"""The way of a run on a GPU: what it is asked for is counted on tensors that pretend to be there, and the same comes out
-as on the CPU. The kernels run in Triton's interpreter."""
+"""A run on a GPU: what the GPU is asked for is counted on tensors that pretend to be there, and the same comes out as on
+the CPU. The kernels run in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 import ttc_fast as tf
 from pretended_gpu import pretended_gpu, pretending
 from ttc_fast.estimators.budgets import powers_of_two
-from ttc_fast.evaluation.bank import _weights
+from ttc_fast.evaluation.constants import weights_of_ranks
 from ttc_fast.evaluation.subsets import Partitions
 from ttc_fast.numerics import candidates, extension
 
@@ -95,13 +95,15 @@ def kernels(w: Tensor, w_star: Tensor, x: Tensor, y: Tensor) -> list[Any]:
     if interpreted():
         from ttc_fast.kernels import aggregate as engine
     else:
-        engine = candidates  # type: ignore[assignment]
+        engine = candidates
     _, samples, dim = w.shape
     weight = torch.stack((torch.full((dim,), 1 / dim), torch.arange(dim) / dim))
     found = engine.measure(w, examples=(x, y), factor=0.5, aim=(w_star, weight), equality=True, pack=True)
     sizes = powers_of_two(samples)
     best = [
-        engine.best_of_k(found[0].round(), [found[0], found[1][0]], _weights(samples, tuple(sizes)), lowest=lowest)
+        engine.best_of_k(
+            found[0].round(), [found[0], found[1][0]], weights_of_ranks(samples, tuple(sizes)), lowest=lowest
+        )
         for lowest in (False, True)
     ]
     votes = [engine.vote_recovery(found[2], w_star, *job[1:]) for job in Partitions(samples, 3).by_block(sizes)]

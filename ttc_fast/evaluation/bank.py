@@ -10,14 +10,13 @@ Every sum has a fixed order, so that results do not depend on the chunk.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..estimators import selection, votes
+from ..estimators import selection
 from ..numerics import candidates, sums
 from ..tasks import metrics
 from ..tasks.engine import engine
@@ -26,6 +25,7 @@ from ..tasks.prompts import Prompts
 from ..tasks.quadratic import QUADRATIC
 from ..techniques import aggregate
 from ..techniques.base import Candidates, Technique
+from .constants import constant, majority, share_of_one, weights_of_ranks
 from .subsets import Coins, Partitions, groups
 
 MetricValues = dict[str, Tensor]
@@ -139,7 +139,7 @@ class Bank:
         # Of bits, the share of wrong ones is the squared error.
         measured = [name for name in self._values if not (self.binary and name == "hamming")]
         values = [self._values[name] for name in measured]
-        weights = _constant(_weights, self.samples, tuple(budgets), self.w.device)
+        weights = constant(weights_of_ranks, self.samples, tuple(budgets), self.w.device)
         native = engine(key)
         if native is not None:
             best = native.best_of_k(key, values, weights, lowest=lowest)
@@ -157,7 +157,7 @@ class Bank:
         error_of_mean = self._measure((self._total / self.samples)[:, None], names, bits=False)
         found = {}
         if names:
-            share = _constant(_share_of_one, self.samples, tuple(budgets), self.w.device)[:, None, None]
+            share = constant(share_of_one, self.samples, tuple(budgets), self.w.device)[:, None, None]
             whole = torch.stack([error_of_mean[name][:, 0] for name in names]).double()
             single = torch.stack([self._mean_values[name] for name in names]).double()
             # For a quadratic error, see selection.mean_of_k.
@@ -187,7 +187,7 @@ class Bank:
             self._total = torch.where(aim > 0, right, self.samples - right).to(self.w)
         else:  # the metric reads a mean at 1/2 as a fair coin
             recovered = self._resampled(aggregate.mean, ["exact_recovery"], budgets, bits=False)["exact_recovery"]
-        share = _majority(self._total.to(torch.int64), self.samples, tuple(budgets), self.w.dtype)
+        share = majority(self._total.to(torch.int64), self.samples, tuple(budgets), self.w.dtype)
         wrong = share * (1 - w_star[..., None]).square() + (1 - share) * w_star[..., None].square()  # [b, d, K]
         error = _sum(wrong).T / wrong.shape[1]
         risk = {}
@@ -220,8 +220,7 @@ class Bank:
     @functools.cached_property
     def _in_memory(self) -> Bank:
         """The same bank on the CPU, copied once: thousands of small groups are nothing for a GPU."""
-        # The first copy, into pinned memory, is done when the next ones are, which wait.
-        w = self.w.to("cpu", non_blocking=True)
+        w = self.w.to("cpu", non_blocking=True)  # pinned; done when the next copies are, which wait
         prompts, score, greedy = self.prompts.to("cpu"), self.score.cpu(), self.greedy.cpu()
         return Bank(prompts, w, score, greedy, binary=self.binary, step=self.step, seed=self.seed, extra=self.extra)
 
@@ -271,38 +270,3 @@ def _sum(x: Tensor) -> Tensor:
     native = engine(x)
     total: Tensor = sums.tree_sum(x, 1) if native is None else native.tree_sum(x)
     return total
-
-
-@functools.lru_cache(maxsize=8)
-def _constant(
-    make: Callable[[int, tuple[int, ...]], Tensor], samples: int, budgets: tuple[int, ...], device: torch.device
-) -> Tensor:
-    """Something of samples and budgets, sent to a device once."""
-    return make(samples, budgets).to(device, non_blocking=True)
-
-
-def _share_of_one(samples: int, budgets: tuple[int, ...]) -> Tensor:
-    """What the error of one sample weighs in that of the mean of k: float64 ``[K]``."""
-    return torch.from_numpy(selection.mean_of_k([1.0], [0.0], samples, budgets)[0])
-
-
-def _majority(ones: Tensor, samples: int, budgets: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Probability of 1 by a majority of k of the samples, of which so many ``[b, d]`` are 1: ``[b, d, K]``."""
-    if ones.device.type == "cpu":
-        return torch.from_numpy(votes.majority_correct_at_k(ones.numpy(), samples, budgets)).to(dtype)
-    return _constant(_law_of_majority, samples, budgets, ones.device).to(dtype)[ones]
-
-
-def _law_of_majority(samples: int, budgets: tuple[int, ...]) -> Tensor:
-    """The same for every number of ones, float64 ``[samples + 1, K]``."""
-    return torch.from_numpy(votes.majority_correct_at_k(np.arange(samples + 1), samples, budgets))
-
-
-def _weights(samples: int, budgets: tuple[int, ...]) -> Tensor:
-    """Probability that the best of ``budgets[k]`` samples is the one of rank j: float64 ``[N, K]``, with columns of
-    zeros up to a multiple of 8. Where it is below 1e-30 it is 0, so that no time is spent there."""
-    weights = torch.zeros(samples, -(-len(budgets) // 8) * 8, dtype=torch.float64)
-    for column, size in enumerate(budgets):
-        found = selection.selection_weights(samples, [size])[0]
-        weights[: len(found), column] = torch.from_numpy(np.where(found < 1e-30, 0.0, found))
-    return weights

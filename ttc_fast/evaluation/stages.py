@@ -29,9 +29,7 @@ CHUNK = {"cpu": 2**20, "cuda": 2**26}
 """Coefficients decoded between two reports of progress, by the kind of device: on a GPU one launch."""
 
 BANK = {"cpu": 2**25, "cuda": 2**28}
-"""Coefficients of candidates held at a time, as far as one prompt's candidates allow: 128 MB in float32, 1 GB on a
-GPU."""
-
+"""Coefficients of candidates held at a time, as far as one prompt's allow: 128 MB in float32, on a GPU 1 GB."""
 
 ALL_EXAMPLES = "all examples"
 """Fact ``context`` of a table whose chains saw everything."""

@@ -1,0 +1,76 @@
+"""Tables that hang on the number of samples and the budgets alone, on the device where they are needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..estimators import selection, votes
+
+
+@functools.lru_cache(maxsize=8)
+def constant(
+    make: Callable[[int, tuple[int, ...]], Tensor], samples: int, budgets: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """Something of samples and budgets, sent to a device once.
+
+    Args:
+        make: makes it.
+        samples: N.
+        budgets: the k.
+        device: where it goes.
+    """
+    return make(samples, budgets).to(device, non_blocking=True)
+
+
+def share_of_one(samples: int, budgets: tuple[int, ...]) -> Tensor:
+    """What the error of one sample weighs in that of the mean of k: float64 ``[K]``.
+
+    Args:
+        samples: N.
+        budgets: the k.
+    """
+    return torch.from_numpy(selection.mean_of_k([1.0], [0.0], samples, budgets)[0])
+
+
+def majority(ones: Tensor, samples: int, budgets: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Probability of 1 by a majority of k of the samples, of which so many ``[b, d]`` are 1: ``[b, d, K]``.
+
+    Args:
+        ones: int64.
+        samples: N.
+        budgets: the k.
+        dtype: of the result.
+    """
+    if ones.device.type == "cpu":
+        return torch.from_numpy(votes.majority_correct_at_k(ones.numpy(), samples, budgets)).to(dtype)
+    return constant(law_of_majority, samples, budgets, ones.device).to(dtype)[ones]
+
+
+def law_of_majority(samples: int, budgets: tuple[int, ...]) -> Tensor:
+    """The same for every number of ones, float64 ``[samples + 1, K]``.
+
+    Args:
+        samples: N.
+        budgets: the k.
+    """
+    return torch.from_numpy(votes.majority_correct_at_k(np.arange(samples + 1), samples, budgets))
+
+
+def weights_of_ranks(samples: int, budgets: tuple[int, ...]) -> Tensor:
+    """Probability that the best of ``budgets[k]`` samples is the one of rank j: float64 ``[N, K]``, with columns of
+    zeros up to a multiple of 8. Where it is below 1e-30 it is 0, so that no time is spent there.
+
+    Args:
+        samples: N.
+        budgets: the k.
+    """
+    weights = torch.zeros(samples, -(-len(budgets) // 8) * 8, dtype=torch.float64)
+    for column, size in enumerate(budgets):
+        found = selection.selection_weights(samples, [size])[0]
+        weights[: len(found), column] = torch.from_numpy(np.where(found < 1e-30, 0.0, found))
+    return weights
