@@ -450,6 +450,16 @@ CASES: dict[str, Case] = {
             "no_answer": "fail",
             "progress": False,
         }, 4),
+    "fit": Case(tf.fit, lambda: {
+            "log": _log(),
+            "budgets": [1, 2],
+            "first": 2,
+            "ties": "random",
+            "no_answer": "fail",
+            "resamples": 2,
+            "seed": 0,
+            "progress": False,
+        }, 4),
     "run": Case(_run, _settings, 12, files=True),
     "run, config": Case(tf.run, lambda: {"config": tf.RunConfig(**_settings()), "progress": False}, 4),
     "plan": Case(_plan, lambda: {
