@@ -63,9 +63,9 @@ class Bank:
         self.samples, self._engine = w.shape[1], engine(w)
         self.partitions = Partitions(self.samples, seed)
         names = (*metrics.applicable(prompts, binary), *self.extra)
-        self._risk_of_error = metrics.risk_of_error(prompts) if "prediction_risk" in names else None
+        self.risk_of_error = metrics.risk_of_error(prompts) if "prediction_risk" in names else None
         # What need not be measured is left out.
-        self.metrics = tuple(n for n in names if n != "prediction_risk" or self._risk_of_error is None)
+        self.metrics = tuple(n for n in names if n != "prediction_risk" or self.risk_of_error is None)
         asked = [*self.metrics]
         if isinstance(score, str):
             asked.append(score)
@@ -87,7 +87,8 @@ class Bank:
         return _sum(self.w)
 
     def scores(self, technique: Technique, budgets: Sequence[int]) -> MetricValues:
-        """Metrics with their values at every budget ``[K, b]``; none if the technique does not apply.
+        """Metrics with their values at every budget ``[K, b]``; none if the technique does not apply. The prediction
+        risk is to be multiplied by :attr:`risk_of_error` where this is known.
 
         Args:
             technique: one that is no search.
@@ -105,7 +106,7 @@ class Bank:
         return self._with_risk({name: value.reshape(len(ks), -1) for name, value in found.items()})
 
     def measure(self, answers: Tensor, *, bits: bool) -> MetricValues:
-        """Means of all metrics over answers ``[b, A, d]``: ``[b]`` each.
+        """Means of all metrics over answers ``[b, A, d]``: ``[b]`` each, as of :meth:`scores`.
 
         Args:
             answers: of any technique.
@@ -191,7 +192,7 @@ class Bank:
         wrong = share * (1 - w_star[..., None]).square() + (1 - share) * w_star[..., None].square()  # [b, d, K]
         error = _sum(wrong).T / wrong.shape[1]
         risk = {}
-        if self.prompts.covariance.ndim == 1 and self._risk_of_error is None:
+        if self.prompts.covariance.ndim == 1 and self.risk_of_error is None:
             risk = {"prediction_risk": _sum(wrong * self.prompts.covariance[:, None]).T}
         read = {"hamming": error, "exact_recovery": recovered}
         return {"squared_error": error, **risk, **{name: read[name] for name in metrics.READ if name in self.metrics}}
@@ -260,9 +261,9 @@ class Bank:
         return metrics.measure(self.prompts, w, names, bits=bits, extra=self.extra)
 
     def _with_risk(self, found: MetricValues) -> MetricValues:
-        if self._risk_of_error is None:
+        if self.risk_of_error is None:
             return found
-        return found | {"prediction_risk": found["squared_error"] * self._risk_of_error}
+        return found | {"prediction_risk": found["squared_error"]}
 
 
 def _sum(x: Tensor) -> Tensor:

@@ -27,7 +27,6 @@ from .subsets import SUBSETS
 
 CHUNK = {"cpu": 2**20, "cuda": 2**26}
 """Coefficients decoded between two reports of progress, by the kind of device: on a GPU one launch."""
-
 BANK = {"cpu": 2**25, "cuda": 2**28}
 """Coefficients of candidates held at a time, as far as one prompt's allow: 128 MB in float32, on a GPU 1 GB."""
 
@@ -80,8 +79,7 @@ class DecodedBank:
     clock: Clock
     """Of the decode of ``thoughts``."""
     compile_seconds: float
-    """Of a first decode of one sample, where kernels are compiled when they are first used: it is not part of the
-    clock's time."""
+    """Of a first decode of one sample, which compiles kernels where need be: no part of the clock's time."""
 
 
 def decode_bank(
@@ -159,6 +157,7 @@ class _Figures:
     values: list[Tensor] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
+    risk_of_error: float | None = None
 
     def add(self, plan: Plan, technique: str, step: int, found: MetricValues, work: Sequence[Work]) -> None:
         """Metrics with their values at every budget ``[K, b]``, and the work at every budget."""
@@ -175,10 +174,13 @@ class _Figures:
         spent = np.array(
             [[np.broadcast_to(np.asarray(part, dtype=np.float64), (count,)) for part in w] for w in self.work]
         )
+        values = torch.stack(self.values).cpu()
+        if self.risk_of_error is not None:
+            values[[key.metric == "prediction_risk" for key in self.keys]] *= self.risk_of_error
         return Table(
             tuple(self.keys),
             prompts.first + np.arange(count),
-            torch.stack(self.values).cpu().double().numpy(),
+            values.double().numpy(),
             thoughts=spent[:, 0],
             scores=spent[:, 1],
             about=plan.facts() | {"context": context},
@@ -205,6 +207,7 @@ def evaluate_part(plan: Plan, prompts: Prompts, chunk: int | None, share: Share)
     figures, done = _Figures(), 1
     for i, step in enumerate(plan.steps):
         candidates = _candidates(plan, bank, i)
+        figures.risk_of_error = candidates.risk_of_error
         chains = Chains(
             plan.decoder, prompts, bank.state, plan.steps[: i + 1], bank.thoughts[: i + 1], 0, plan.seed,
             plan.verifier, bank.backend,
