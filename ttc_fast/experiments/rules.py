@@ -81,13 +81,13 @@ def with_rules(config: RunConfig) -> RunConfig:
     if len(used) == 1:
         config = replace(config, coefficients=next(iter(used)))
     for setting in dict.fromkeys(setting for rule in RULES.values() for setting in rule.settings):
-        value = getattr(config, setting)
+        value, default = getattr(config, setting), getattr(RunConfig, setting)
         takers = [name for name, rule in RULES.items() if setting in rule.settings]
-        if value != getattr(RunConfig, setting) and not any(name in names(config).values() for name in takers):
-            added = " or ".join(f"--rule {name}" for name in takers)
-            without = " or ".join(takers)
+        given = value is not None if default is None else not isinstance(value, type(default)) or value != default
+        if given and not any(name in names(config).values() for name in takers):
+            got, added = check.shown(value), " or ".join(f"--rule {name}" for name in takers)
             raise ValueError(
-                f"{setting}: expected none without the rule {without}, got {value}; leave it out, or add {added}"
+                f"{setting}: expected none without the rule {' or '.join(takers)}, got {got}; leave it out, or add {added}"
             )
     config = replace(config, rule=tuple(used.values()))
     if "rank_one" in config.rule and config.strength is None:
