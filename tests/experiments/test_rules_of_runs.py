@@ -91,7 +91,7 @@ def test_a_run_is_an_evaluation() -> None:
         ({"rule": ("laplace",)}, "rule: expected one of 'gaussian', 'rank_one'"),
         ({"strength": 0.1}, "strength: expected none without the rule rank_one, got 0.1; leave it out, or add"),
         ({"rule": ("rank_one",), "noise_scale": 0.1}, "noise_scale: expected none without the rule gaussian or"),
-        ({"rule": ("subset",), "ones": 2, "link": "clip"}, "link: expected none without the rule bernoulli, got clip"),
+        ({"rule": ("subset",), "ones": 2, "link": "clip"}, "link: expected none without the rule bernoulli, got"),
         ({"rule": ("subset",), "coefficients": "continuous"}, "rule: expected one for continuous coefficients, got"),
         ({"ones": 2}, "ones: expected none without the rule subset, got 2; leave it out, or add --rule subset"),
         ({"rule": ("subset",)}, "ones: expected the number of ones that the rule subset draws, got none; add --ones"),

@@ -86,9 +86,8 @@ def with_rules(config: RunConfig) -> RunConfig:
         given = value is not None if default is None else not isinstance(value, type(default)) or value != default
         if given and not any(name in names(config).values() for name in takers):
             got, added = check.shown(value), " or ".join(f"--rule {name}" for name in takers)
-            raise ValueError(
-                f"{setting}: expected none without the rule {' or '.join(takers)}, got {got}; leave it out, or add {added}"
-            )
+            without = f"{setting}: expected none without the rule {' or '.join(takers)}"
+            raise ValueError(f"{without}, got {got}; leave it out, or add {added}")
     config = replace(config, rule=tuple(used.values()))
     if "rank_one" in config.rule and config.strength is None:
         config = replace(config, strength=STRENGTH)

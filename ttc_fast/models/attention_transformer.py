@@ -98,7 +98,8 @@ class AttentionTransformer(nn.Module):
         size = 2 * check.integer("dim", dim, 1, 2**16) + 2
         shape = (check.integer("heads", heads, 1, 2**16), size, size)
         V, W = (draw_weights(shape, scale, seed, part) for part in (0, 1))
-        if not check.integer("hidden", hidden, 0, 2**24):
+        hidden = check.integer("hidden", hidden, 0, 2**24)
+        if not hidden:
             return cls(V, W, activation=activation)
         keys, values = (draw_weights((hidden, dim), scale, seed, part) for part in (2, 3))
         return cls(V, W, activation=activation, mlp=(keys, torch.zeros(hidden), values))

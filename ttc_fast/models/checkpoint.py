@@ -83,8 +83,8 @@ def load_model(path: str | os.PathLike[str], *, device: torch.device | str = "cp
     except (TypeError, ValueError, KeyError) as error:
         raise ValueError(f"{os.fspath(path)}: expected {wanted}: {error}") from error
     try:
-        return model.to(device)
-    except (RuntimeError, AssertionError, TypeError) as error:
+        return model.to(torch.device(device if hasattr(device, "type") else check.text("device", device)))
+    except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"device: expected one that PyTorch can use here, got {check.shown(device)}: {error}"
         ) from error
