@@ -192,7 +192,7 @@ std::vector<const Kernel*> kernels() {
 #ifdef TTC_FAST_HAVE_AVX2
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(avx2_kernel());
 #endif
-#ifdef TTC_FAST_HAVE_NEON
+#if defined(TTC_FAST_HAVE_NEON) && defined(__aarch64__)
   found.push_back(neon_kernel());
 #endif
   found.push_back(portable_kernel());

@@ -147,7 +147,11 @@ inline F from_signed(U x) { return _mm256_cvtepi32_ps(x); }
 inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded once
   return fma(from_signed(right<16>(x)), all(65536.0f), from_signed(band(x, all(0xFFFFu))));
 }
-constexpr bool kTables = false;
+constexpr bool kTables = true;  // a table of 16 numbers is two registers
+inline F lookup(const float* table, U index) {
+  const F low = _mm256_permutevar8x32_ps(load(table), index), high = _mm256_permutevar8x32_ps(load(table + 8), index);
+  return _mm256_blendv_ps(low, high, from_bits(left<28>(index)));
+}
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
 // As for AVX-512.
@@ -211,7 +215,13 @@ template <int n> U right_signed(U x) { return vreinterpretq_u32_s32(vshrq_n_s32(
 inline F select(U sign, F plus, F minus) { return vbslq_f32(right_signed<31>(sign), minus, plus); }
 inline F from_signed(U x) { return vcvtq_f32_s32(vreinterpretq_s32_u32(x)); }
 inline F from_unsigned(U x) { return vcvtq_f32_u32(x); }
-constexpr bool kTables = false;
+constexpr bool kTables = true;  // a table of 16 numbers is four registers, looked up by bytes
+inline F lookup(const float* table, U index) {
+  uint8x16x4_t bytes;
+  for (int i = 0; i < 4; ++i) bytes.val[i] = vreinterpretq_u8_f32(load(table + 4 * i));
+  const U at = vmlaq_n_u32(all(0x03020100u), index, 0x04040404u);
+  return vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_u32(at)));
+}
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
 inline F load_fours(const float* const* p, std::int64_t i) { return load(p[0] + i); }
@@ -289,6 +299,13 @@ inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded
   return from_signed(x >> 16) * 65536.0f + from_signed(x & 0xFFFFu);
 }
 constexpr bool kTables = false;
+inline F lookup(const float* table, U index) {
+  std::uint32_t i[kLanes];
+  float found[kLanes];
+  store(i, index);
+  for (int lane = 0; lane < kLanes; ++lane) found[lane] = table[i[lane]];
+  return load(found);
+}
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
 inline F load_fours(const float* const* p, std::int64_t i) { return load(p[0] + i); }
@@ -307,16 +324,6 @@ inline void multiply(W x, U m, W& high, W& low) {
   low = __builtin_convertvector(product, U);
 }
 
-#endif
-
-#if !defined(TTC_FAST_ISA_AVX512)
-inline F lookup(const float* table, U index) {
-  std::uint32_t i[kLanes];
-  float found[kLanes];
-  store(i, index);
-  for (int lane = 0; lane < kLanes; ++lane) found[lane] = table[i[lane]];
-  return load(found);
-}
 #endif
 
 }  // namespace

@@ -232,3 +232,24 @@ def test_wrong_scores(scores: Any, error: type[Exception], message: str) -> None
         evaluate(decoder, prompts, steps=2, samples=8, verifier=scores)
     with pytest.raises(error, match=message):
         particle_filter(decoder, prompts, steps=2, samples=8, beta=1.0, verifier=scores)
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    """Those of a chain that overflowed may be."""
+    prompts = LinearRegression(3, 9).sample(2)
+    decoder = StochasticDecoder(LinearAttention.gradient_descent(3, examples=9), GaussianNoise(0.2))
+    wild = StochasticDecoder(LinearAttention.gradient_descent(3, step_size=1e30), GaussianNoise(0.2))
+
+    def one_is_lost(prompts: Prompts, w: Tensor) -> Tensor:
+        score = -w.square().sum(2)
+        score[1, 5] = math.nan
+        return score
+
+    def lost_with_the_candidate(prompts: Prompts, w: Tensor) -> Tensor:
+        return w.square().sum(2).sin()  # NaN of infinity
+
+    with pytest.raises(ValueError, match="got NaN of the finite candidate 5 of prompt 1"):
+        evaluate(decoder, prompts, steps=2, samples=8, techniques=["best_of_n"], verifier=one_is_lost)
+    with pytest.raises(ValueError, match="got NaN of the finite candidate 5 of prompt 1"):
+        particle_filter(decoder, prompts, steps=2, samples=8, beta=1.0, verifier=one_is_lost)
+    evaluate(wild, prompts, steps=9, samples=8, techniques=["best_of_n"], verifier=lost_with_the_candidate)

@@ -20,7 +20,7 @@ from ..numerics.progress import Report
 from ..numerics.protocols import described
 from ..tasks.prompts import Prompts
 from ..techniques.base import Chains, Technique, Work
-from ..techniques.verifiers import Verifier, as_verifier, check_scores
+from ..techniques.verifiers import Verifier, as_verifier, check_numbers, check_scores
 from .bank import Bank, MetricValues
 from .plan import Plan
 from .subsets import SUBSETS
@@ -243,6 +243,7 @@ def _candidates(plan: Plan, bank: DecodedBank, i: int) -> Bank:
     if score is None:
         score = plan.verifier.score_chain(bank.prompts, bank.thoughts[: i + 1], plan.steps[: i + 1])
         check_scores(score, bank.thoughts[i])
+        check_numbers(score, bank.thoughts[i])
     return Bank(
         bank.seen, bank.thoughts[i], score, bank.greedy[i], binary=plan.decoder.rule.binary, step=plan.steps[i],
         seed=plan.seed, extra=plan.metrics,

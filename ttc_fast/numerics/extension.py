@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from types import ModuleType
 from typing import Final
 
@@ -17,6 +18,8 @@ def _load() -> tuple[ModuleType | None, str]:
     try:
         return importlib.import_module("ttc_fast._C"), ""
     except ImportError as error:
+        if sys.platform == "win32":
+            return None, "the C++ extension is not built on Windows, whose compiler lacks vectors; use Linux, as in WSL"
         return None, f"the C++ extension is not built ({error}); install a C++17 compiler and repeat pip install"
 
 

@@ -19,7 +19,7 @@ from ..numerics import check
 from ..numerics.protocols import described
 from ..tasks.prompts import Prompts, check_prompts
 from .base import Work
-from .verifiers import ScoreFunction, Verifier, as_verifier, check_scores
+from .verifiers import ScoreFunction, Verifier, as_verifier, check_numbers, check_scores
 
 
 def steps_of_checks(steps: int, every: int) -> list[int]:
@@ -106,6 +106,8 @@ class Resumable:
         """
         score = self.verifier.score(self.prompts, w, first_sample=self.first_sample, step=step)
         check_scores(score, w)
+        if score.device.type == "cpu":  # another device would be waited for at every step
+            check_numbers(score, w)
         return score
 
 

@@ -130,6 +130,27 @@ def check_scores(score: object, w: Tensor) -> None:
         raise ValueError(f"{wanted}, got {list(score.shape)}")
 
 
+def check_numbers(score: Tensor, w: Tensor) -> None:
+    """Nothing, if a verifier gave a number to every candidate that did not overflow.
+
+    Args:
+        score: what it said ``[B, N]``.
+        w: the candidates ``[B, N, d]``.
+
+    Raises:
+        ValueError: NaN of a finite candidate, which no technique could rank.
+    """
+    if not score.isnan().any():
+        return
+    lost = (score.isnan() & w.isfinite().all(2)).nonzero()
+    if len(lost):
+        prompt, sample = lost[0].tolist()
+        raise ValueError(
+            f"verifier: expected numbers as scores, got NaN of the finite candidate {sample} of prompt {prompt} of "
+            "those at hand; give a bad one a low score, such as -1e30"
+        )
+
+
 @dataclass(frozen=True)
 class InContextLoss(Verifier):
     """Minus the loss on the prompt's own examples, sum_i (y_i - <w, x_i>)^2 / (2n)."""
