@@ -33,7 +33,7 @@ def main(config: SweepConfig) -> None:
     """
     from ..experiments import sweep
     from ..experiments.driver import drive
-    from ..experiments.grid import load_points
+    from ..experiments.grid import load_points, study_file
     from ..experiments.shards import Store
     from ..experiments.sweep_plan import prepare
     from ..numerics import files
@@ -41,14 +41,15 @@ def main(config: SweepConfig) -> None:
     from . import console
 
     part = sweep.checked_part(_part(config.shard))
-    found = load_points(config.study)
+    study = study_file(config.study)
+    found = load_points(study)
     with reporting(not config.quiet) as report:
         prepared = prepare(found, config.out, report, dry=config.dry_run)
     if config.dry_run:
         console.show(plan_text(prepared.plan, config.workers))
         return
     store = Store(config.out)
-    files.write(config.out / "study.toml", config.study.read_bytes(), "out")
+    files.write(config.out / "study.toml", study.read_bytes(), "out")
     with watching(config.quiet) as watch:
         drive(
             prepared, store, lambda most: sweep.make_engine(config.engine, config.workers, config.address, most), part,

@@ -187,7 +187,8 @@ class SweepConfig:
     killed and given again. A complete sweep is merged into FOLDER/table.parquet."""
 
     study: Positional[Path]
-    """A .toml file with tables [run], [grid] and [zip], see ttc_fast/experiments/README.md."""
+    """A .toml file with tables [run], [grid] and [zip], see ttc_fast/experiments/README.md, or one of the gallery:
+    thoughts_or_samples, temperature, reward_hacking, ridge_from_sampling."""
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Folder of the shards and of the merged table."""
     engine: Literal["local", "ray"] = "local"

@@ -106,6 +106,7 @@ class _Driver:
                 self.of[gap] = one
                 self.left[gap.key] += 1
         self.todo: deque[Block] = deque(self.of)
+        self.rest = sum((block.stop - block.start) * one.seconds for block, one in self.of.items())
         self.later: deque[tuple[float, Block]] = deque()
         self.tries: Counter[Block] = Counter()
         self.failed: dict[Block, str] = {}
@@ -165,6 +166,7 @@ class _Driver:
         one, prompts = self.of[block], block.stop - block.start
         (self.failures / f"{block.key}-{block.start}-{block.stop}.txt").unlink(missing_ok=True)
         self.left[block.key] -= 1
+        self.rest -= prompts * one.seconds
         self.now.done += 1
         self.now.runs_done += not self.left[block.key]
         self.foreseen += prompts * one.seconds if outcome.state == "made" else 0.0
@@ -174,10 +176,6 @@ class _Driver:
     def _tell(self, engine: Engine, running: int) -> None:
         elapsed = time.monotonic() - self.began
         self.now.running, self.now.rate = running, self.steps / max(elapsed, 1e-9)
-        waiting = [*self.todo, *(block for _, block in self.later)]
-        # What runs is half done; how wrong the forecast was so far, it will be.
-        rest = sum((b.stop - b.start) * self.of[b].seconds for b in waiting[:1000]) * max(1.0, len(waiting) / 1000)
-        rest += running * self.foreseen / max(self.now.done, 1) / 2
-        if self.foreseen:
-            self.now.left = rest * self.seconds / self.foreseen / engine.workers
+        if self.foreseen:  # how wrong the forecast was so far, it will be
+            self.now.left = self.rest * self.seconds / self.foreseen / engine.workers
         self.watch(self.now)

@@ -30,6 +30,9 @@ from .toml import read_toml
 SETTINGS = tuple(field.name for field in fields(RunConfig) if field.name not in OUTPUT or field.name == "theory")
 """That a study may set: those of ``ttc-fast run`` but for the ones that say where its output goes."""
 
+GALLERY = Path(__file__).parent / "studies"
+"""Studies that come with the library."""
+
 MOST_POINTS = 10**6
 """Runs of a study."""
 
@@ -48,6 +51,24 @@ class Point:
     def label(self) -> str:
         """Such as ``dim 8, seed 0``."""
         return ", ".join(f"{name} {value}" for name, value in self.varied.items()) or "the only setting"
+
+
+def study_file(study: Path) -> Path:
+    """The file of a study: of the gallery, by its name, or one's own.
+
+    Args:
+        study: a name, or a path that ends in ``.toml``.
+
+    Raises:
+        ValueError: there is none of that name.
+
+    >>> study_file(Path("temperature")).name
+    'temperature.toml'
+    """
+    if study.suffix == ".toml":
+        return study
+    check.choice("study", str(study), sorted(path.stem for path in GALLERY.glob("*.toml")))
+    return GALLERY / f"{study}.toml"
 
 
 def load_points(path: Path) -> tuple[Point, ...]:

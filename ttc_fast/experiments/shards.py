@@ -192,16 +192,28 @@ def joined(store: Store, wanted: Block) -> Table:
         ValueError: prompts are missing, or a shard is damaged; both say that the sweep is to be given again.
     """
     parts, at = [], wanted.start
-    there = store.listed(wanted.key)
-    while at < wanted.stop:
-        best = max((s for s in there if s.block.start <= at < s.block.stop), key=lambda s: s.block.stop, default=None)
-        if best is None:
-            raise ValueError(f"folder: expected all prompts, got none from {at} of {wanted.key}; sweep again")
-        if not store.whole(best):
-            raise ValueError(f"folder: expected whole shards, got {store.path(best)} damaged; sweep again")
-        parts.append(_between(Table.load(store.path(best)), at, min(best.block.stop, wanted.stop)))
-        at = best.block.stop
+    for shard in _cover(store.listed(wanted.key), wanted):
+        if not store.whole(shard):
+            raise ValueError(f"folder: expected whole shards, got {store.path(shard)} damaged; sweep again")
+        stop = min(shard.block.stop, wanted.stop)
+        parts.append(_between(Table.load(store.path(shard)), at, stop))
+        at = stop
     return Table.concat(parts)
+
+
+def _cover(there: Sequence[Shard], wanted: Block) -> Iterator[Shard]:
+    """Of shards in the order of their starts those that together have every prompt, few and long ones."""
+    at, i = wanted.start, 0
+    while at < wanted.stop:
+        best: Shard | None = None
+        while i < len(there) and there[i].block.start <= at:
+            if best is None or there[i].block.stop > best.block.stop:
+                best = there[i]
+            i += 1
+        if best is None or best.block.stop <= at:
+            raise ValueError(f"folder: expected all prompts, got none from {at} of {wanted.key}; sweep again")
+        yield best
+        at = best.block.stop
 
 
 def _between(table: Table, start: int, stop: int) -> Table:

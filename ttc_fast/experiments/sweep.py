@@ -12,7 +12,7 @@ from ..numerics.progress import Report, reporting
 from . import sweep_table
 from .driver import Snapshot, drive
 from .engines import Engine, LocalEngine, cpus
-from .grid import load_points, points
+from .grid import load_points, points, study_file
 from .shards import Block, Store, joined, missing
 from .sweep_plan import Planned, SweepPlan, current_plan, prepare
 from .sweep_table import SweepTable
@@ -33,7 +33,7 @@ def sweep(
     Workers are new processes: a script that calls this needs ``if __name__ == "__main__":``.
 
     Args:
-        study: a ``.toml`` file, see ``experiments/grid.py``, or what one holds.
+        study: a ``.toml`` file, see ``experiments/grid.py``, or what one holds, or the name of one of the gallery.
         out: folder of the shards and of ``table.parquet``.
         engine: processes of this machine, or a Ray cluster.
         workers: at a time; default one for each processor of the machine or cluster.
@@ -54,7 +54,11 @@ def sweep(
     """
     part = checked_part(shard)
     _check_engine(engine, workers, address)
-    found = points(study) if isinstance(study, Mapping) else load_points(Path(os.fsdecode(check.path("study", study))))
+    found = (
+        points(study)
+        if isinstance(study, Mapping)
+        else load_points(study_file(Path(os.fsdecode(check.path("study", study)))))
+    )
     folder = Path(os.fsdecode(check.path("out", out)))
     with reporting(progress) as report:
         store = Store(folder)

@@ -202,7 +202,7 @@ def write(
             writer.write_table(encoded, row_group_size=max(rows, 1))
             told.append({**run, "about": dict(table.about)})
         if writer is not None:
-            writer.add_key_value_metadata({"runs": json.dumps(told, sort_keys=True)})
+            writer.add_key_value_metadata({"runs": json.dumps(told)})
 
 
 def _long_form(table: Table) -> dict[str, Any]:
