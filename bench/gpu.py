@@ -32,6 +32,7 @@ from rich.table import Table
 from torch import Tensor
 from ttc_fast.kernels import interpreted
 
+from bench import profile
 from bench.equivalence import compare_all
 from bench.peers import TEMPERATURE, Job, chain, check, compiled, compiled_step, eager_gram, jax_chain, ours, seeded
 
@@ -220,6 +221,28 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def profiled(options: argparse.Namespace, stored: dict[str, Any]) -> int:
+    """The stages of the default run, and the decode's rate beside those of the peers; the exit code."""
+    about, results = machine(), []
+    for kind in RULES:
+        predicted = prediction(about["gpu"], about["sms"], kind, profile.DIM, stored)
+        try:
+            found = profile.profile(kind, turns=options.turns, bound=predicted["bound"] if predicted else None)
+        except ValueError as error:
+            print(f"bench.gpu: nothing is reported, the figures are wrong: {error}", file=sys.stderr)
+            return 1
+        job = Job(kind, profile.DIM, found["samples"] * found["prompts"], max(found["steps"]), "cuda")
+        results.append(found | {"peers": measure(job, options.turns)["coefficient_steps_per_second"]})
+        print(profile.shown(results[-1]))
+        rates = results[-1]["peers"].items()
+        print(
+            "  decode alone, last thoughts only: " + ", ".join(f"{name} {rate / 1e9:.1f} G/s" for name, rate in rates)
+        )
+    if options.json:
+        options.json.write_text(json.dumps({"machine": about, "profile": results}, indent=1) + "\n")
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code: 2 if it cannot run here, 1 if the kernels are wrong."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
@@ -227,6 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="log2 of the number of coefficients N d")
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--profile", action="store_true", help="the default run's stages instead (bench.profile)")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args(arguments)
     if reason := refusal():
@@ -241,6 +265,8 @@ def main(arguments: list[str] | None = None) -> int:
     flips = sum(c.flips for c in cases)
     print(f"equal to the reference in {len(cases)} cases: errors to {worst:.1e}, {flips} near ties to {tie:.1e}")
     stored = json.loads(PREDICTIONS.read_text())
+    if options.profile:
+        return profiled(options, stored)
     results = []
     for size in options.sizes:
         for kind in RULES:

@@ -12,7 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # bench is no part of the package
 
-from bench import equivalence, gpu
+from bench import equivalence, gpu, profile
 from bench.peers import Job
 
 
@@ -130,3 +130,32 @@ def test_predictions_are_what_inspect_computes() -> None:
     if triton.__version__ != stored()["triton"]:
         pytest.skip(f"the predictions are for the code of Triton {stored()['triton']}")
     assert predictions() == stored()
+
+
+@pytest.mark.parametrize("kind", ["continuous", "binary"])
+def test_profile_of_the_default_run(kind: str) -> None:
+    found = profile.profile(
+        kind,
+        device="cpu",
+        samples=8,
+        prompts=2,
+        steps=(1, 2),
+        turns=1,
+        bound=1e9,
+        synchronise=lambda: None,
+        trace=False,
+    )
+    assert 0 < found["seconds"]["prefill"] < found["seconds"]["whole"]
+    assert found["share_of_bound"]["whole"] == 2 * 8 * 16 * 2 / found["seconds"]["whole"] / 1e9
+    assert profile.shown(found).startswith(f"{kind}: prefill")
+
+
+def test_profile_refuses_other_figures() -> None:
+    values = torch.ones(2, 3).numpy()
+    profile.check(("a", "b"), values, ("a", "b"), values * (1 + 1e-4))
+    with pytest.raises(ValueError, match="figures of b differ"):
+        profile.check(("a", "b"), values, ("a", "b"), values * [[1], [1.01]])
+    with pytest.raises(ValueError, match="figures of a differ"):
+        profile.check(("a", "b"), values * [[float("nan")], [1]], ("a", "b"), values)
+    with pytest.raises(ValueError, match="other keys"):
+        profile.check(("a",), values, ("b",), values)

@@ -43,7 +43,6 @@ class Evaluation:
     decode_seconds: float
     """Of the decode alone, by the device's own clock."""
     compile_seconds: float
-    """Before it, until the device was ready; 0 on the CPU."""
     unstable: Tensor
     """``[P]`` bool: prompts whose chain diverges, see :meth:`ttc_fast.Rule.diverges`."""
 
@@ -121,10 +120,10 @@ def decode_bank(
     shared: dict[str, Any] = {"steps": steps, "first_prompt": prompts.first, "backend": name}
     if linear is not None and decoder.first is None and linear.device.type != "cpu":
         shared["checked"] = True  # the model has checked its state, w_0 is 0, and a GPU would be waited for
-    clock, began = Clock(thoughts.device), time.perf_counter()
+    clock, began, compiled = Clock(thoughts.device), time.perf_counter(), 0.0
     if name == "triton":
         decoder.decode(state, start, samples=1, seed=seed, method=method, **shared)
-    compiled = time.perf_counter() - began
+        compiled = time.perf_counter() - began
     for n in sums.tiles(samples, (chunk or of_device(CHUNK, start.device)) // start.numel()):
         with clock.running():
             decoder.decode(
@@ -136,15 +135,14 @@ def decode_bank(
     if decoder.rule.greedy().encode(max(steps)) is None or linear is None:
         shared["backend"] = "auto"
     greedy = noise_free.decode(state, start, samples=1, **shared).thoughts[:, :, 0]
-    return DecodedBank(prompts, seen, state, thoughts, greedy, name, clock, compiled if name == "triton" else 0.0)
+    return DecodedBank(prompts, seen, state, thoughts, greedy, name, clock, compiled)
 
 
 def of_device(sizes: Mapping[str, int], device: torch.device) -> int:
     """The size for a device; one that is not listed counts as the CPU.
 
     Args:
-        sizes: by the kind of device.
-        device: that works.
+        sizes, device: by the kind of device, and that one.
     """
     return sizes.get(device.type, sizes["cpu"])
 
@@ -221,7 +219,7 @@ def evaluate_part(plan: Plan, prompts: Prompts, chunk: int | None, share: Share)
                 done += 1
                 share(done / stages)
     linear = getattr(bank.state, "linear", None)
-    # A GPU is waited for once, when the table is copied; its stream has copied the state before.
+    # A GPU is waited for once, when the table is copied, which comes after the state.
     copied = None if linear is None else linear.to("cpu", non_blocking=True)
     table = figures.table(plan, prompts, _context(bank))
     unstable = torch.zeros(len(prompts), dtype=torch.bool) if copied is None else plan.decoder.rule.diverges(copied)
