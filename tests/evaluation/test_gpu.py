@@ -77,9 +77,9 @@ def test_searches_wait_only_for_their_results(interpreter: ProcessPoolExecutor, 
 
 
 @pytest.mark.parametrize("verifier", [tf.HeldOutLoss(2), tf.Oracle(), tf.SmallestNorm()])
-def test_verifiers_wait_for_nothing(interpreter: ProcessPoolExecutor, verifier: tf.Verifier) -> None:
+def test_verifiers_wait_once_for_a_step(interpreter: ProcessPoolExecutor, verifier: tf.Verifier) -> None:
     counts = compared(interpreter, "continuous", steps=2, samples=8, techniques=["best_of_n"], verifier=verifier)
-    assert counts["waits"] <= 2
+    assert counts["waits"] <= 2 + 1  # whether a score is NaN
 
 
 def test_other_techniques_copy_the_bank_once(interpreter: ProcessPoolExecutor) -> None:
