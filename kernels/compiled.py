@@ -27,9 +27,11 @@ SHARED_MEMORY = {
     "sm_100": 227 * 1024,
     "sm_120": 99 * 1024,
     "gfx942": 64 * 1024,
+    "gfx950": 64 * 1024,
 }
 """Bytes of shared memory a program may use: CUDA C++ Programming Guide, table of technical
-specifications per compute capability; AMD CDNA 3 ISA, LDS."""
+specifications per compute capability; AMD CDNA 3 ISA, LDS, of which
+CDNA 4 has 160 KB: left alone, as tiles that use it spill."""
 
 CONSTANTS: dict[str, dict[str, Any]] = {
     "gaussian": {"RULE": "gaussian", "EVERY_STEP": True, "ONES": 0},

@@ -73,6 +73,8 @@ def _tile_here(dim: int, device: torch.device, precision: str, kind: str) -> Til
         return tile(dim, RESIDENT_128, precision)._replace(samples=64)
     properties = torch.cuda.get_device_properties(device)
     shared_memory = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
+    if torch.version.hip:  # the resident tile of d = 128 spills there
+        shared_memory = min(shared_memory, RESIDENT_128 - 1)
     return tile(dim, shared_memory, precision, kind)
 
 

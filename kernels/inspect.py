@@ -26,7 +26,7 @@ from . import MAX_DIM, PRECISIONS, interpreted, padded, roofline, sass
 if TYPE_CHECKING:
     from .compiled import Compiled
 
-ARCHS = (*roofline.OCCUPANCY, "gfx942")
+ARCHS = (*roofline.OCCUPANCY, "gfx942", "gfx950")
 RULES = tuple(roofline.EAGER)
 STEPS = 4
 """Steps of one trip of the hot loop."""

@@ -49,7 +49,7 @@ RULES: dict[str, Rule] = {
     "subset": SubsetSampling(5),
 }
 """A rule for each key of compiled.CONSTANTS."""
-ARCHS = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942"]
+ARCHS = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942", "gfx950"]
 DIMS = [16, 32, 64, 128, 256]
 
 slow = pytest.mark.slow
