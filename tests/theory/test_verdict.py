@@ -55,7 +55,7 @@ def random_settings(number: int) -> RunConfig:
         "subset": {"ones": ones, "nonzero": ones},
     }.get(rule, {"prior": units})  # fmt: skip
     technique = ("ridge" if rule == "rank_one" else "single", *LAWFUL[:1], *LAWFUL[2:])
-    return RunConfig(
+    config = RunConfig(
         rule=rule, dim=dim, examples=int(random.integers(2, 25)), prompts=int(random.integers(1, 17)),
         steps=tuple({1, int(random.integers(1, 9)), int(random.integers(1, 40))}), samples=int(random.integers(1, 65)),
         label_noise=units * one_of([0.0, 0.1, 1.0]), noise_scale=units * one_of([0.0, 1e-6, 0.01, 0.2, 1.0]),
@@ -64,6 +64,7 @@ def random_settings(number: int) -> RunConfig:
         verifier=verifier, verifier_noise=units * one_of([0.0, 0.0, 0.1]), technique=tuple(dict.fromkeys(technique)),
         metric=("error_norm",) if random.random() < 0.3 else (), seed=number, **of_rule,
     )  # fmt: skip
+    return replace(config, noise_scale=RunConfig.noise_scale) if rule == "rank_one" else config
 
 
 def flagged(numbers: Sequence[int]) -> list[int]:

@@ -98,7 +98,7 @@ def checked_tables(tables: Any) -> list[Any]:
     return parts
 
 
-def check_table(name: str, table: object) -> None:
+def check_table(name: str, table: Any) -> None:
     """Nothing, if ``table`` has what a :class:`ttc_fast.Table` has.
 
     Args:
@@ -108,4 +108,6 @@ def check_table(name: str, table: object) -> None:
     Raises:
         TypeError: it has not.
     """
-    check.has(name, table, ("keys", "prompts", "values", "about", "theory", "select"), "a Table of ttc_fast.evaluate")
+    wanted = "a Table of ttc_fast.evaluate"
+    check.has(name, table, ("keys", "prompts", "values", "about", "theory", "select"), wanted)
+    check.has(f"{name}.about", table.about, ("get", "items"), f"the facts of {wanted}")

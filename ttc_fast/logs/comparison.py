@@ -72,6 +72,7 @@ def compare_logs(
     [('pass@k', 1, 0.25), ('pass@k', 2, 0.25)]
     """
     check.has("result", result, ("log", "budgets", "curves"), "what ttc_fast.analyze returns")
+    check_log("result.log", result.log)
     check_log("other", other)
     ours, theirs = match_prompts(result.log, other)
     budgets = tuple(k for k in result.budgets if k <= other.samples[theirs].max())

@@ -63,6 +63,8 @@ class Resumable:
         self.verifier, self.backend = as_verifier(verifier), backend
         self.state = decoder.model.prefill(self.verifier.context(prompts)) if state is None else state
         linear = getattr(self.state, "linear", None)
+        if linear is not None:
+            check.has("state", linear, ("device", "shape"), "what decoder.model.prefill gives, its linear a tensor")
         self._checked = linear is not None and linear.device.type != "cpu"  # else a GPU would be waited for
 
     def start(self, samples: int) -> Tensor:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ..estimators.arrays import Array
 from ..estimators.table import Key, Table
+from ..estimators.table_checks import check_table
 from ..evaluation.plan import as_source, verifier_for
 from ..evaluation.stages import ALL_EXAMPLES
 from ..models.decoder import StochasticDecoder, check_decoder
-from ..numerics import check, sums
+from ..numerics import sums
 from ..numerics.progress import Report, reporting
 from ..numerics.protocols import described
 from ..tasks.base import Source
@@ -64,7 +65,7 @@ def overlay(
     True
     """
     check_decoder(decoder)
-    check.has("table", table, ("keys", "prompts", "values", "about", "theory"), "a Table of ttc_fast.evaluate")
+    check_table("table", table)
     source = as_source(prompts)
     used = _verifier(source, table, verifier)
     if len(source) != len(table.prompts):
