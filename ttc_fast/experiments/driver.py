@@ -177,5 +177,5 @@ class _Driver:
         elapsed = time.monotonic() - self.began
         self.now.running, self.now.rate = running, self.steps / max(elapsed, 1e-9)
         if self.foreseen:  # how wrong the forecast was so far, it will be
-            self.now.left = self.rest * self.seconds / self.foreseen / engine.workers
+            self.now.left = max(0.0, round(self.rest * self.seconds / self.foreseen / engine.workers, 2))
         self.watch(self.now)
