@@ -71,7 +71,7 @@ def profile(
     """
     model = LinearAttention.gradient_descent(DIM, examples=EXAMPLES)
     rule = Job(kind, DIM).rule
-    task = LinearRegression(DIM, EXAMPLES, kind, label_noise=0.1)  # type: ignore[arg-type]
+    task = LinearRegression(DIM, EXAMPLES, kind, label_noise=0.1)  # type: ignore[arg-type]  # kind is one of two
     given = task.sample(prompts)
     there = given.to(device)
     decoder = StochasticDecoder(model.to(device), rule)

@@ -131,7 +131,7 @@ def rates(job: Job, runs: Mapping[str, Run]) -> dict[str, float]:
 def with_jax(peers: dict[str, Callable[[Job], Run]]) -> dict[str, Callable[[Job], Run]]:
     """And JAX's, where it is installed."""
     try:
-        import jax  # noqa: F401
+        import jax  # noqa: F401  # whether it is there
     except ModuleNotFoundError:
         return peers
     return {**peers, "JAX": jax_race}

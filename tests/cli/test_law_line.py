@@ -43,8 +43,8 @@ def test_disagreement_is_named() -> None:
 def test_full_screen() -> None:
     """A z where the law gives a variance, else the difference with its interval."""
     settings = {"dim": 3, "examples": 9, "prompts": 5, "samples": 12, "steps": (4,), "technique": ("greedy", "mean")}
-    text = full.text(run(RunConfig(rule="gaussian", **settings)))  # type: ignore[arg-type]
+    text = full.text(run(RunConfig(rule="gaussian", **settings)))  # type: ignore[arg-type]  # of several types
     assert "theory: 12 of 12 figures have a law; they agree" in text.replace("\n", " ")
-    text = full.text(run(RunConfig(rule="rank_one", **settings)))  # type: ignore[arg-type]
+    text = full.text(run(RunConfig(rule="rank_one", **settings)))  # type: ignore[arg-type]  # of several types
     assert "2 its variance; these agree" in text.replace("\n", " ")
     assert re.search(r"theory [\d.e-]+ [+-][\d.e-]+±[\d.e-]+", text)

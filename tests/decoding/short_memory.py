@@ -80,6 +80,7 @@ def calls(c: ModuleType, scale: int) -> dict[str, Callable[[], list[Any]]]:
         "win_probability failing": lambda: law([1, 2, 1, 3, 1], np.zeros(0, np.int64), 21 * scale, False),
         "win_probability first": lambda: law(once.tolist(), first, 19 * scale, False),
     }  # fmt: skip
+    # mypy cannot tell the type of a lambda with defaults.
     for rule, every_step in (("gaussian", True), ("sigmoid", True), ("clip", False), ("subset", True)):
         named[f"decode {rule} {every_step}"] = lambda rule=rule, every=every_step: decoded(rule, every)  # type: ignore[misc]
     for technique in ("softmax_mean", "weighted_vote", "plurality", "weighted_best_of_n", "majority_of_best"):

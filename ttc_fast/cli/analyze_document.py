@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..logs.analysis import Analysis, MetricPoint
     from ..logs.comparison import LogComparison
+    from ..logs.log import SampleLog
     from .analyze_config import AnalyzeConfig
 
 _FIT = ("scale", "exponent", "exponent_low", "exponent_high")
@@ -46,24 +48,11 @@ def records(config: AnalyzeConfig, result: Analysis, comparison: LogComparison |
     Returns:
         The document, by names.
     """
-    import platform
-
-    import numpy
-
-    from .. import __version__
     from ..experiments.files import finite
 
     log, fit = result.log, result.fit
     points = [finite(asdict(point)) for point in result.points]
-    settings = {"files": [str(path) for path in config.files], "format": log.format, "budgets": result.budgets}
-    return {
-        "config": settings | {name: getattr(config, name) for name in _RULES} | {"filter": log.filter},
-        "versions": {"ttc_fast": __version__, "python": platform.python_version(), "numpy": numpy.__version__},
-        "prompts": len(log.samples),
-        "samples": int(log.samples.sum()),
-        "samples_of_prompts": {"least": int(log.samples.min()), "most": int(log.samples.max())},
-        "bad_lines": log.skipped,
-        "complaints": list(log.complaints),
+    return of_log(config, log, result.budgets, _RULES) | {
         "pooled_prompts": log.pooled,
         "notes": list(result.notes),
         "records": [point for point in points if point["metric"] != "weighted@k"],
@@ -81,6 +70,33 @@ def records(config: AnalyzeConfig, result: Analysis, comparison: LogComparison |
         "worst": _worst(config, result),
         "prompt_figures": _of_prompts(result),
         "against": None if comparison is None else _against(config, comparison),
+    }
+
+
+def of_log(config: Any, log: SampleLog, budgets: Sequence[int], settings: Sequence[str]) -> dict[str, Any]:
+    """What a document begins with: the settings, the versions, and what the log holds.
+
+    Args:
+        config: the settings of the command.
+        log: that was read.
+        budgets: the k.
+        settings: names of those of ``config`` that are told.
+    """
+    import platform
+
+    import numpy
+
+    from .. import __version__
+
+    files = {"files": [str(path) for path in config.files], "format": log.format, "budgets": budgets}
+    return {
+        "config": files | {name: getattr(config, name) for name in settings} | {"filter": log.filter},
+        "versions": {"ttc_fast": __version__, "python": platform.python_version(), "numpy": numpy.__version__},
+        "prompts": len(log.samples),
+        "samples": int(log.samples.sum()),
+        "samples_of_prompts": {"least": int(log.samples.min()), "most": int(log.samples.max())},
+        "bad_lines": log.skipped,
+        "complaints": list(log.complaints),
     }
 
 

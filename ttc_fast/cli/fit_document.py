@@ -26,25 +26,12 @@ def document(config: FitConfig, answer: Answer) -> dict[str, Any]:
     Returns:
         The document, by names.
     """
-    import platform
-
-    import numpy
-
-    from .. import __version__
     from ..experiments.files import finite
+    from .analyze_document import of_log
 
     fit, likeness = answer.fit, answer.likeness
-    log = fit.log
-    settings = {"files": [str(path) for path in config.files], "format": log.format, "budgets": fit.budgets}
     limit = fit.vote_limit
-    return {
-        "config": settings | {name: getattr(config, name) for name in _SETTINGS} | {"filter": log.filter},
-        "versions": {"ttc_fast": __version__, "python": platform.python_version(), "numpy": numpy.__version__},
-        "prompts": len(log.samples),
-        "samples": int(log.samples.sum()),
-        "samples_of_prompts": {"least": int(log.samples.min()), "most": int(log.samples.max())},
-        "bad_lines": log.skipped,
-        "complaints": list(log.complaints),
+    return of_log(config, fit.log, fit.budgets, _SETTINGS) | {
         "notes": list(fit.notes),
         "success_law": _law(fit),
         "power_law": fit.power_law and finite(asdict(fit.power_law)),

@@ -4,6 +4,7 @@ out."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..estimators.arrays import Array
 from ..estimators.table import Key, Table
 from .analysis import Analysis
 from .fit import Fit
+from .log import SampleLog
 
 NAMES = "prompt_names"
 """Where the names of the prompts are among the facts of a table, as a list in JSON, in the order of its prompts."""
@@ -40,18 +42,10 @@ def to_table(result: Analysis) -> Table:
         for k in result.budgets:
             keys.append(Key("log", "tokens", 1, k, "tokens"))
             values.append(np.where(result.log.samples >= k, k * lengths, np.nan))
-    names = [str(name) for name in result.log.prompts]
-    about = {
-        "source": "log",
-        "format": result.log.format,
-        NAMES: json.dumps(names, ensure_ascii=False),
-        "samples": json.dumps(result.log.samples.tolist()),
-        "correct": json.dumps(result.log.correct.tolist()),
-        "notes": json.dumps(result.notes, ensure_ascii=False),
-    }
+    about = _about("log", result.log, result.notes)
     if result.log.filter is not None:
         about["filter"] = result.log.filter
-    return Table(tuple(keys), np.arange(len(names)), np.stack(values), about=about)
+    return Table(tuple(keys), np.arange(len(result.log.prompts)), np.stack(values), about=about)
 
 
 def forecast_table(fit: Fit) -> Table:
@@ -68,16 +62,20 @@ def forecast_table(fit: Fit) -> Table:
     for metric, of_prompts in fit.prompt_values.items():
         keys += [Key("fit", _TECHNIQUES[metric], 1, k, metric) for k in fit.budgets]
         values += list(of_prompts.T)
-    names = [str(name) for name in fit.log.prompts]
-    about = {
-        "source": "fit",
-        "format": fit.log.format,
-        NAMES: json.dumps(names, ensure_ascii=False),
-        "samples": json.dumps(fit.log.samples.tolist()),
-        "correct": json.dumps(fit.log.correct.tolist()),
-        "notes": json.dumps(fit.notes, ensure_ascii=False),
+    about = _about("fit", fit.log, fit.notes)
+    return Table(tuple(keys), np.arange(len(fit.log.prompts)), np.stack(values), about=about)
+
+
+def _about(source: str, log: SampleLog, notes: Sequence[str]) -> dict[str, str]:
+    """Facts of a table of a log."""
+    return {
+        "source": source,
+        "format": log.format,
+        NAMES: json.dumps([str(name) for name in log.prompts], ensure_ascii=False),
+        "samples": json.dumps(log.samples.tolist()),
+        "correct": json.dumps(log.correct.tolist()),
+        "notes": json.dumps(notes, ensure_ascii=False),
     }
-    return Table(tuple(keys), np.arange(len(names)), np.stack(values), about=about)
 
 
 def prompt_names(table: Table) -> list[str]:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from ..decoding.attention import ACTIVATIONS, Activation, AttentionState, Heads
 from ..numerics import check, sums
 from ..tasks.prompts import Prompts, check_prompts
-from .tokens import appended, check_weights, draw_weights, products
+from .tokens import TokenModel, check_weights, draw_weights, products
 
 
-class AttentionTransformer(nn.Module):
+class AttentionTransformer(TokenModel):
     """Heads of attention with any activation on tokens of size 2d+2, with keys and values of the prompt's tokens.
 
     Args:
@@ -111,21 +111,6 @@ class AttentionTransformer(nn.Module):
     def settings(self) -> dict[str, Any]:
         """All that it is made of besides its weights."""
         return {"activation": self.activation, "scale": self.scale, "mlp_activation": self.mlp_activation}
-
-    @property
-    def dim(self) -> int:
-        """d, the number of coefficients."""
-        return self.V.shape[-1] // 2 - 1
-
-    def forward(self, Z: Tensor, examples: int) -> Tensor:
-        """The literal transformer: tokens ``[B, 2d+2, L]`` with the next one appended, ``[B, 2d+2, L+1]``.
-
-        Args:
-            Z: tokens; the first ``examples`` columns are the prompt, the last one is the current thought. Those
-                between are earlier thoughts, which are neither keys nor values.
-            examples: n.
-        """
-        return appended(Z, self.last_token(Z, examples)[:, self.dim + 1 : -1])
 
     def last_token(self, Z: Tensor, examples: int) -> Tensor:
         """What the layer makes of the last token ``[B, 2d+2]``, whose w-block is the next thought; differentiable.

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from ..numerics import check, sums
 from ..tasks.prompts import Prompts, check_prompts
 from .base import LinearState, linear_output
-from .tokens import appended, check_weights, draw_weights, products
+from .tokens import TokenModel, check_weights, draw_weights, products
 
 
-class LinearTransformer(nn.Module):
+class LinearTransformer(TokenModel):
     """Layers of linear self-attention on tokens of size 2d+2, with keys and values of the prompt's tokens.
 
     Args:
@@ -87,24 +87,9 @@ class LinearTransformer(nn.Module):
         return {"looped": self.looped, "causal": self.causal}
 
     @property
-    def dim(self) -> int:
-        """d, the number of coefficients."""
-        return self.V.shape[-1] // 2 - 1
-
-    @property
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """V and W of every layer, ``[heads, 2d+2, 2d+2]`` each, as often as it is applied."""
         return [(self.V, self.W)] * self.looped if self.looped is not None else list(zip(self.V, self.W))
-
-    def forward(self, Z: Tensor, examples: int) -> Tensor:
-        """The literal transformer: tokens ``[B, 2d+2, L]`` with the next one appended, ``[B, 2d+2, L+1]``.
-
-        Args:
-            Z: tokens; the first ``examples`` columns are the prompt, the last one is the current thought. Those
-                between are earlier thoughts, which are neither keys nor values.
-            examples: n.
-        """
-        return appended(Z, self.last_token(Z, examples)[:, self.dim + 1 : -1])
 
     def last_token(self, Z: Tensor, examples: int) -> Tensor:
         """What the layers make of the last token ``[B, 2d+2]``, whose w-block is the next thought; differentiable.

@@ -5,9 +5,40 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..numerics import check, rng
+
+
+class TokenModel(nn.Module):
+    """A transformer on such tokens, with value weights ``V [..., 2d+2, 2d+2]``: what it makes of the last one is its
+    ``last_token``."""
+
+    V: Tensor
+
+    @property
+    def dim(self) -> int:
+        """d, the number of coefficients."""
+        return self.V.shape[-1] // 2 - 1
+
+    def last_token(self, Z: Tensor, examples: int) -> Tensor:
+        """What the last token becomes ``[B, 2d+2]``: its w-block is the next thought.
+
+        Args:
+            Z: tokens ``[B, 2d+2, L]``, as of :meth:`forward`.
+            examples: n.
+        """
+        raise NotImplementedError
+
+    def forward(self, Z: Tensor, examples: int) -> Tensor:
+        """The literal transformer: tokens ``[B, 2d+2, L]`` with the next one appended, ``[B, 2d+2, L+1]``.
+
+        Args:
+            Z: tokens; the first ``examples`` columns are the prompt, the last one is the current thought. Those
+                between are earlier thoughts, which are neither keys nor values.
+            examples: n.
+        """
+        return appended(Z, self.last_token(Z, examples)[:, self.dim + 1 : -1])
 
 
 def token_matrix(x: Tensor, y: Tensor, w: Tensor) -> Tensor:

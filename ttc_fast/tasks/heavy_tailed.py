@@ -10,9 +10,9 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from ..numerics import check, rng
+from ..numerics import check
 from .base import Task
-from .linear_regression import LinearRegression
+from .linear_regression import LinearRegression, label_words
 from .prompts import Prompts
 
 
@@ -63,21 +63,14 @@ class HeavyTailedRegression(Task):
             seed: integer in [0, 2^64).
             first_prompt: global index of the first.
         """
-        seed, first_prompt = (
-            check.integer("seed", seed, 0, 2**64 - 1),
-            check.integer("first_prompt", first_prompt, 0, 2**32),
-        )
         linear: LinearRegression = getattr(self, "_linear")  # noqa: B009
         clean = linear.sample(prompts, seed=seed, first_prompt=first_prompt)
-        noise = self.label_noise * self._noise(prompts, seed, first_prompt)
-        return Prompts(clean.x, (clean.y.double() + noise).float(), clean.w_star, clean.covariance, first_prompt)
+        noise = self.label_noise * self._noise(clean, int(seed))
+        return Prompts(clean.x, (clean.y.double() + noise).float(), clean.w_star, clean.covariance, clean.first)
 
-    def _noise(self, prompts: int, seed: int, first_prompt: int) -> Tensor:
-        """Of scale 1, ``[B, n]``; example i takes the word of step i, u = (word + 0.5) 2^-32."""
-        prompt = torch.arange(first_prompt, first_prompt + prompts)[:, None]
-        block = torch.arange(-(-self.examples // rng.STEPS_PER_BLOCK))
-        words = rng.philox(rng.counter(rng.Stream.LABEL_NOISE, prompt=prompt, block=block), seed)
-        u = (torch.stack(words, 2).flatten(1)[:, : self.examples].double() + 0.5) * 2.0**-32
+    def _noise(self, clean: Prompts, seed: int) -> Tensor:
+        """Of scale 1, ``[B, n]``, by u = (word + 0.5) 2^-32."""
+        u = (label_words(clean, seed).double() + 0.5) * 2.0**-32
         if self.noise == "student":
             return torch.from_numpy(stdtrit(self.degrees, u.numpy()))
         return torch.where(u < 0.5, torch.log(2 * u), -torch.log(2 * (1 - u)))

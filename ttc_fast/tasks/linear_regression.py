@@ -152,6 +152,20 @@ def _rounded(name: str, exact: Tensor, dtype: torch.dtype, given: object) -> Ten
     return rounded
 
 
+def label_words(prompts: Prompts, seed: int) -> Tensor:
+    """Random words of the stream of the labels' noise ``[B, n]``, for other noise than ours: example i takes that of
+    step i.
+
+    Args:
+        prompts: B of them, with n examples.
+        seed: integer in [0, 2^64).
+    """
+    prompt = torch.arange(prompts.first, prompts.first + len(prompts))[:, None]
+    block = torch.arange(-(-prompts.x.shape[1] // rng.STEPS_PER_BLOCK))
+    words = rng.philox(rng.counter(rng.Stream.LABEL_NOISE, prompt=prompt, block=block), seed)
+    return torch.stack(words, 2).flatten(1)[:, : prompts.x.shape[1]]
+
+
 def _normal_rows(stream: rng.Stream, prompt: Tensor, coordinate: Tensor, rows: int, seed: int) -> Tensor:
     """Standard normals ``[B, rows, coordinates]`` in float64; example i takes the word of step i."""
     block = torch.arange(-(-rows // rng.STEPS_PER_BLOCK))[:, None]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..numerics import check, rng, sums
 from .base import Task
-from .linear_regression import LinearRegression
+from .linear_regression import LinearRegression, label_words
 from .metrics import Metric, truth
 from .prompts import Prompts, check_prompts
 
@@ -67,29 +67,17 @@ class LogisticRegression(Task):
             seed: integer in [0, 2^64).
             first_prompt: global index of the first.
         """
-        seed, first_prompt = (
-            check.integer("seed", seed, 0, 2**64 - 1),
-            check.integer("first_prompt", first_prompt, 0, 2**32),
-        )
         base = LinearRegression(self.dim, self.examples).sample(prompts, seed=seed, first_prompt=first_prompt)
         x, w = base.x.double(), truth(base)[:, 0].double()
         w = w / sums.tree_sum(w.square(), 1).sqrt()[:, None]
         scores = sums.matmul(x, w[:, :, None])[:, :, 0]
         y = torch.where(scores >= 0, 1.0, -1.0).double()
         if self.sharpness is not None:
-            y = torch.where(
-                self._uniform(prompts, seed, first_prompt) < torch.sigmoid(self.sharpness * scores), 1.0, -1.0
-            )
+            uniform = rng.uniform(label_words(base, int(seed)), torch.float64)
+            y = torch.where(uniform < torch.sigmoid(self.sharpness * scores), 1.0, -1.0)
         if self.target == "max_margin":
             w = max_margin(x, y)
-        return Prompts(base.x, y.float(), w.float(), base.covariance, first_prompt)
-
-    def _uniform(self, prompts: int, seed: int, first_prompt: int) -> Tensor:
-        """Of every example ``[B, n]``, from the stream of the labels' noise; example i takes the word of step i."""
-        prompt = torch.arange(first_prompt, first_prompt + prompts)[:, None]
-        block = torch.arange(-(-self.examples // rng.STEPS_PER_BLOCK))
-        words = rng.philox(rng.counter(rng.Stream.LABEL_NOISE, prompt=prompt, block=block), seed)
-        return rng.uniform(torch.stack(words, 2).flatten(1)[:, : self.examples], torch.float64)
+        return Prompts(base.x, y.float(), w.float(), base.covariance, base.first)
 
     def in_context_loss(self, prompts: Prompts, w: Tensor) -> Tensor:
         """Logistic loss of answers on their own prompts, mean over i of log(1 + exp(-y_i <w, x_i>)): ``[B, A]``.

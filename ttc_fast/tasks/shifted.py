@@ -65,21 +65,17 @@ class ShiftedRegression(Task):
             seed: integer in [0, 2^64).
             first_prompt: global index of the first.
         """
-        seed, first_prompt = (
-            check.integer("seed", seed, 0, 2**64 - 1),
-            check.integer("first_prompt", first_prompt, 0, 2**32),
-        )
         linear = LinearRegression(self.dim, self.examples, label_noise=self.label_noise)
         base = linear.sample(prompts, seed=seed, first_prompt=first_prompt)
         w_star = truth(base)[:, 0]
         noise = base.y.double() - sums.matmul(base.x.double(), w_star.double()[:, :, None])[:, :, 0]
-        x, covariance = self._features(base, seed), base.covariance
+        x, covariance = self._features(base, int(seed)), base.covariance
         if self.shift == "scaled_x":
             covariance = covariance * self.scale**2
         if self.shift == "scaled_y":
             w_star, noise = self.scale * w_star, self.scale * noise
         y = sums.matmul(x.double(), w_star.double()[:, :, None])[:, :, 0] + noise
-        return Prompts(x, y.to(x), w_star, covariance, first_prompt)
+        return Prompts(x, y.to(x), w_star, covariance, base.first)
 
     def _features(self, base: Prompts, seed: int) -> Tensor:
         x, dim = base.x.double(), self.dim

@@ -64,13 +64,6 @@ class LawOfScore:
         self.k[~self.varies] = 1.0  # any numbers
         self.scale = 1 / (2 * self.k.amax(1))
 
-    def _part(self, prompts: Tensor) -> LawOfScore:
-        part = object.__new__(LawOfScore)
-        part.noise = self.noise
-        for name in ("mean", "root", "e", "k", "constant", "varies", "scale"):
-            setattr(part, name, getattr(self, name)[prompts])
-        return part
-
     def _shift(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Parts of 1 / D - 1 = -2 s k / D at complex ``s [B, S]``, to all their digits, as e may be large where k is
         small. In real numbers: much faster than complex ones, here and below."""
@@ -134,22 +127,17 @@ class LawOfScore:
         """
         s, weight = self._saddles(samples)
         q = -self._derivatives(s)[0]
-        sharing = self._sharing(q)
-        found = torch.empty(2 + 2 * len(metrics), *q.shape, dtype=torch.float64)
-        for group in sharing.unique().tolist():
-            prompts = sharing == group
-            forms = [Quadratic(*(field[prompts] for field in metric)) for metric in metrics]
-            found[:, prompts] = self._part(prompts)._invert(s[prompts], q[prompts], group, forms)
+        found = self._invert(s, q, self._sharing(q), metrics)
         below, density = found[0], found[1]
         means, variances = found[2 : 2 + len(metrics)], found[2 + len(metrics) :]
         survival = torch.where(s >= 0, 1 - below, -below).clamp(0, 1)
         return OnGrid(weight * density, survival, means, variances.clamp_min(0))
 
-    def _sharing(self, q: Tensor) -> Tensor:
-        """How many q share a contour ``[B]``."""
-        near = (q[:, 1:] / q[:, :-1]).amin(1) > NEAR
-        many = self.k.sum(1) > DIRECTIONS * self.k.amax(1)
-        return torch.where(near & many & (self.noise == 0), SHARE, 1)
+    def _sharing(self, q: Tensor) -> int:
+        """How many q share a contour."""
+        near = (q[:, 1:] / q[:, :-1]).amin() > NEAR
+        many = (self.k.sum(1) > DIRECTIONS * self.k.amax(1)).all()
+        return SHARE if not self.noise and bool(near & many) else 1
 
     def _invert(self, s: Tensor, q: Tensor, group: int, metrics: Sequence[Quadratic]) -> Tensor:
         """F(q), or F(q) - 1 where s < 0, density of q, and means and variances of metrics given q, ``[., B, Q]``."""
