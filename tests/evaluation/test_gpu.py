@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import ttc_fast as tf
+from evaluation_problems import kernels
 from pretended_gpu import pretended_gpu, pretending
-from ttc_fast.estimators.budgets import powers_of_two
-from ttc_fast.evaluation.constants import weights_of_ranks
-from ttc_fast.evaluation.subsets import Partitions
-from ttc_fast.numerics import candidates, extension
+from ttc_fast.numerics import extension
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None or bool(extension.MISSING), reason="Triton or C++ is missing"
@@ -86,34 +83,6 @@ def test_other_techniques_copy_the_bank_once(interpreter: ProcessPoolExecutor) -
     counts = compared(interpreter, "binary", steps=2, samples=8, techniques=["plurality", "softmax_mean", "median"])
     assert counts["waits"] <= 8
     assert counts["launches"] <= 100
-
-
-def kernels(w: Tensor, w_star: Tensor, x: Tensor, y: Tensor) -> list[Any]:
-    """All that the kernels of aggregate.py say of candidates, or C++ outside of the interpreter."""
-    from ttc_fast.kernels import interpreted
-
-    if interpreted():
-        from ttc_fast.kernels import aggregate as engine
-    else:
-        engine = candidates
-    _, samples, dim = w.shape
-    weight = torch.stack((torch.full((dim,), 1 / dim), torch.arange(dim) / dim))
-    found = engine.measure(w, examples=(x, y), factor=0.5, aim=(w_star, weight), equality=True, pack=True)
-    sizes = powers_of_two(samples)
-    best = [
-        engine.best_of_k(
-            found[0].round(), [found[0], found[1][0]], weights_of_ranks(samples, tuple(sizes)), lowest=lowest
-        )
-        for lowest in (False, True)
-    ]
-    votes = [engine.vote_recovery(found[2], w_star, *job[1:]) for job in Partitions(samples, 3).by_block(sizes)]
-    return [
-        *found,
-        engine.tree_sum(w * w[:, :1]),
-        engine.tree_sum(found[0]),
-        *best,
-        *(part for v in votes for part in v),
-    ]
 
 
 @pytest.mark.parametrize(("dim", "examples", "samples"), [(4, 9, 33), (70, 3, 5)])
