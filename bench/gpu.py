@@ -5,7 +5,7 @@ timed. Then every output is checked against the exact law (peers.check), and ker
 each for a tenth of a second a turn, timed by CUDA events (JAX, which has its own streams, by the clock);
 the ratio is that of the medians over the turns. Compilation and warm-up are not part of it. The figures
 are printed beside those of ``bench/predictions.json``, which were computed from compiled code by
-``python -m ttc_fast.kernels.inspect --predict bench/predictions.json``: no GPU timing was known then.
+``python -m ttc_fast.kernels.inspect --predict bench/predictions.json`` with the Triton that runs, before any timing.
 
 Predictions are judged at 2^26 coefficients, which do not fit into a cache, and 256 steps, so that
 neither launches nor the blocks whose thoughts are written matter.
@@ -31,6 +31,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from ttc_fast.kernels import interpreted
+from ttc_fast.kernels.predict import registered
+from ttc_fast.kernels.versions import version
 
 from bench import profile
 from bench.equivalence import compare_all
@@ -44,6 +46,7 @@ DIMS = (16, 32, 64, 128)
 TURN = 0.1
 
 Run = Callable[[int], Any]
+Rows = list[dict[str, Any]]
 
 
 def refusal() -> str:
@@ -161,13 +164,12 @@ def measure(job: Job, turns: int, names: tuple[str, ...] = tuple(PEERS)) -> dict
     }  # fmt: skip
 
 
-def prediction(gpu: str, sms: int, kind: str, dim: int, stored: dict[str, Any]) -> dict[str, Any] | None:
+def prediction(gpu: str, sms: int, kind: str, dim: int, rows: Rows) -> dict[str, Any] | None:
     """What was predicted for the GPU of this name, if it has the multiprocessors that were counted with."""
     from ttc_fast.kernels.roofline import GPUS
 
     known = next((g.name for g in GPUS if g.name in gpu and g.sms == sms), "")
     wanted = (known, RULES[kind], dim)
-    rows: list[dict[str, Any]] = stored["predictions"]
     return next((row for row in rows if (row["gpu"], row["rule"], row["dim"]) == wanted), None)
 
 
@@ -201,7 +203,7 @@ def table(results: list[dict[str, Any]], gpu: str) -> Table:
     return out
 
 
-def judged(job: Job, turns: int, stored: dict[str, Any]) -> dict[str, Any]:
+def judged(job: Job, turns: int, stored: Rows) -> dict[str, Any]:
     """A measurement with its prediction; only thoughts that fit into no cache, many steps, are judged."""
     properties = torch.cuda.get_device_properties(0)
     found = measure(job, turns)
@@ -221,7 +223,7 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def profiled(options: argparse.Namespace, stored: dict[str, Any]) -> int:
+def profiled(options: argparse.Namespace, stored: Rows) -> int:
     """The stages of the default run, and the decode's rate beside those of the peers; the exit code."""
     about, results = machine(), []
     for kind in RULES:
@@ -264,7 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
     worst, tie = max(c.error for c in cases), max(c.margin for c in cases)
     flips = sum(c.flips for c in cases)
     print(f"equal to the reference in {len(cases)} cases: errors to {worst:.1e}, {flips} near ties to {tie:.1e}")
-    stored = json.loads(PREDICTIONS.read_text())
+    stored = registered(PREDICTIONS).get(version(), [])
+    if not stored:
+        print(f"no predictions are registered for Triton {version()}: inspect --predict would, before the run")
     if options.profile:
         return profiled(options, stored)
     results = []

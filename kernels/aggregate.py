@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import MAX_DIM, padded
 from .candidates import best_kernel, factor_kernel, measure_kernel, recovery_kernel, sum_kernel
+from .versions import warn_unproved
 
 SMALL, WIDE = (16, 1), (1, 64)
 """Groups and samples at a time of groups below and from 64 samples."""
@@ -27,6 +28,7 @@ def supported(w: Tensor) -> bool:
 
 def launch(kernel: Any, programs: int, *arguments: Any, warps: int = 4, **constants: Any) -> None:
     """One launch on the GPU of the first argument, which need not be the current one."""
+    warn_unproved()
     device = arguments[0].device
     with contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device):
         kernel[(programs,)](*arguments, **constants, num_warps=warps, enable_fp_fusion=False)

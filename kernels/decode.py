@@ -15,6 +15,7 @@ from torch import Tensor
 
 from . import padded, target
 from .chain import decode_kernel, streamed_kernel
+from .versions import warn_unproved
 
 
 class Tile(NamedTuple):
@@ -208,6 +209,7 @@ def decode(
 ) -> Tensor:
     """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked. They are ``out``
     itself where a launch can write there: it is contiguous, the steps are ascending."""
+    warn_unproved()
     prompts, dim = state.shape[:2]
     asked = sorted(set(steps))
     direct = out is not None and out.is_contiguous() and asked == list(steps)

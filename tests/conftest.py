@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: a core for 
 
 import pytest
 import torch
+from ttc_fast.kernels import versions
 
 from triton_interpreter import in_interpreter
 
@@ -29,6 +30,8 @@ def _poisoned_memory() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def interpreter() -> Iterator[ProcessPoolExecutor]:
     """Triton's interpreter must be chosen before Triton is imported: it gets a process of its own."""
+    if obstacle := versions.interpreter_obstacle():
+        pytest.skip(obstacle)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=in_interpreter) as pool:
         yield pool

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import MAX_DIM, PRECISIONS, interpreted
+from ..kernels.versions import interpreter_obstacle
 from ..numerics import check, extension
 from . import native, reference
 from .authors_rules import ElementwiseNoise, LargestCoefficients, RankOneNoise, SubsetSampling
@@ -103,6 +104,8 @@ def _triton_backend() -> Backend:
     if not _TRITON_INSTALLED:
         return Backend("triton", False, "Triton is not installed; `pip install triton` where it is to be had")
     if interpreted():
+        if obstacle := interpreter_obstacle():
+            return Backend("triton", False, obstacle)
         return Backend("triton", True, "TRITON_INTERPRET is set: interpreted in Python on the CPU, to check kernels")
     if torch.cuda.is_available():
         return Backend("triton", True, "float32 on the GPU")

@@ -1,0 +1,148 @@
+"""What the machine code of a decode kernel says about its speed, counted without a GPU.
+
+``kernels/roofline.py`` holds the rates and their sources. A bound is what no run can exceed, not a timing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import MAX_DIM, PRECISIONS, padded, roofline, sass
+
+if TYPE_CHECKING:
+    from .compiled import Compiled
+
+ARCHS = (*roofline.OCCUPANCY, "gfx942", "gfx950")
+RULES = tuple(roofline.EAGER)
+STEPS = 4
+"""Steps of one trip of the hot loop."""
+
+EXPECTED = 0.4, 0.9
+"""Range in which a run should lie, as shares of its bound (see predict.TEXT)."""
+
+
+class Analysis(NamedTuple):
+    """What the machine code of a kernel does for one coefficient-step."""
+
+    mix: roofline.Mix
+    barriers_per_step: float
+    """Barriers that a program waits at in one step."""
+    local_memory: int
+    """Loads and stores of the stack (LDL, STL) in the hot loop."""
+    tensor_instructions: int
+    """HMMA in the hot loop."""
+    loops: tuple[tuple[int, int], ...]
+    """Trips in a block of four steps and instructions: of the hot loop, if streamed those around it, and of rounds."""
+
+
+def analyse(compiled: Compiled, dim: int, ones: int = 0) -> Analysis:
+    """Count the hot loop of an NVIDIA kernel: four steps of BN x D coefficients, on 32 lanes a warp.
+
+    Where the matrix stays on chip that is the innermost loop. Where it is streamed, it is the whole nest: the
+    body of the block of four steps, four times that of a step, and in it that of a slice of the matrix. A step that
+    chooses ``ones`` coefficients has a loop besides, one round for each.
+    """
+    width = padded(dim)
+    rounds: list[str] = []
+    if ones:
+        bodies, rounds = sass.nest_with_rounds(compiled.assembly, 3 if compiled.tile.streamed else 2)
+    else:
+        bodies = sass.nest(compiled.assembly)
+    trips = [1]
+    if compiled.tile.streamed:
+        from .chain import SLICE  # imports triton
+
+        trips = [1, STEPS, STEPS * width**2 // SLICE.value]
+        if len(bodies) != len(trips):
+            raise ValueError(f"assembly: expected {len(trips)} loops in a streamed kernel, got {len(bodies)}")
+    hot = list(zip(trips, bodies[-len(trips) :]))
+    if ones:  # on chip the four steps follow each other, and the loops of all four are in ``rounds``
+        hot.append((ones * (STEPS if compiled.tile.streamed else 1), rounds))
+    count: Counter[str] = Counter()
+    for times, body in hot:
+        for opcode in body:
+            count[opcode] += times
+    coefficient_steps = compiled.tile.samples * width / (32 * compiled.tile.warps) * STEPS
+    named = Counter({name: n for name, n in count.items() if name != "NOP"})
+    return Analysis(
+        _mix(named, coefficient_steps),
+        sum(n for name, n in named.items() if name.startswith("BAR")) / STEPS,
+        sum(n for name, n in named.items() if name.startswith(("LDL", "STL"))),
+        sum(n for name, n in named.items() if sass.pipe(name) == "tensor"),
+        tuple((times, sum(opcode != "NOP" for opcode in body)) for times, body in hot),
+    )
+
+
+def _mix(count: Counter[str], coefficient_steps: float) -> roofline.Mix:
+    pipes: Counter[str] = Counter()
+    lanes = wavefronts = products = 0
+    for opcode, n in count.items():
+        pipe = sass.pipe(opcode)
+        pipes[pipe] += n
+        if pipe == "fma":
+            lanes += n * sass.float_lanes(opcode)
+        elif pipe == "lsu":
+            wavefronts += n * sass.wavefronts(opcode)
+        elif pipe == "tensor":
+            products += n * sass.tensor_products(opcode)
+    return roofline.Mix(
+        {pipe: n / coefficient_steps for pipe, n in sorted(pipes.items())},
+        lanes / coefficient_steps,
+        wavefronts / coefficient_steps,
+        products / 32 / coefficient_steps,
+    )
+
+
+def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str, Any]:
+    """Compile a kernel and say everything about it, in the types of JSON.
+
+    Raises:
+        ValueError: an argument is not one of ARCHS, RULES, 1 to MAX_DIM, PRECISIONS.
+    """
+    from .compiled import CONSTANTS, compile_decode  # imports triton
+
+    _check(arch, rule, dim, precision)
+    compiled = compile_decode(arch, rule, dim, precision)
+    facts: dict[str, Any] = {
+        "arch": arch, "rule": rule, "dim": dim, "precision": precision, "instructions_per_step": None,
+        "spill_bytes": compiled.spill_bytes, "stack_bytes": compiled.stack_bytes, "registers": compiled.registers,
+        "shared_bytes": compiled.shared_bytes, "samples": compiled.tile.samples, "warps": compiled.tile.warps,
+        "streamed": compiled.tile.streamed,
+    }  # fmt: skip
+    if arch.startswith("gfx"):  # counted are only instructions of NVIDIA
+        return facts
+    found = analyse(compiled, dim, CONSTANTS[rule]["ONES"])
+    least = roofline.lower_bound(CONSTANTS[rule], padded(dim), precision, arch)
+    return facts | {
+        "instructions_per_step": found.mix.instructions,
+        "resident_warps": roofline.resident_warps(arch, compiled.tile.warps, compiled.registers, compiled.shared_bytes),
+        "pipes": found.mix.pipes,
+        "barriers_per_step": found.barriers_per_step,
+        "local_memory": found.local_memory,
+        "tensor_instructions": found.tensor_instructions,
+        "loops": found.loops,
+        "lower_bound": {"instructions_per_step": least.instructions, "pipes": least.pipes},
+        "gpus": {gpu.name: _on(gpu, rule, dim, found.mix, least) for gpu in roofline.GPUS if gpu.arch == arch},
+    }
+
+
+def _on(gpu: roofline.Gpu, rule: str, dim: int, mix: roofline.Mix, least: roofline.Mix) -> dict[str, Any]:
+    """What a kernel, the least work and an eager loop may reach on one GPU, in coefficient-steps per second."""
+    ours, ideal, eager = roofline.bound(mix, gpu), roofline.bound(least, gpu), roofline.eager_bound(rule, gpu, dim)
+    careful = roofline.bound(mix, gpu, gpu.mma_sync)
+    return {
+        "bound": ours.rate, "resource": ours.resource, "bound_low": ours.low, "bound_high": ours.high,
+        "mathematics": ideal.rate, "mathematics_resource": ideal.resource, "share": ours.rate / ideal.rate,
+        "eager_memory": roofline.eager_bound(rule, gpu, 0), "eager": eager, "speed_up": ours.rate / eager,
+        "expected": [EXPECTED[0] * careful.rate, EXPECTED[1] * ours.rate],
+        "cycles": roofline.cycles(mix, gpu),
+    }  # fmt: skip
+
+
+def _check(arch: str, rule: str, dim: int, precision: str) -> None:
+    for name, value, choices in (("arch", arch, ARCHS), ("rule", rule, RULES), ("precision", precision, PRECISIONS)):
+        if value not in choices:
+            raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+    if not 1 <= dim <= MAX_DIM:
+        raise ValueError(f"dim: expected an integer from 1 to {MAX_DIM}, got {dim}")
