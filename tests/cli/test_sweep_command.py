@@ -12,8 +12,8 @@ import ttc_fast as tf
 from ttc_fast.cli.main import main
 from ttc_fast.cli.sweep import watching
 from ttc_fast.experiments import sweep_plan
-from ttc_fast.experiments.costs import Cost
 from ttc_fast.experiments.driver import Snapshot
+from ttc_fast.experiments.sweepable import Cost
 
 STUDY = """
 [run]                      # any setting of `ttc-fast run`, by its long name
@@ -29,7 +29,7 @@ seed = [0, 1]
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(sweep_plan, "costs", lambda configs, report: [Cost(0.5, 100.0, 10) for _ in configs])
+    monkeypatch.setattr(sweep_plan, "costs", lambda command, works, report: [Cost(0.5, 100.0, 10) for _ in works])
     monkeypatch.chdir(tmp_path)
     Path("study.toml").write_text(STUDY)
     return "study.toml"

@@ -12,7 +12,7 @@ import torch
 
 import ttc_fast as tf
 from ttc_fast.cli.main import main
-from ttc_fast.experiments.run import resolved
+from ttc_fast.experiments.sweep_run import Runs
 from ttc_fast.experiments.work import key_of
 
 STUDY = """
@@ -145,7 +145,7 @@ def test_a_sweep_knows_a_model_by_its_content(tmp_path: Path) -> None:
     keys = []
     for seed in (0, 0, 1):
         tf.save_model(tf.LinearTransformer.initial(3, seed=seed), tmp_path / "m.safetensors")
-        keys.append(key_of(resolved(config), None))
+        keys.append(key_of(Runs().work(config), None))
     assert keys[0] == keys[1] != keys[2]
 
 

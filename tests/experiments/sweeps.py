@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from ttc_fast.experiments import sweep_plan
-from ttc_fast.experiments.costs import Cost
 from ttc_fast.experiments.driver import Snapshot, drive
 from ttc_fast.experiments.grid import points
 from ttc_fast.experiments.shards import Store
 from ttc_fast.experiments.sweep import complete, write_merged
 from ttc_fast.experiments.sweep_plan import prepare
+from ttc_fast.experiments.sweepable import Cost
 from ttc_fast.experiments.work import Outcome, Task, attempt
 from ttc_fast.numerics.progress import ignore
 
@@ -66,7 +66,7 @@ class Inline:
 
 def blocks_of(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """From now on shards have so many prompts, and nothing is measured."""
-    monkeypatch.setattr(sweep_plan, "costs", lambda configs, report: [Cost(1.0, 100.0, 10) for _ in configs])
+    monkeypatch.setattr(sweep_plan, "costs", lambda command, works, report: [Cost(1.0, 100.0, 10) for _ in works])
     monkeypatch.setattr(sweep_plan, "block_size", lambda cost: size)
 
 

@@ -55,7 +55,7 @@ def test_ranges(name: str, given: dict[str, Any], values: list[float]) -> None:
         ({"grids": {}}, "study: expected the name of a setting, got 'grids'; the nearest is 'grid'"),
         ({"run": {"sampels": 3}}, "run: expected the name of a setting, got 'sampels'; the nearest is 'samples'"),
         ({"grid": {"temprature": [1]}}, "grid: .* got 'temprature'; the nearest is 'temperature'"),
-        ({"run": {"json": "x"}}, "run: expected settings of a run, got 'json', which says where output goes"),
+        ({"run": {"json": "x"}}, "run: expected what decides the figures, got 'json', which does not"),
         ({"grid": {"dim": {"from": 1, "too": 2}}}, "dim: .* got 'too'; the nearest is 'to'"),
         ({"grid": {"dim": {"from": 1, "to": 2}}}, "dim: expected a step or a count"),
         ({"grid": {"dim": {"from": 1, "to": 2, "step": -1}}}, "dim: expected a step that leads from 1 to 2"),

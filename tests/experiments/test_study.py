@@ -16,7 +16,7 @@ from ttc_fast.cli.main import main
 from ttc_fast.experiments import reproduction as module
 from ttc_fast.experiments.reproduction import reproduce
 from ttc_fast.experiments.study import load_study, selected, studies
-from ttc_fast.experiments.work import compute
+from ttc_fast.experiments.sweep_run import compute
 
 OWN: dict[str, Any] = {
     "title": "a paper",

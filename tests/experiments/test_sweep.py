@@ -20,6 +20,7 @@ from ttc_fast.experiments.driver import TRIES
 from ttc_fast.experiments.grid import points
 from ttc_fast.experiments.shards import Block, Store, missing
 from ttc_fast.experiments.sweep import merge
+from ttc_fast.experiments.sweep_run import Runs
 from ttc_fast.experiments.work import Outcome, Task, attempt, key_of
 
 
@@ -119,7 +120,7 @@ def test_overlapping_shards_agree(whole: Path, tmp_path: Path, monkeypatch: pyte
     key = tf.load(tmp_path).keys[0]
     config = dataclasses.replace(point.config, backend=tf.load(tmp_path).settings[0]["backend"])
     for start, stop in ((0, 2), (1, 4), (3, 5)):
-        assert attempt(Task(str(tmp_path), Block(key, start, stop), config, None)).state == "made"
+        assert attempt(Task(str(tmp_path), Block(key, start, stop), Runs(), config, None)).state == "made"
     for shard in store.listed(key):
         if shard.block.stop - shard.block.start == 5:
             store.drop(shard)
@@ -168,10 +169,10 @@ def test_errors_that_pass(whole: Path, tmp_path: Path, monkeypatch: pytest.Monke
 def test_real_errors_end_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks_of(monkeypatch, 8)
 
-    def fail(config: object, start: int, stop: int) -> None:
+    def fail(*_: object) -> None:
         raise ValueError("budgets: expected fewer")
 
-    monkeypatch.setattr("ttc_fast.experiments.work.compute", fail)
+    monkeypatch.setattr("ttc_fast.experiments.sweep_run.compute", fail)
     engine = Inline()
     with pytest.raises(ValueError, match=r"run with dim 2, seed 0: ValueError: budgets: expected fewer"):
         swept(tmp_path, engine)
@@ -260,6 +261,10 @@ def test_what_the_key_depends_on(tmp_path: Path) -> None:
         {"dim": np.int64(2)},
     ]
     other: list[dict[str, Any]] = [{"seed": 1}, {"theory": False}, {"samples": 5}, {"steps": (1,)}]
-    assert {key_of(dataclasses.replace(config, **change), "x") for change in [{}, *same]} == {key_of(config, "x")}
-    assert len({key_of(dataclasses.replace(config, **change), "x") for change in [{}, *other]}) == 5
-    assert key_of(config, "y") != key_of(config, "x")
+
+    def key(isa: str, **change: Any) -> str:
+        return key_of(Runs().work(dataclasses.replace(config, **change)), isa)
+
+    assert {key("x", **change) for change in [{}, *same]} == {key("x")}
+    assert len({key("x", **change) for change in [{}, *other]}) == 5
+    assert key("y") != key("x")

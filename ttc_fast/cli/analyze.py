@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .analyze_config import AnalyzeConfig as AnalyzeConfig
-from .analyze_config import ReadConfig
 
 # numpy and rich are imported in functions: they wait until the command line is understood.
 if TYPE_CHECKING:
     from ..logs.analysis import Analysis
     from ..logs.comparison import LogComparison
     from ..logs.log import SampleLog
-    from ..logs.options import Reading
 
 
 def main(config: AnalyzeConfig) -> None:
@@ -47,26 +45,9 @@ def _check(config: AnalyzeConfig) -> None:
         raise ValueError(f"worst: expected a number of prompts from 0, got {config.worst}")
 
 
-def reading(config: ReadConfig) -> Reading:
-    """The options of a command that reads logs, as the reader takes them.
-
-    Args:
-        config: the settings.
-
-    Raises:
-        ValueError: they make no sense.
-    """
-    from ..logs.options import Reading, fields_of
-
-    gold = None if config.gold is None else str(config.gold)
-    return Reading(
-        config.filter, config.skip_bad, config.equal, config.extract, gold, fields_of(config.field), config.aggregate,
-        config.cluster,
-    )  # fmt: skip
-
-
 def _estimate(config: AnalyzeConfig) -> tuple[dict[str, Analysis], LogComparison | None]:
     """The analysis of every group, and the comparison with the files of ``--against``."""
+    from ..experiments.log_config import reading
     from ..logs.analysis import analyze
     from ..logs.comparison import compare_logs, match_prompts
     from ..logs.reader import read_groups

@@ -1,4 +1,4 @@
-"""The settings of the command ``ttc-fast analyze``, and how every command reads logs."""
+"""The settings of the command ``ttc-fast analyze``."""
 
 from __future__ import annotations
 
@@ -6,40 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-
-@dataclass(frozen=True)
-class ReadConfig:
-    """How logs are read, by every command that takes some."""
-
-    files: Positional[tuple[Path, ...]]
-    """Logs of one format, packed or not, or - for standard input; a prompt that occurs in several of them gets the
-    samples of all."""
-    format: (
-        Literal[
-            "plain", "counts", "openai", "search-and-learn", "lm-eval", "human-eval", "evalplus", "bigcode", "inspect",
-            "lighteval", "nemo-skills", "verl", "monkeys", "livecodebench", "matrix",
-        ]
-        | None
-    ) = None  # fmt: skip
-    """Layout of the files (default: told from the content)."""
-    equal: Literal["exact", "normalised", "math"] = "normalised"
-    """Which answers are the same: equal texts, texts of equal meaning (42 and 42.0), or formulas by math-verify."""
-    extract: Annotated[str | None, arg(metavar="HOW")] = None
-    """Take answers from whole completions: last-number, boxed, or a regular expression."""
-    gold: Path | None = None
-    """True answers by prompt (JSON or CSV), which then label the samples."""
-    field: Annotated[tuple[str, ...], arg(metavar="NAME=COLUMN")] = ()
-    """What a file calls our fields, such as answer=output prompt=meta.id."""
-    aggregate: Literal["last", "min", "prod", "mean"] | None = None
-    """What makes one score of those of a solution's steps (default: last)."""
-    filter: Annotated[str | None, arg(metavar="NAME")] = None
-    """Of a log with several filters or scorers: the one whose rows count."""
-    cluster: Annotated[str | None, arg(metavar="FIELD")] = None
-    """Field of prompts that depend on each other, such as questions of one passage: intervals over its values."""
-    skip_bad: bool = False
-    """Leave out lines that cannot be understood, and count them."""
+from ..experiments.log_config import ReadConfig
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .fit_config import FitConfig as FitConfig
+from ..experiments.log_config import FitConfig as FitConfig
 
 # numpy and rich are imported in functions: they wait until the command line is understood.
 if TYPE_CHECKING:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # numpy is imported in functions: it waits until the command line is understood.
 if TYPE_CHECKING:
+    from ..experiments.log_config import FitConfig
     from ..logs.fit import Fit
     from ..logs.laboratory import Likeness
     from ..logs.worth import Purchase, Unsolved
-    from .fit_config import FitConfig
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,14 @@ def find(config: FitConfig) -> Answer:
     Raises:
         ValueError, OSError: with a message for the user.
     """
-    from ..logs.fit import fit
+    from ..experiments.log_config import fitted, read_log
     from ..logs.laboratory import nearest_setting
-    from ..logs.reader import read_groups
     from ..logs.worth import Prices, cost_of_sample, never_solved, votes_to_pass, votes_to_saturate, worth_buying
     from ..numerics.progress import reporting
-    from .analyze import reading
 
     prices = Prices(config.token_price, config.verifier_price, config.right_worth)
     with reporting(not config.quiet) as report:
-        log = read_groups(config.files, config.format, options=reading(config), progress=report)[""]
-        rules: dict[str, Any] = {"first": config.first, "ties": config.ties, "no_answer": config.no_answer}
-        found = fit(log, config.budgets, **rules, seed=config.seed, progress=report)
+        found = fitted(config, read_log(config, report), report)
         costs = any(cost_of_sample(found, prices, metric) for metric in found.prompt_values)
         return Answer(
             found,

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..experiments.log_config import FitConfig
     from ..logs.fit import Fit
     from .fit_answer import Answer
-    from .fit_config import FitConfig
 
 _SETTINGS = (
     "first", "ties", "no_answer", "equal", "extract", "aggregate", "cluster", "greedy", "token_price", "verifier_price",

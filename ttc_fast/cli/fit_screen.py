@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..experiments.log_config import FitConfig
     from ..logs.fit import Fit, Forecast
     from ..logs.laboratory import Likeness
     from .fit_answer import Answer
-    from .fit_config import FitConfig
 
 MOST_NAMES = 10
 """Of prompts that are listed; --json holds all."""

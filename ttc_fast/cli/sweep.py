@@ -90,7 +90,7 @@ def plan_text(plan: SweepPlan, workers: int | None) -> str:
         [*(str(one.varied[name]) for name in names), f"{one.prompts:,}", duration(one.prompts * one.seconds)]
         for one in plan.runs[:MOST_ROWS]
     ]
-    lines = [aligned([*names, "prompts", "time on one worker"], rows)]
+    lines = [aligned([*names, plan.command.unit, "time on one worker"], rows)]
     if len(plan.runs) > MOST_ROWS:
         lines.append(f"... and {len(plan.runs) - MOST_ROWS:,} more runs")
     blocks, count = plan.blocks(), workers or cpus()
@@ -165,11 +165,13 @@ def _lines() -> Watch:
 
 def facts(now: Snapshot) -> list[tuple[str, str]]:
     """What is shown of a sweep that is running."""
+    rate = now.rate / 1e6
+    text = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
     return [
         ("runs", f"{now.runs_done:,} of {now.runs:,}"),
         ("shards", f"{now.done:,} of {now.shards:,}"),
         ("running", f"{now.running}"),
-        ("million coefficient-steps per second", f"{now.rate / 1e6:,.0f}"),
+        *([("million coefficient-steps per second", text)] if now.counted else []),
         ("time left", "unknown" if now.left is None else duration(now.left)),
         ("failures", f"{now.failures}"),
     ]

@@ -72,8 +72,10 @@ def status_text(folder: Path) -> tuple[str, bool]:
     if absent:
         totals = {one.label: one.prompts for one in plan.runs}
         rows = [[label, f"{totals[label] - n:,} of {totals[label]:,}"] for label, n in list(absent.items())[:MOST_ROWS]]
-        lines.append(aligned(["run", "prompts"], rows))
-    lines.append(f"{len(plan.runs) - len(absent):,} of {len(plan.runs):,} runs, {done:,} of {prompts:,} prompts")
+        lines.append(aligned(["run", plan.command.unit], rows))
+    lines.append(
+        f"{len(plan.runs) - len(absent):,} of {len(plan.runs):,} runs, {done:,} of {prompts:,} {plan.command.unit}"
+    )
     failures = sorted((folder / "failed").glob("*.txt"))
     lines += [f"failed: {path.read_text(encoding='utf-8').strip()}" for path in failures[:MOST_ROWS]]
     if absent:

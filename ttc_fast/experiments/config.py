@@ -183,12 +183,13 @@ class ReproduceConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Do all runs of a study: a grid over settings of ttc-fast run, in shards that are kept, so that the command may be
-    killed and given again. A complete sweep is merged into FOLDER/table.parquet."""
+    """Do all runs of a study: a grid over settings of ttc-fast run, train or fit, in shards that are kept, so that the
+    command may be killed and given again. A complete sweep is merged into FOLDER/table.parquet."""
 
     study: Positional[Path]
-    """A .toml file with tables [run], [grid] and [zip], see ttc_fast/experiments/README.md, or one of the gallery:
-    thoughts_or_samples, temperature, reward_hacking, ridge_from_sampling."""
+    """A .toml file with tables [run] (or those of train, or [fit]), [grid] and [zip], see
+    ttc_fast/experiments/README.md, or one of the gallery: thoughts_or_samples, temperature, reward_hacking,
+    ridge_from_sampling."""
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Folder of the shards and of the merged table."""
     engine: Literal["local", "ray"] = "local"

@@ -33,6 +33,8 @@ class Snapshot:
     running: int = 0
     rate: float = 0.0
     """Coefficient-steps per second of this call."""
+    counted: bool = True
+    """Whether the command counts these."""
     left: float | None = None
     """Seconds, foreseen."""
     failures: int = 0
@@ -91,6 +93,7 @@ class _Driver:
 
     def __init__(self, prepared: Prepared, store: Store, part: tuple[int, int], watch: Watch) -> None:
         self.store, self.watch, self.isa, self.configs = store, watch, prepared.isa, prepared.configs
+        self.plan, self.command = prepared.plan, prepared.plan.command
         mine = prepared.plan.blocks()[part[0] - 1 :: part[1]]
         self.of: dict[Block, Planned] = {}
         self.left: Counter[str] = Counter()
@@ -112,7 +115,8 @@ class _Driver:
         self.failed: dict[Block, str] = {}
         self.steps, self.seconds, self.foreseen, self.began = 0, 0.0, 0.0, time.monotonic()
         keys = len({block.key for _, block in mine})
-        self.now = Snapshot(done + len(self.of), done, keys, keys - len(self.left), notes=notes)
+        counted = any(one.steps for one in prepared.plan.runs)
+        self.now = Snapshot(done + len(self.of), done, keys, keys - len(self.left), counted=counted, notes=notes)
         self.failures = store.folder / "failed"
 
     def run(self, engine: Engine) -> None:
@@ -123,7 +127,8 @@ class _Driver:
                 self.todo.append(self.later.popleft()[1])
             while self.todo and len(running) < engine.workers:
                 block = self.todo.popleft()
-                engine.start(Task(str(self.store.folder.absolute()), block, self.configs[block.key], self.isa))
+                folder = str(self.store.folder.absolute())
+                engine.start(Task(folder, block, self.command, self.configs[block.key], self.isa))
                 running.add(block)
             self._tell(engine, len(running))
             for task, outcome in engine.finished(TICK):
@@ -133,12 +138,11 @@ class _Driver:
                 time.sleep(TICK)
         self._tell(engine, 0)
         if self.failed:
-            listed = "; ".join(f"prompts {b.start} to {b.stop} of the run with {self.of[b].label}: {text}"
-                               for b, text in self.failed.items())  # fmt: skip
+            listed = "; ".join(f"{self.plan.described(self.of[b], b)}: {text}" for b, text in self.failed.items())
             raise OSError(f"{len(self.failed)} of {self.now.shards} shards failed {TRIES} times: {listed}")
 
     def _take(self, block: Block, outcome: Outcome) -> None:
-        label = f"prompts {block.start} to {block.stop} of the run with {self.of[block].label}"
+        label = self.plan.described(self.of[block], block)
         if outcome.state == "busy":
             self.later.append((time.monotonic() + TICK, block))
         elif outcome.state in ("made", "there"):

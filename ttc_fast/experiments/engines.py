@@ -13,6 +13,9 @@ from typing import NamedTuple, Protocol
 
 from .work import Outcome, Task, attempt
 
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+"""Of NumPy, which torch does not set: the bits of a fit may depend on it, and several workers would share the cores."""
+
 
 class Engine(Protocol):
     """Computes tasks, several at a time."""
@@ -79,7 +82,11 @@ class LocalEngine:
     def _spawned(self) -> _Worker:
         here, there = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(there, max(1, cpus() // self._workers)), daemon=True)
+        given = BLAS_THREADS in os.environ
+        os.environ.setdefault(BLAS_THREADS, "1")
         process.start()
+        if not given:
+            del os.environ[BLAS_THREADS]
         there.close()  # so that the end of either process is the end of the pipe
         return _Worker(process, here)
 

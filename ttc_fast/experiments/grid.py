@@ -10,6 +10,9 @@ examples = {from = 32, to = 128, step = 32}
 [zip]                              # lists that go together: one more factor of the product
 steps = [[8], [16], [32]]
 budgets = [[256], [128], [64]]
+
+In place of [run] the tables of another command, see ``commands.py``: [fit], or [train], [task] and [model], of which a
+grid calls the settings ``learning_rate``, ``task.dim`` and ``model.heads``.
 """
 
 from __future__ import annotations
@@ -18,17 +21,14 @@ import difflib
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from ..numerics import check
-from .config import OUTPUT, RunConfig
-from .presets import PRESETS
+from .commands import COMMANDS, command_of
+from .sweepable import Sweepable
 from .toml import read_toml
-
-SETTINGS = tuple(field.name for field in fields(RunConfig) if field.name not in OUTPUT or field.name == "theory")
-"""That a study may set: those of ``ttc-fast run`` but for the ones that say where its output goes."""
 
 GALLERY = Path(__file__).parent / "studies"
 """Studies that come with the library."""
@@ -45,7 +45,10 @@ class Point:
 
     varied: Mapping[str, Any]
     """Its values of what varies, by name of the setting."""
-    config: RunConfig
+    config: Any
+    """Settings of the command."""
+    command: str
+    """Its name in ``COMMANDS``."""
 
     @property
     def label(self) -> str:
@@ -100,82 +103,100 @@ def points(document: Mapping[str, Any]) -> tuple[Point, ...]:
     >>> [(point.varied["dim"], point.config.steps) for point in points(study)]
     [(8, (4,)), (8, (8,)), (16, (4,)), (16, (8,))]
     """
-    known = ("run", "grid", "zip", "seeds")
-    for name in document:
-        _check_known("study", name, known)
-    tables = {name: _named(name, document.get(name, {})) for name in ("run", "grid", "zip")}
-    grid = {name: _values(name, value) for name, value in tables["grid"].items()}
-    together = {name: _values(name, value) for name, value in tables["zip"].items()}
+    name = _command_name(document)
+    command = command_of(name)
+    hints, own = command.hints(), (*command.tables, name)
+    for table in document:
+        _check_known("study", table, (*own, "grid", "zip", "seeds"))
+    common: dict[str, Any] = {}
+    for table in own:
+        given = _named(table, document.get(table, {}), "" if table == name else f"{table}.")
+        common |= {setting: _typed(hints[setting], v) for setting, v in _checked(table, given, command, hints).items()}
+    grid, together = (_varying(table, document.get(table, {}), own, command, hints) for table in ("grid", "zip"))
     if "seeds" in document:
         grid["seed"] = list(range(check.integer("seeds", document["seeds"], 1, MOST_POINTS)))
-    _check_once(tables["run"], grid, together)
+    _check_once(name, common, grid, together)
     factors = [[{name: value} for value in values] for name, values in grid.items()]
     if together:
         factors.append([dict(zip(together, row)) for row in zip(*together.values())])
     count = math.prod(map(len, factors))
     if count > MOST_POINTS:
         raise ValueError(f"grid: expected at most {MOST_POINTS:,} runs, got {count:,}; divide the study")
-    common = _configured(tables["run"])
     found = []
     for row in itertools.product(*factors):
-        varied = {name: value for part in row for name, value in part.items()}
-        found.append(Point(varied, replace(common, **{name: _typed(name, value) for name, value in varied.items()})))
+        varied = {setting: value for part in row for setting, value in part.items()}
+        typed = {setting: _typed(hints[setting], value) for setting, value in varied.items()}
+        found.append(Point(varied, command.config({**common, **typed}), name))
     return tuple(found)
 
 
-def _named(table: str, given: Any) -> dict[str, Any]:
+def _command_name(document: Mapping[str, Any]) -> str:
+    """Of the command whose tables a study has; of the first one, if there are none."""
+    found = [
+        name for name in COMMANDS if any(table in document for table in (*command_of(name).tables, name))
+    ]  # fmt: skip
+    if len(found) > 1:
+        raise ValueError(f"study: expected settings of one command, got {' and '.join(f'[{name}]' for name in found)}")
+    return (found or list(COMMANDS))[0]
+
+
+def _named(table: str, given: Any, prefix: str = "") -> dict[str, Any]:
     """Settings by the names that Python has for them."""
     if not isinstance(given, Mapping):
         raise TypeError(f"{table}: expected a table [{table}] of settings, got {check.shown(given)}")
-    names = {name.replace("-", "_"): value for name, value in given.items()}
-    for name in names:
-        _check_known(table, name, SETTINGS if table != "run" else ("preset", *SETTINGS))
-    return names
+    return {prefix + name.replace("-", "_"): value for name, value in given.items()}
+
+
+def _checked(table: str, given: dict[str, Any], command: Sweepable, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, if all have names that the command knows."""
+    for name in given:
+        if name in command.output:
+            raise ValueError(f"{table}: expected what decides the figures, got {name!r}, which does not; leave it out")
+        _check_known(table, name, list(known))
+    return given
+
+
+def _varying(
+    table: str, given: Any, tables: Sequence[str], command: Sweepable, hints: Mapping[str, Any]
+) -> dict[str, list[Any]]:
+    """What varies, by name; ``model.heads = [1, 2]`` is a table in a table."""
+    named: dict[str, Any] = {}
+    for name, value in _named(table, given).items():
+        named |= _named(name, value, f"{name}.") if name in tables and isinstance(value, Mapping) else {name: value}
+    return {name: _values(name, v, hints[name]) for name, v in _checked(table, named, command, hints).items()}
 
 
 def _check_known(table: str, name: str, known: Sequence[str]) -> None:
-    if name in known:
-        return
-    if name in OUTPUT:
-        raise ValueError(
-            f"{table}: expected settings of a run, got {name!r}, which says where output goes; leave it out"
-        )
-    near = difflib.get_close_matches(name, known, 1, 0.0)
-    raise ValueError(f"{table}: expected the name of a setting, got {name!r}; the nearest is {near[0]!r}")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1, 0.0)
+        raise ValueError(f"{table}: expected the name of a setting, got {name!r}; the nearest is {near[0]!r}")
 
 
-def _check_once(common: Iterable[str], grid: Mapping[str, Any], together: Mapping[str, Any]) -> None:
+def _check_once(command: str, common: Iterable[str], grid: Mapping[str, Any], together: Mapping[str, Any]) -> None:
     for name in grid:
         if name in together:
             raise ValueError(f"zip: expected settings that are not in [grid], got {name}; leave one of them out")
     for name in common:
         if name in grid or name in together:
-            raise ValueError(f"run: expected settings that do not vary, got {name}; leave one of them out")
+            raise ValueError(f"{command}: expected settings that do not vary, got {name}; leave one of them out")
     lengths = {name: len(values) for name, values in together.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"zip: expected lists of one length, got {lengths}")
 
 
-def _configured(given: dict[str, Any]) -> RunConfig:
-    settings = dict(given)
-    name = settings.pop("preset", None)
-    if name is not None:
-        check.choice("preset", name, tuple(PRESETS))
-    return replace(PRESETS[name] if name else RunConfig(), **{key: _typed(key, v) for key, v in settings.items()})
-
-
-def _typed(name: str, value: Any) -> Any:
+def _typed(hint: Any, value: Any) -> Any:
     """A value of TOML as the settings have it: lists are tuples, paths are paths, 1 is 1.0 where a fraction may be."""
     if isinstance(value, list):
-        return tuple(_typed(name, one) for one in value)
-    if name in ("prompts_file", "model") and isinstance(value, str):
+        return tuple(_typed(hint, one) for one in value)
+    types = _types(hint)
+    if isinstance(value, str) and Path in types:
         return Path(value).absolute()
-    return float(value) if type(value) is int and float in _types(name) and abs(value) < 2**53 else value
+    return float(value) if type(value) is int and float in types and abs(value) < 2**53 else value
 
 
-def _types(name: str) -> set[Any]:
+def _types(hint: Any) -> set[Any]:
     """The types that occur in that of a setting."""
-    todo, seen = [get_type_hints(RunConfig)[name]], set()
+    todo, seen = [hint], set()
     while todo:
         one = todo.pop()
         seen.add(one)
@@ -183,9 +204,9 @@ def _types(name: str) -> set[Any]:
     return seen
 
 
-def _values(name: str, given: Any) -> list[Any]:
+def _values(name: str, given: Any, hint: Any) -> list[Any]:
     """What a setting is to be, in its order and each once."""
-    values = _range(name, given) if isinstance(given, Mapping) else given
+    values = _range(name, given, whole=float not in _types(hint)) if isinstance(given, Mapping) else given
     if not isinstance(values, list) or not values:
         raise TypeError(f"{name}: expected a list of values, or a range {{from = , to = }}, got {check.shown(given)}")
     if any(values.count(value) > 1 for value in values[:1000]):
@@ -193,7 +214,7 @@ def _values(name: str, given: Any) -> list[Any]:
     return values
 
 
-def _range(name: str, given: Mapping[str, Any]) -> list[Any]:
+def _range(name: str, given: Mapping[str, Any], *, whole: bool) -> list[Any]:
     """``{from, to, step}``, or ``{from, to, count}``, evenly or, with ``scale = "log"``, by a constant factor."""
     for key in given:
         if key not in _RANGE:
@@ -203,7 +224,6 @@ def _range(name: str, given: Mapping[str, Any]) -> list[Any]:
         if key not in given:
             raise ValueError(f"{name}: expected from and to in a range, got {check.shown(dict(given))}")
     low, high = (check.number(f"{name}: {key}", given[key]) for key in ("from", "to"))
-    whole = float not in _types(name)
     if ("step" in given) == ("count" in given):
         raise ValueError(f"{name}: expected a step or a count in a range, got {check.shown(dict(given))}")
     if "step" in given:

@@ -1,4 +1,5 @@
-"""Runs of a sweep that differ in nothing but the seed, taken together."""
+"""Runs of a sweep that differ in nothing but the seed, taken together: each has other prompts, or, where the command
+says that they are the same ones, the mean of every prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from .sweep_table import SweepTable
 
 
 class Pooled(NamedTuple):
-    """Runs that differ in nothing but the seed, together: they have different prompts."""
+    """Runs that differ in nothing but the seed, together."""
 
     varied: dict[str, Any]
     keys: tuple[Key, ...]
@@ -57,12 +58,14 @@ def pooled(found: SweepTable) -> list[Pooled]:
 
         def joined(name: str, tables: Any = tables, rows: Any = rows) -> Any:
             arrays = [getattr(table, name) for table in tables]
-            lacking = any(array is None for array in arrays)
-            return None if lacking else np.concatenate([array[row] for array, row in zip(arrays, rows)], axis=1)
+            if any(array is None for array in arrays):
+                return None
+            parts = [array[row] for array, row in zip(arrays, rows)]
+            return np.concatenate(parts, axis=1) if found.told.independent else np.mean(parts, axis=0)
 
         thoughts = joined("thoughts")
         mean = np.zeros(len(keys)) if thoughts is None else thoughts.mean(1)
-        dim = int(found.settings[members[0]]["dim"])
+        dim = int(found.settings[members[0]].get("dim") or 1)
         result.append(Pooled(json.loads(text), keys, joined("values"), joined("theory"), mean, dim))
     return result
 

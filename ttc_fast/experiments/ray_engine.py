@@ -55,7 +55,7 @@ class RayEngine:
             mark = Store(task.folder).drafts / f"mark-{os.urandom(8).hex()}"
             mark.touch()
             self._marks[task.folder] = mark
-        gpu = task.config.device.startswith("cuda")
+        gpu = getattr(task.config, "device", "cpu").startswith("cuda")
         self._running[self._far[gpu].remote(task, str(self._marks[task.folder]))] = task
 
     def finished(self, seconds: float) -> list[tuple[Task, Outcome]]:

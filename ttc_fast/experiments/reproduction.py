@@ -20,10 +20,10 @@ from ..numerics import check, rng
 from ..numerics.progress import Report, reporting
 from .config import RunConfig
 from .files import finite
-from .run import resolved
 from .shards import Block, Store, joined, missing
 from .study import Row, Study, StudyRun
-from .work import compute, key_of, used_isa
+from .sweep_run import Runs, compute
+from .work import key_of, used_isa
 
 PART = 128
 """Prompts of a part: what an interruption costs at most."""
@@ -150,7 +150,7 @@ def reproduce(
 
 
 def _table(one: StudyRun, count: int, store: Store, report: Callable[[float], None]) -> Table:
-    whole = Block(key_of(resolved(one.config), used_isa()), 0, count)
+    whole = Block(key_of(Runs().work(one.config), used_isa()), 0, count)
     there = [shard.block for shard in store.listed(whole.key)]
     for start in range(0, count, PART):
         stop = min(start + PART, count)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..estimators.table import OPTIONAL, Table
+from ..numerics.files import open_input
 
 try:
     import fcntl
@@ -49,6 +50,19 @@ class Shard(NamedTuple):
 def digest(content: bytes) -> str:
     """SHA-256 of a text, its first 16 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def digest_of_file(path: Path) -> str:
+    """:func:`digest` of what is in a file.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_input(path) as file:
+        return digest(file.read())
 
 
 class Store:
@@ -195,8 +209,8 @@ def joined(store: Store, wanted: Block) -> Table:
     for shard in _cover(store.listed(wanted.key), wanted):
         if not store.whole(shard):
             raise ValueError(f"folder: expected whole shards, got {store.path(shard)} damaged; sweep again")
-        stop = min(shard.block.stop, wanted.stop)
-        parts.append(_between(Table.load(store.path(shard)), at, stop))
+        stop, table = min(shard.block.stop, wanted.stop), Table.load(store.path(shard))
+        parts.append(table if (at, stop) == shard.block[1:] else _between(table, at, stop))
         at = stop
     return Table.concat(parts)
 
@@ -219,8 +233,6 @@ def _cover(there: Sequence[Shard], wanted: Block) -> Iterator[Shard]:
 def _between(table: Table, start: int, stop: int) -> Table:
     """The figures of prompts ``start`` to ``stop``."""
     kept = slice(*table.prompts.searchsorted((start, stop)).tolist())
-    if kept == slice(0, len(table.prompts)):
-        return table
     arrays = {name: getattr(table, name) for name in ("values", *OPTIONAL)}
     part: dict[str, Any] = {name: None if array is None else array[:, kept] for name, array in arrays.items()}
     return replace(table, prompts=table.prompts[kept], **part)

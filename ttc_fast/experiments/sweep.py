@@ -15,7 +15,7 @@ from .engines import Engine, LocalEngine, cpus
 from .grid import load_points, points, study_file
 from .shards import Block, Store, joined, missing
 from .sweep_plan import Planned, SweepPlan, current_plan, prepare
-from .sweep_table import SweepTable
+from .sweep_table import SweepTable, Told
 
 
 def sweep(
@@ -159,6 +159,11 @@ def merge(folder: str | os.PathLike[str]) -> SweepTable:
     return sweep_table.load(place)
 
 
+def _told(plan: SweepPlan) -> Told:
+    command = plan.command
+    return Told(command.unit, command.metrics, dict(command.units), command.independent)
+
+
 def write_merged(place: Path) -> SweepPlan:
     """:func:`merge` without reading what it wrote: one run's figures are in memory at a time."""
     plan = current_plan(place)
@@ -167,11 +172,11 @@ def write_merged(place: Path) -> SweepPlan:
     if absent:
         one, block = absent[0]
         raise ValueError(
-            f"folder: expected all prompts of all {len(plan.runs)} runs, got {len(absent)} gaps, the first at prompts "
-            f"{block.start} to {block.stop} of the run with {one.label}; sweep again"
+            f"folder: expected all {plan.command.unit} of all {len(plan.runs)} runs, got {len(absent)} gaps, the first "
+            f"at {plan.described(one, block)}; sweep again"
         )
     runs = [{"varied": one.varied, "key": one.key, "settings": one.settings} for one in plan.runs]
     sweep_table.write(
-        place / "table.parquet", plan.facts, plan.common, runs, lambda i: joined(store, plan.runs[i].range)
+        place / "table.parquet", plan.facts, plan.common, runs, lambda i: joined(store, plan.runs[i].range), _told(plan)
     )
     return plan

@@ -70,15 +70,19 @@ def pictures(found: SweepTable) -> list[Picture]:
         found: of :func:`ttc_fast.load`.
     """
     groups = pooled(found)
-    metrics = {key.metric for group in groups for key in group.keys}
-    metric = "squared_error" if "squared_error" in metrics else sorted(metrics)[0]
+    there = {key.metric for group in groups for key in group.keys}
+    metrics = [metric for metric in found.told.metrics if metric in there] or sorted(there)[:1]
+    thoughts = found.told.units.get("steps", "steps")
     result = []
-    for number, group in enumerate(_evenly(groups)):
-        for kind in dict.fromkeys(key.coefficients for key in group.keys):
-            keys = [key for key in group.keys if key.coefficients == kind and key.metric == metric]
-            if keys:
-                result += _of_group(group, keys, f"{number + 1}-{kind}", f"{kind}; {group.label}".rstrip("; "))
-    return [*result, *_against_settings(groups, metric)]
+    for metric in metrics:
+        ending = f"-{metric.replace('@', '_at_')}" if len(metrics) > 1 else ""
+        for number, group in enumerate(_evenly(groups)):
+            for kind in dict.fromkeys(key.coefficients for key in group.keys):
+                keys = [key for key in group.keys if key.coefficients == kind and key.metric == metric]
+                name, about = f"{number + 1}-{kind}{ending}", f"{kind}; {group.label}".rstrip("; ")
+                result += _of_group(group, keys, name, about, thoughts) if keys else []
+        result += _against_settings(groups, metric, thoughts, ending)
+    return result
 
 
 def _evenly(values: Sequence[Any]) -> list[Any]:
@@ -86,20 +90,22 @@ def _evenly(values: Sequence[Any]) -> list[Any]:
     return [values[i] for i in chosen]
 
 
-def _of_group(group: Pooled, keys: list[Key], name: str, about: str) -> list[Picture]:
+def _of_group(group: Pooled, keys: list[Key], name: str, about: str, thoughts: str) -> list[Picture]:
     steps, samples = sorted({key.steps for key in keys}), sorted({key.samples for key in keys})
     last, most = steps[-1], samples[-1]
     metric = keys[0].metric.replace("_", " ")
     found = []
     if len(samples) > 1:
+        at = f", at {last} {thoughts}" if len(steps) > 1 else ""
         chosen = [key for key in keys if key.steps == last]
-        found.append(_curves(f"samples-{name}", about, f"{metric} against samples, at {last} thoughts", group, chosen,
+        found.append(_curves(f"samples-{name}", about, f"{metric} against samples{at}", group, chosen,
                              "samples", lambda key: key.samples))  # fmt: skip
     if len([t for t in steps if t > 0]) > 1:
         chosen = [key for key in keys if key.steps > 0 and key.samples in (1, most)]
         chosen = [key for key in chosen if key.samples == most or _is_level(keys, key.technique)]
-        found.append(_curves(f"thoughts-{name}", about, f"{metric} against thoughts, with {most} samples", group,
-                             chosen, "thoughts", lambda key: key.steps))  # fmt: skip
+        using = f", with {most} samples" if len(samples) > 1 else ""
+        found.append(_curves(f"{thoughts}-{name}", about, f"{metric} against {thoughts}{using}", group,
+                             chosen, thoughts, lambda key: key.steps))  # fmt: skip
     chosen = [key for key in keys if group.thoughts[group.keys.index(key)] > 0]
     if len(chosen) > 2:
         found.append(_compute(f"compute-{name}", about, metric, group, chosen))
@@ -228,7 +234,7 @@ def _map(name: str, about: str, metric: str, group: Pooled, keys: Sequence[Key])
     return Picture(name, about, caption, draw)
 
 
-def _against_settings(groups: Sequence[Pooled], metric: str) -> list[Picture]:
+def _against_settings(groups: Sequence[Pooled], metric: str, thoughts: str, ending: str) -> list[Picture]:
     """Against every setting that varies over three numbers or more, the others held."""
     found = []
     for axis in groups[0].varied if groups else ():
@@ -241,36 +247,37 @@ def _against_settings(groups: Sequence[Pooled], metric: str) -> list[Picture]:
         for number, members in enumerate(_evenly(list(held.values()))):
             members.sort(key=lambda group: group.varied[axis])
             for kind in dict.fromkeys(key.coefficients for key in members[0].keys):
-                found.append(_against(axis, members, metric, kind, f"{axis}-{number + 1}-{kind}"))
+                name = f"{axis}-{number + 1}-{kind}{ending}"
+                found.append(_against(axis, members, metric, kind, name, thoughts))
     return [picture for picture in found if picture is not None]
 
 
-def _against(axis: str, members: list[Pooled], metric: str, kind: str, name: str) -> Picture | None:
-    keys = [key for key in members[0].keys if key.metric == metric and key.coefficients == kind]
-    if not keys:
+def _against(axis: str, members: list[Pooled], metric: str, kind: str, name: str, thoughts: str) -> Picture | None:
+    """Each technique at its most thoughts and samples."""
+    largest: dict[str, list[tuple[float, Pooled, Key]]] = {}
+    for group in members:
+        keys = [key for key in group.keys if key.metric == metric and key.coefficients == kind]
+        for technique in dict.fromkeys(key.technique for key in keys):
+            own = [key for key in keys if key.technique == technique]
+            key = max(own, key=lambda key: (key.steps, key.samples))
+            largest.setdefault(technique, []).append((float(group.varied[axis]), group, key))
+    if not largest:
         return None
-    last = max(key.steps for key in keys)
-    chosen = {}
-    for technique in dict.fromkeys(key.technique for key in keys):
-        own = [key for key in keys if key.technique == technique and key.steps == last]
-        chosen[technique] = max(own, key=lambda key: key.samples)
     rest = {k: v for k, v in members[0].varied.items() if k != axis}
     about = f"{kind}; {', '.join(f'{k} {v}' for k, v in rest.items())}".rstrip("; ")
-    x = [float(group.varied[axis]) for group in members]
 
     def draw(ax: Axes) -> list[Curve]:
         curves = []
-        for technique, key in chosen.items():
-            there = [(value, group) for value, group in zip(x, members) if key in group.keys]
-            points = [group.summary(key) for _, group in there]
-            curves.append(Curve(technique, [v for v, _ in there], points, [group.law(key) for _, group in there]))
-        spread = min(x) > 0 and max(x) / min(x) >= 8
-        draw_curves(ax, curves, axis, metric, log=spread)
+        for technique, points in largest.items():
+            found, laws = [group.summary(key) for _, group, key in points], [g.law(key) for _, g, key in points]
+            curves.append(Curve(technique, [value for value, _, _ in points], found, laws))
+        x = [value for curve in curves for value in curve.x]
+        draw_curves(ax, curves, axis, metric, log=min(x) > 0 and max(x) / min(x) >= 8)
         return curves
 
-    what = metric.replace("_", " ")
-    most = max(key.samples for key in chosen.values())
-    return Picture(
-        name, about, f"{what} against {axis.replace('_', ' ')}, at {last} thoughts and {most} samples. Bands: 95 % "
-        "intervals of the mean; dashed: the exact law.", draw,
-    )  # fmt: skip
+    keys = [key for points in largest.values() for _, _, key in points]
+    last, most = max(key.steps for key in keys), max(key.samples for key in keys)
+    using = [f"{number} {word}" for number, word in ((last, thoughts), (most, "samples")) if number > 1]
+    at = f", at up to {' and '.join(using)}" if using else ""
+    caption = f"{metric.replace('_', ' ')} against {axis.replace('_', ' ')}{at}. Bands: 95 % intervals of the mean; "
+    return Picture(name, about, f"{caption}dashed: the exact law.", draw)

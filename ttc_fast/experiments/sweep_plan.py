@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..numerics import check, extension
 from ..numerics.files import open_input, write
 from ..numerics.progress import Report
-from .config import RunConfig
-from .costs import Cost, block_size, costs, steps_of
+from .commands import command_of, work_of
+from .costs import block_size, costs
 from .grid import Point
-from .rules import kinds
-from .run import resolved
 from .shards import Block, digest, missing
+from .sweepable import Cost, Sweepable, Work
 from .work import identity, key_of, used_isa
 
 FORMAT = "ttc_fast.Sweep/1"
@@ -34,14 +33,15 @@ class Planned(NamedTuple):
     key: str
     first: int
     prompts: int
+    """Units of the work."""
     block: int
-    """Prompts of a shard."""
+    """Units of a shard."""
     seconds: float
-    """Of each prompt, on one worker."""
+    """Of each unit, on one worker."""
     bytes: float
-    """Of each prompt, in a shard."""
+    """Of each unit, in a shard."""
     steps: int
-    """Coefficient-steps of each prompt."""
+    """Coefficient-steps of each unit."""
     settings: dict[str, Any]
     """Those that are not the same in all runs, with every default filled in."""
 
@@ -76,6 +76,21 @@ class SweepPlan:
         return found
 
     @property
+    def command(self) -> Sweepable:
+        """What is done at each of its settings."""
+        return command_of(self.facts.get("command", ""))
+
+    def described(self, one: Planned, block: Block) -> str:
+        """Some units of a run in words, such as prompts 0 to 64 of the run with dim 8.
+
+        Args:
+            one: the run.
+            block: of its units.
+        """
+        units = "" if one.prompts == 1 else f"{self.command.unit} {block.start} to {block.stop} of "
+        return f"{units}the run with {one.label}"
+
+    @property
     def seconds(self) -> float:
         """Of all runs, on one worker."""
         return sum((block.stop - block.start) * one.seconds for one, block in self.blocks())
@@ -102,7 +117,7 @@ class Prepared(NamedTuple):
     """A plan with what workers are told."""
 
     plan: SweepPlan
-    configs: dict[str, RunConfig]
+    configs: dict[str, Any]
     """By key."""
     isa: str | None
 
@@ -119,24 +134,22 @@ def prepare(points: Sequence[Point], folder: Path, report: Report, *, dry: bool 
     Raises:
         ValueError, TypeError, OSError: settings are refused; the message says which.
     """
-    configs, filled = [], []
+    works = []
     for i, point in enumerate(points):
         try:
-            full = resolved(point.config)
+            works.append(work_of(point.command, point.config))
         except (ValueError, TypeError) as error:
             raise type(error)(f"{error} (in the run with {point.label})") from error
-        filled.append(full)
-        configs.append(replace(point.config, backend=full.backend))
         report("resolving", (i + 1) / len(points))
-    study = digest(json.dumps([(key_of(one, None), one.first_prompt, one.prompts) for one in filled]).encode())
+    study = digest(json.dumps([(key_of(one, None), one.first, one.stop - one.first) for one in works]).encode())
     path = folder / "plans" / f"{study}.json"
-    plan = read_plan(path) if path.exists() else _made(points, filled, folder, report)
+    plan = read_plan(path) if path.exists() else _made(points, works, folder, report)
     if not dry and not path.exists():
         plan = _agreed(path, plan)
     isa = _pinned(plan)
     if not dry:
         write(folder / "study.json", json.dumps({"format": FORMAT, "plan": study}) + "\n", "out")
-    return Prepared(plan, {one.key: config for one, config in zip(plan.runs, configs)}, isa)
+    return Prepared(plan, {one.key: work.config for one, work in zip(plan.runs, works)}, isa)
 
 
 def _pinned(plan: SweepPlan) -> str | None:
@@ -149,26 +162,35 @@ def _pinned(plan: SweepPlan) -> str | None:
     return isa
 
 
-def _made(points: Sequence[Point], filled: Sequence[RunConfig], folder: Path, report: Report) -> SweepPlan:
+def _made(points: Sequence[Point], works: Sequence[Work], folder: Path, report: Report) -> SweepPlan:
     isa = used_isa()
-    keys = [key_of(one, isa) for one in filled]
+    keys = [key_of(one, isa) for one in works]
     known = {one.key: one for plan in _plans(folder) for one in plan.runs}
-    unknown = [one for key, one in zip(keys, filled) if key not in known]
-    found = dict(zip((key for key in keys if key not in known), costs(unknown, report)))
-    every = [identity(one, isa)["settings"] for one in filled]
+    unknown = [one for key, one in zip(keys, works) if key not in known]
+    command = command_of(points[0].command)
+    found = dict(zip((key for key in keys if key not in known), costs(command, unknown, report)))
+    every = [one.settings for one in works]
     common = {name: value for name, value in every[0].items() if all(other[name] == value for other in every)}
     runs = []
-    for point, key, one, settings in zip(points, keys, filled, every):
+    for point, key, one, settings in zip(points, keys, works, every):
         old = known.get(key)
         cost = found[key] if old is None else Cost(old.seconds, old.bytes, 1)
         size = block_size(cost) if old is None else old.block
         differing = {name: value for name, value in settings.items() if name not in common}
-        steps = steps_of(one) * len(kinds(one))
-        varied = {name: str(v) if isinstance(v, Path) else v for name, v in point.varied.items()}
         runs.append(
-            Planned(varied, key, one.first_prompt, one.prompts or 1, size, cost.seconds, cost.bytes, steps, differing)
+            Planned(
+                dict(point.varied),
+                key,
+                one.first,
+                one.stop - one.first,
+                size,
+                cost.seconds,
+                cost.bytes,
+                one.steps,
+                differing,
+            )
         )
-    facts = {name: value for name, value in identity(filled[0], isa).items() if name != "settings"}
+    facts = {name: value for name, value in identity(works[0], isa).items() if name != "settings"}
     return SweepPlan(facts, common, tuple(runs))
 
 

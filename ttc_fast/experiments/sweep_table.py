@@ -7,9 +7,9 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,18 +28,27 @@ OWN = (*Key._fields, "prompt", "value", *OPTIONAL, "settings")
 """Columns that are not settings; one that is called as one of them is a column ``run_NAME``."""
 
 UNITS = {
-    "samples": "samples a technique may spend", "steps": "thoughts", "prompt": "global index", "dim": "coefficients",
+    "prompt": "global index", "dim": "coefficients",
     "examples": "in-context examples", "value": "1", "theory": "1", "theory_variance": "1", "theory_scale": "1",
     "thoughts": "thoughts per prompt", "scores": "scores per prompt", "repeats": "groups of samples", "run_samples":
     "samples decoded", "run_steps": "thoughts asked for", "label_noise": "standard deviation of y",
     "noise_scale": "standard deviation of w", "temperature": "1", "seed": "1",
 }  # fmt: skip
-"""What the numbers of a dataset count; 1: a number without a unit."""
+"""What the numbers of a dataset count, beside the units of the command; 1: a number without a unit."""
+
+
+class Told(NamedTuple):
+    """How the figures of a command are told; see :class:`~ttc_fast.experiments.sweepable.Sweepable`."""
+
+    unit: str = "prompts"
+    metrics: Sequence[str] = ("squared_error",)
+    units: Mapping[str, str] = {"steps": "thoughts", "samples": "samples a technique may spend"}
+    independent: bool = True
 
 
 def column(name: str) -> str:
     """The column of a setting."""
-    return f"run_{name}" if name in OWN else name
+    return f"run_{name}" if name in OWN else name.replace(".", "_")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +61,7 @@ class SweepTable:
         settings: all settings of each run, with every default filled in.
         keys: hashes of the settings.
         facts: version, layout of the random numbers, instruction set.
+        told: units and metrics of the command.
     """
 
     runs: tuple[Mapping[str, Any], ...]
@@ -59,6 +69,7 @@ class SweepTable:
     settings: tuple[Mapping[str, Any], ...]
     keys: tuple[str, ...]
     facts: Mapping[str, Any]
+    told: Told = field(default_factory=Told)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -98,6 +109,7 @@ class SweepTable:
             tuple(self.settings[i] for i in kept),
             tuple(self.keys[i] for i in kept),
             self.facts,
+            self.told,
         )
 
     def table(self) -> Table:
@@ -146,9 +158,10 @@ class SweepTable:
         table_file.imported("xarray")
         names = [*self.axes, *Key._fields, "prompt"]
         dataset: xarray.Dataset = self.to_pandas(work=True).set_index(names).to_xarray()
+        units = UNITS | dict(self.told.units)
         for name in dataset.variables:
-            if str(name) in UNITS:
-                dataset[name].attrs["units"] = UNITS[str(name)]
+            if str(name) in units:
+                dataset[name].attrs["units"] = units[str(name)]
         dataset.attrs |= {name: str(value) for name, value in self.facts.items()}
         return dataset
 
@@ -168,6 +181,7 @@ def write(
     common: Mapping[str, Any],
     runs: Sequence[Mapping[str, Any]],
     table_of: Callable[[int], Table],
+    told: Told,
 ) -> None:
     """Write the tables of a sweep, one in memory at a time and each a row group, whole or not at all.
 
@@ -177,6 +191,7 @@ def write(
         common: settings of all runs.
         runs: for each ``varied``, ``key`` and ``settings``, which are those that others have not.
         table_of: the table of a run.
+        told: of the command.
 
     Raises:
         OSError: it cannot be written.
@@ -188,9 +203,10 @@ def write(
         "format": FORMAT,
         "facts": json.dumps(dict(facts), sort_keys=True),
         "common": json.dumps(dict(common), sort_keys=True),
+        "told": json.dumps(told._asdict(), sort_keys=True),
     }
     with files.replacing(path, "out") as file, contextlib.ExitStack() as stack:
-        writer, told = None, []
+        writer, described = None, []
         for i, run in enumerate(runs):
             table = table_of(i)
             rows = table.values.size
@@ -200,9 +216,9 @@ def write(
             if writer is None:
                 writer = stack.enter_context(parquet.ParquetWriter(file, encoded.schema))
             writer.write_table(encoded, row_group_size=max(rows, 1))
-            told.append({**run, "about": dict(table.about)})
+            described.append({**run, "about": dict(table.about)})
         if writer is not None:
-            writer.add_key_value_metadata({"runs": json.dumps(told)})
+            writer.add_key_value_metadata({"runs": json.dumps(described)})
 
 
 def _long_form(table: Table) -> dict[str, Any]:
@@ -264,6 +280,7 @@ def load(folder: str | os.PathLike[str]) -> SweepTable:
         tuple({**common, **run["settings"]} for run in runs),
         tuple(run["key"] for run in runs),
         json.loads(metadata["facts"]),
+        Told(**json.loads(metadata.get("told", "{}"))),
     )
 
 

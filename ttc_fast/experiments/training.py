@@ -57,8 +57,19 @@ def load_training(path: Path) -> TrainingStudy:
         OSError: it cannot be read.
         TypeError, ValueError: it is none; the message names section and setting.
     """
-    sections = read_sections(path, ("task", "model", "train"))
-    given, shape, how = sections["task"], sections["model"], sections["train"]
+    return training_of(read_sections(path, ("task", "model", "train")))
+
+
+def training_of(sections: Mapping[str, Mapping[str, Any]]) -> TrainingStudy:
+    """A study from what its sections hold.
+
+    Args:
+        sections: task, model and train.
+
+    Raises:
+        TypeError, ValueError: it is none; the message names section and setting.
+    """
+    given, shape, how = (dict(sections[name]) for name in ("task", "model", "train"))
     kind, pool = _taken("task", given, "kind", "linear", TASKS), given.pop("pool", 0)
     task: Any = made("task", given, TASKS[kind], [field.name for field in fields(TASKS[kind])])
     architecture = _taken("model", shape, "kind", "linear", MODELS)

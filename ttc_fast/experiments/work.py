@@ -1,4 +1,4 @@
-"""What a worker of a sweep does: from settings and prompts to a shard; and what decides the results of settings."""
+"""What a worker of a sweep does: from settings and units to a shard; and what decides the results of settings."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ import errno
 import json
 import os
 import time
-from dataclasses import asdict, replace
 from typing import Any, Literal, NamedTuple
 
 from .. import __version__
-from ..estimators.table import Table
-from ..numerics import extension, rng, sums
-from ..numerics.files import open_input
-from .config import RunConfig
-from .run import TILE, run
+from ..numerics import extension, rng
 from .shards import Block, Store, digest
-
-_NOT_OF_RESULTS = ("full", "plot", "save", "json", "quiet", "prompts", "first_prompt")
+from .sweepable import Sweepable, Work
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """Of the folder: no other shard can be written either."""
@@ -28,7 +22,9 @@ class Task(NamedTuple):
 
     folder: str
     block: Block
-    config: RunConfig
+    command: Sweepable
+    config: Any
+    """Of :class:`Work`."""
     isa: str | None
     """The instruction set that all shards of a sweep are computed with."""
 
@@ -45,57 +41,29 @@ class Outcome(NamedTuple):
     """The shard, where the worker does not see the folder."""
 
 
-def identity(config: RunConfig, isa: str | None) -> dict[str, Any]:
-    """What decides the results of settings, apart from which prompts are asked for.
+def identity(work: Work, isa: str | None) -> dict[str, Any]:
+    """What decides the figures of some work, apart from which units are asked for.
 
     Args:
-        config: of :func:`ttc_fast.experiments.run.resolved`.
+        work: of a command.
         isa: the instruction set of the C++ extension; None without it.
     """
-    settings = {name: _plain(value) for name, value in asdict(config).items() if name not in _NOT_OF_RESULTS}
-    for name, path in (("prompts_file", config.prompts_file), ("model", config.model)):
-        if path is not None:
-            with open_input(path) as file:
-                settings[name] = digest(file.read())
-    facts = {"ttc_fast": __version__, "rng_layout": rng.LAYOUT, "instruction_set": isa}
-    return {**facts, "settings": settings}
+    facts = {"ttc_fast": __version__, "rng_layout": rng.LAYOUT, "instruction_set": isa, **work.facts}
+    return {**facts, "settings": work.settings}
 
 
-def key_of(config: RunConfig, isa: str | None) -> str:
+def key_of(work: Work, isa: str | None) -> str:
     """The hash of :func:`identity`, in 16 hexadecimal digits.
 
     Args:
-        config, isa: as there.
+        work, isa: as there.
     """
-    return digest(json.dumps(identity(config, isa), sort_keys=True).encode())
-
-
-def _plain(value: Any) -> Any:
-    """Equal numbers become equal texts in JSON."""
-    if isinstance(value, (tuple, list)):
-        return [_plain(one) for one in value]
-    number = value.item() if hasattr(value, "item") else value
-    return int(number) if isinstance(number, float) and number.is_integer() and abs(number) < 2**53 else number
+    return digest(json.dumps(identity(work, isa), sort_keys=True).encode())
 
 
 def used_isa() -> str | None:
     """The instruction set in use here; None without the C++ extension."""
     return None if extension.module is None else extension.isa()
-
-
-def compute(config: RunConfig, start: int, stop: int) -> Table:
-    """Figures of prompts ``start`` to ``stop``, a tile at a time: laws that many prompts would make too dear are in
-    them however the prompts are divided.
-
-    Args:
-        config: settings of a run.
-        start, stop: global indices.
-    """
-    parts = [
-        run(replace(config, first_prompt=start + tile.start, prompts=tile.stop - tile.start)).table
-        for tile in sums.tiles(stop - start, TILE)
-    ]
-    return Table.concat(parts)
 
 
 def attempt(task: Task) -> Outcome:
@@ -114,7 +82,9 @@ def attempt(task: Task) -> Outcome:
             if any(shard.block == task.block for shard in store.listed(task.block.key)):
                 return Outcome("there")
             began = time.perf_counter()
-            store.save(compute(task.config, task.block.start, task.block.stop), task.block)
+            block = task.block
+            place = store.folder / "kept" / block.key
+            store.save(task.command.compute(task.config, block.start, block.stop, place), block)
             return Outcome("made", time.perf_counter() - began)
     except Exception as error:
         return failure(error)

@@ -55,7 +55,8 @@ def forecast_table(fit: Fit) -> Table:
         fit: by :func:`~ttc_fast.logs.fit.fit`.
 
     Returns:
-        A table with the keys ``("fit", technique, 1, k, metric)``, with names as in :func:`to_table`.
+        A table with the keys ``("fit", technique, 1, k, metric)``, with names as in :func:`to_table`; its fact
+        ``forecasts`` has the means over prompts like these, with their intervals, as a list in JSON.
     """
     keys: list[Key] = []
     values: list[Array] = []
@@ -63,6 +64,9 @@ def forecast_table(fit: Fit) -> Table:
         keys += [Key("fit", _TECHNIQUES[metric], 1, k, metric) for k in fit.budgets]
         values += list(of_prompts.T)
     about = _about("fit", fit.log, fit.notes)
+    points = [{"metric": point.metric, "k": point.k, "mean": point.mean, "low": point.low, "high": point.high}
+              for point in fit.forecasts]  # fmt: skip
+    about["forecasts"] = json.dumps(points)
     return Table(tuple(keys), np.arange(len(fit.log.prompts)), np.stack(values), about=about)
 
 
