@@ -30,6 +30,7 @@ _HOMES = {
     "models.linear_transformer": ("LinearTransformer",),
     "models.attention_transformer": ("AttentionTransformer",),
     "models.logistic_descent": ("LogisticDescent",),
+    "models.transformer": ("Transformer",),
     "models.start": ("RandomStart",),
     "models.train_config": ("TrainConfig",),
     "models.train": ("train", "Trained"),
@@ -127,6 +128,7 @@ if TYPE_CHECKING:
     from .models.train import Trained as Trained
     from .models.train import train as train
     from .models.train_config import TrainConfig as TrainConfig
+    from .models.transformer import Transformer as Transformer
     from .tasks.base import Task as Task
     from .tasks.base import TaskPrompts as TaskPrompts
     from .tasks.heavy_tailed import HeavyTailedRegression as HeavyTailedRegression

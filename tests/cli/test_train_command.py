@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,42 @@ seed = 7
 """
 
 
+WORK = {"linear": 9, "transformer": 3 * (12 * 64 * 64 + 2 * 12 * 64) + 2 * 3 * 64}
+"""Multiplications of a thought; of the transformer those of its layers, of keys and values, of read-in and read-out."""
+
+OWN = """
+import torch
+import ttc_fast as tf
+
+
+class Net(torch.nn.Module):
+    def __init__(self, dim, start=0.5):
+        super().__init__()
+        self.dim, self.settings = dim, {"dim": dim, "start": start}
+        self.step = torch.nn.Parameter(torch.tensor(start))
+
+    def last_token(self, Z, examples):
+        x, y, w = Z[:, : self.dim, :examples].mT, Z[:, self.dim, :examples], Z[:, self.dim + 1 : -1, -1]
+        return torch.nn.functional.pad(self.moved(x, y, w[:, None])[:, 0], (self.dim + 1, 1))
+
+    def moved(self, x, y, w):
+        return w + self.step * (y[:, None] - w @ x.mT) @ x / x.shape[1]
+
+    def prefill(self, prompts):
+        return prompts
+
+    def output(self, prompts, w):
+        return self.moved(prompts.x, prompts.y, w)
+"""
+
+
 def written(folder: Path, text: str = STUDY, **changes: str) -> str:
     path = folder / "study.toml"
     path.write_text(text.format(**({"kind": "softmax"} | changes)))
     return str(path)
 
 
-@pytest.mark.parametrize("kind", ["softmax", "linear", "relu"])
+@pytest.mark.parametrize("kind", ["softmax", "linear", "relu", "transformer"])
 def test_train_and_run(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The files hold what the screen and the library say; the run's greedy chain is that of the weights, by hand."""
     folder, found = tmp_path / "new" / "folder", tmp_path / "found.json"
@@ -73,7 +103,7 @@ def test_train_and_run(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     for record in document["records"]:
         if record["technique"] == "greedy" and record["metric"] == "squared_error":
             assert record["mean"] == pytest.approx(errors[record["steps"]], rel=1e-5)
-            work = 9 if kind == "linear" else 2 * 2 * 12 * 3  # two heads with twelve keys and values
+            work = WORK.get(kind, 2 * 2 * 12 * 3)  # two heads with twelve keys and values
             assert record["multiplications"] == record["steps"] * work
     assert document["backend"] == ("native" if kind == "linear" else "reference")
 
@@ -97,6 +127,42 @@ def test_the_outcome_of_a_noisy_chain(tmp_path: Path) -> None:
     assert main(["train", written(tmp_path, text), "--out", str(tmp_path / "p"), "--quiet"]) == 0
     noisy, still = (tf.load_model(tmp_path / name / "model.safetensors") for name in "op")
     assert not torch.equal(noisy.V, still.V)
+
+
+def test_a_class_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained, kept and decoded by its name; a file alone does not have it imported."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_nets.py").write_text(OWN)
+    study = written(tmp_path, STUDY.replace("heads = 2", "start = 0.25"), kind="my_nets:Net")
+    assert main(["train", study, "--out", "o", "--quiet"]) == 0
+    arguments = [
+        "run", "--model", "o/model.safetensors", "--samples", "3", "--steps", "2", "--prompts", "2", "--no-theory",
+        "--coefficients", "continuous", "--json", "found.json",
+    ]  # fmt: skip
+    sys.modules.pop("my_nets")
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert "got one of 'my_nets:Net'; give its class" in told
+    assert "my_nets" not in sys.modules
+    assert main([*arguments, "--model-class", "my_nets:Net"]) == 0
+    assert json.loads((tmp_path / "found.json").read_text())["model"] == "Net()"
+    own = sys.modules.pop("my_nets").Net
+    found = tf.load_model("o/model.safetensors", classes=[own])
+    assert found.settings == {"dim": 3, "start": 0.25}
+    assert float(found.step.detach()) != 0.25
+    for wrong, told in (
+        ("my_nets", "expected MODULE:CLASS, such as mymodels:Net, got 'my_nets'"),
+        ("my_nets:Nat", "expected MODULE:CLASS that can be imported, got my_nets:Nat"),
+        ("no_such_module:Net", "No module named 'no_such_module'"),
+        ("json:dumps", "expected a class, got json:dumps"),
+        ("my_nets:torch.nn.Linear", "expected a model of ours or of one of your classes"),
+    ):
+        assert main([*arguments, "--model-class", wrong]) == 1
+        assert told in " ".join(capsys.readouterr().err.split())
+    assert main(["run", "--model-class", "my_nets:Net"]) == 1
+    assert "model_class: expected none without a model" in capsys.readouterr().err
 
 
 WRONG: list[tuple[str, str, str]] = [

@@ -167,7 +167,7 @@ def test_rule_without_kernel_runs_on_the_chain_only() -> None:
 def test_reference_is_the_chain_of_the_linear_output(rule: Any) -> None:
     state, w0 = problem(3, 4)
     arguments: dict[str, Any] = {"steps": [0, 1, 5], "samples": 33, "seed": 5, "first_sample": 3, "first_prompt": 8}
-    chained = chain.decode(partial(reference.output, state), w0, rule=_complete(rule), **arguments)
+    chained = chain.decode(lambda: partial(reference.output, state), w0, rule=_complete(rule), **arguments)
     assert torch.equal(decode(state, w0, rule=rule, backend="reference", **arguments).thoughts, chained)
 
 

@@ -264,6 +264,14 @@ CASES: dict[str, Case] = {
     "AttentionTransformer.prefill": Case(
         tf.AttentionTransformer.initial(3).prefill, lambda: {"prompts": _task().sample(2)}, names="x"
     ),
+    "Transformer": Case(
+        tf.Transformer,
+        lambda: {"dim": 2, "layers": 1, "heads": 2, "width": 4, "mlp": 3, "norm": "rms", "positions": 5,
+                 "causal": True, "history": True, "seed": 3},
+    ),
+    "Transformer.prefill": Case(
+        tf.Transformer(3, layers=1, heads=1, width=4).prefill, lambda: {"prompts": _task().sample(2)}, names="x"
+    ),
     "Heads": Case(
         tf.Heads,
         lambda: {"keys": torch.zeros(1, 1, 3, 2), "offsets": torch.zeros(1, 1, 3), "values": torch.zeros(1, 1, 3, 2),
@@ -290,7 +298,9 @@ CASES: dict[str, Case] = {
         lambda: {"model": tf.LinearTransformer.initial(3), "path": _model_file(), "about": {}},
         weight=2, files=True,
     ),
-    "load_model": Case(tf.load_model, lambda: {"path": _model_file(), "device": "cpu"}, weight=2, files=True),
+    "load_model": Case(
+        tf.load_model, lambda: {"path": _model_file(), "classes": [], "device": "cpu"}, weight=2, files=True
+    ),
     "LogisticDescent": Case(tf.LogisticDescent, lambda: {"dim": 3, "step_size": 0.5, "loss": "logistic"}),
     "LogisticDescent.prefill": Case(
         tf.LogisticDescent(3).prefill, lambda: {"prompts": tf.LogisticRegression(3, 4).sample(2)}, names="x y"

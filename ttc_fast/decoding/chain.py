@@ -15,8 +15,12 @@ TILE = 2**15
 """Coefficients decoded at a time: the random words of larger tiles fall out of a core's cache."""
 
 
+Output = Callable[[Tensor], Tensor]
+"""u of thoughts ``[B, n, d]``, any n: ``[B, n, d]``."""
+
+
 def decode(
-    output: Callable[[Tensor], Tensor],
+    begin: Callable[[], Output],
     w0: Tensor,
     *,
     rule: Rule,
@@ -30,7 +34,7 @@ def decode(
     """Thoughts ``[len(steps), B, N, d]`` of the chain w_{t+1} = rule.thought(output(w_t), w_t, draws of step t).
 
     Args:
-        output: u of thoughts ``[B, n, d]``, any n: ``[B, n, d]``.
+        begin: gives the output of new chains, which is called with their thoughts of one step after the other.
         w0: initial thoughts ``[B, d]``, or one for each sample ``[B, N, d]``.
         rule, steps, samples, seed, first_sample, first_prompt, first_step: as in :func:`ttc_fast.decode`, already
             checked.
@@ -39,14 +43,14 @@ def decode(
     thoughts = w0.new_empty(len(steps), prompts, samples, dim)
     for n in sums.tiles(samples, TILE // (prompts * dim)):
         _decode_tile(
-            output, w0[:, n] if w0.ndim == 3 else w0[:, None], thoughts[:, :, n], rule=rule, steps=steps, seed=seed,
+            begin(), w0[:, n] if w0.ndim == 3 else w0[:, None], thoughts[:, :, n], rule=rule, steps=steps, seed=seed,
             first_sample=first_sample + n.start, first_prompt=first_prompt, first_step=first_step,
         )  # fmt: skip
     return thoughts
 
 
 def _decode_tile(
-    output: Callable[[Tensor], Tensor],
+    output: Output,
     w: Tensor,
     thoughts: Tensor,
     *,

@@ -48,7 +48,7 @@ def decode(
     thoughts = state.new_empty(len(steps), prompts, samples, dim) if out is None else out
     for b in sums.tiles(prompts, chain.TILE // (dim * max(samples, 1))):
         thoughts[:, b] = chain.decode(
-            partial(output, state[b]), w0[b], rule=rule, steps=steps, samples=samples, seed=seed,
+            partial(partial, output, state[b]), w0[b], rule=rule, steps=steps, samples=samples, seed=seed,
             first_sample=first_sample, first_prompt=first_prompt + b.start, first_step=first_step,
         )  # fmt: skip
     return thoughts

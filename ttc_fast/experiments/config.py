@@ -101,6 +101,8 @@ class RunConfig:
     """Probability that the verifier gives an answer its highest score, whatever its value."""
     model: Path | None = None
     """Decode with the weights of this .safetensors file, which ttc-fast train or save_model wrote."""
+    model_class: str | None = None
+    """MODULE:CLASS of a model that is yours; it is imported, also from the current folder."""
     start: Literal["zero", "random"] = "zero"
     """Where chains begin: at zero, or at w_0 ~ N(0, I), another one for each prompt."""
     seed: int = 0

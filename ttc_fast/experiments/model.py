@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,38 @@ from ..tasks.registry import SIGNS
 from .config import RunConfig
 
 
+def named_class(name: str, value: object) -> Any:
+    """The class that the user has named as ``MODULE:CLASS``, imported from the installed packages or, if there is none
+    of that name, from the current folder. Names that come from elsewhere, such as from a file of weights, must not get
+    here: an import runs code.
+
+    Args:
+        name: of the setting, for the error.
+        value: what the user gave.
+
+    Raises:
+        ValueError: there is no such module, or no such class in it.
+
+    >>> named_class("kind", "torch.nn:Linear")
+    <class 'torch.nn.modules.linear.Linear'>
+    """
+    module, _, path = check.text(name, value).partition(":")
+    if not module or not path:
+        raise ValueError(f"{name}: expected MODULE:CLASS, such as mymodels:Net, got {check.shown(value)}")
+    sys.path.append(os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{name}: expected MODULE:CLASS that can be imported, got {value}: {error}") from error
+    finally:
+        sys.path.pop()
+    if not isinstance(found, type):
+        raise ValueError(f"{name}: expected a class, got {value}, which is {check.shown(found)}")
+    return found
+
+
 def loaded_model(config: RunConfig, device: torch.device) -> Any:
     """The model of the file that the settings name, None if they name none.
 
@@ -29,12 +64,15 @@ def loaded_model(config: RunConfig, device: torch.device) -> Any:
         ValueError: it holds no model, or a setting is of other weights.
     """
     if config.model is None:
+        if config.model_class is not None:
+            raise ValueError(f"model_class: expected none without a model, got {config.model_class}; leave it out")
         return None
     check.path("model", config.model)
     if config.step_size is not None:
         raise ValueError(f"step_size: expected none with the weights of {config.model}, got {config.step_size}")
+    classes = [] if config.model_class is None else [named_class("model_class", config.model_class)]
     try:
-        model = load_model(Path(config.model), device=device)
+        model = load_model(Path(config.model), classes=classes, device=device)
     except OSError as error:
         raise OSError(error.errno, f"model: cannot read {config.model}: {error.strerror}") from error
     except ValueError as error:

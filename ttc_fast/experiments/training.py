@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from ..models.attention_transformer import AttentionTransformer
 from ..models.linear_transformer import LinearTransformer
 from ..models.train import Trained, Watch, train
 from ..models.train_config import TrainConfig
+from ..models.transformer import Transformer
 from ..numerics import check
 from ..numerics.progress import Report
 from ..tasks.base import Task
 from ..tasks.registry import TASKS
+from .model import named_class
 from .toml import made, read_sections
 
 
@@ -32,8 +34,13 @@ MODELS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         name: (_attention(name), ("heads", "hidden", "scale", "seed"))
         for name in ("softmax", "sigmoid", "relu", "gelu")
     },
+    "transformer": (
+        Transformer,
+        ("layers", "heads", "width", "mlp", "norm", "positions", "causal", "history", "seed"),
+    ),
 }
-"""By ``kind``: what makes the model that is trained, and the settings that it takes; ``scale`` is of its weights."""
+"""By ``kind``: what makes the model that is trained, and the settings that it takes; ``scale`` is of its weights. A
+kind ``module:Class`` is a class of the user, called with d and the settings."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,7 @@ def training_of(sections: Mapping[str, Mapping[str, Any]]) -> TrainingStudy:
     given, shape, how = (dict(sections[name]) for name in ("task", "model", "train"))
     kind, pool = _taken("task", given, "kind", "linear", TASKS), given.pop("pool", 0)
     task: Any = made("task", given, TASKS[kind], [field.name for field in fields(TASKS[kind])])
-    architecture = _taken("model", shape, "kind", "linear", MODELS)
-    make, known = MODELS[architecture]
-    model = made("model", shape, lambda **settings: make(task.dim, **settings), known)
+    model = _model(shape, task.dim)
     noise = how.pop("noise_scale", None)
     rule = None if noise is None else made("train", {"noise_scale": noise}, GaussianNoise, ["noise_scale"])
     names = [field.name for field in fields(TrainConfig) if field.name != "pool"]
@@ -82,6 +87,17 @@ def training_of(sections: Mapping[str, Mapping[str, Any]]) -> TrainingStudy:
     if rule is not None and config.objective != "outcome":
         raise ValueError(f"[train] noise_scale: expected none for the objective {config.objective!r}; leave it out")
     return TrainingStudy(task, model, config, rule)
+
+
+def _model(shape: dict[str, Any], dim: int) -> Any:
+    """What the section ``[model]`` describes."""
+    kind = shape.get("kind", "linear")
+    if isinstance(kind, str) and ":" in kind:
+        make: Callable[..., Any] = named_class("[model] kind", shape.pop("kind"))
+        known: Collection[str] = shape
+    else:
+        make, known = MODELS[_taken("model", shape, "kind", "linear", MODELS)]
+    return made("model", shape, lambda **settings: make(dim, **settings), known)
 
 
 def _taken(section: str, settings: dict[str, Any], name: str, default: str, choices: Mapping[str, Any]) -> str:

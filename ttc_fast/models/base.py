@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -26,7 +28,9 @@ class LinearState:
 
 class Model(Protocol):
     """A transformer. A user's own needs these three; with a state that has an attribute ``linear`` (as
-    :class:`LinearState`) it runs in the fused kernels, with any other in PyTorch, on the same random numbers.
+    :class:`LinearState`) it runs in the fused kernels, with any other in PyTorch, on the same random numbers. If
+    thoughts see those before them, a method ``begin(state)`` gives a function that makes u of the thoughts of one step
+    after the other, and an attribute ``resumable``, False, says that no chain can go on from its last thought alone.
 
     >>> import torch, ttc_fast as tf
     >>> class Softmax:  # one head of softmax attention from the thought to the examples
@@ -58,6 +62,26 @@ class Model(Protocol):
             state: of :meth:`prefill`.
             w: the thoughts.
         """
+
+
+def begin(model: Model, state: Any) -> Callable[[Tensor], Tensor]:
+    """A function that makes u of the thoughts ``[B, n, d]`` of one step after the other, for new chains.
+
+    Args:
+        model: whose thoughts see those before them if it has a method of this name, else themselves alone.
+        state: of its ``prefill``.
+    """
+    own = getattr(model, "begin", None)
+    return partial(model.output, state) if own is None else own(state)
+
+
+def resumable(model: object) -> bool:
+    """Whether chains can go on from their last thought alone, as searches do.
+
+    Args:
+        model: any, or what is trained.
+    """
+    return bool(getattr(model, "resumable", True))
 
 
 def linear_output(state: LinearState, w: Tensor) -> Tensor:

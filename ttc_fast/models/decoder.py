@@ -16,7 +16,7 @@ from ..decoding.rules import Rule, check_rule
 from ..numerics import check
 from ..numerics.protocols import complete, described
 from ..tasks.prompts import Prompts, check_prompts
-from .base import Model
+from .base import Model, begin, resumable
 from .start import Start
 
 
@@ -152,8 +152,13 @@ class StochasticDecoder(nn.Module):
         check.tensor("w0", w0, ("B", "d") if len(shape) != 3 else ("B", "N", "d"))
         given = Arguments.checked(w0, shape[0], shape[-1], steps, samples, seed, first_sample, first_prompt, first_step)
         check_room(len(given.steps) * shape[0], given.samples, shape[-1], w0.dtype)
+        if first_step and not resumable(self.model):
+            raise ValueError(
+                f"first_step: expected 0, as thoughts of {described(self.model)} see those before them, got "
+                f"{first_step}; decode whole chains"
+            )
         with torch.no_grad():
-            thoughts = chain.decode(partial(self.model.output, state), w0, rule=self.rule, **given.named())
+            thoughts = chain.decode(partial(begin, self.model, state), w0, rule=self.rule, **given.named())
         return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
 
     def extra_repr(self) -> str:

@@ -23,9 +23,10 @@ from ..decoding.rules import GaussianNoise, Rule
 from ..numerics import check
 from ..tasks.metrics import truth
 from ..tasks.prompts import Prompts
+from .base import resumable
 from .linear_attention import default_step_size
 from .start import RandomStart
-from .tokens import token_matrix
+from .tokens import appended, token_matrix
 
 
 class Trainable(Protocol):
@@ -70,6 +71,20 @@ class Batch:
         Z = token_matrix(self.prompts.x, self.prompts.y, w)
         return self.model.last_token(Z, self.prompts.x.shape[1])[:, self.model.dim + 1 : -1]
 
+    def begin(self) -> Callable[[Tensor], Tensor]:
+        """A function that makes u of the thoughts ``[B, d]`` of one step after the other, those before in sight of a
+        model that looks at them."""
+        if resumable(self.model):
+            return self.thought
+        x, y, Z = self.prompts.x, self.prompts.y, None
+
+        def output(w: Tensor) -> Tensor:
+            nonlocal Z
+            Z = token_matrix(x, y, w) if Z is None else appended(Z, w)
+            return self.model.last_token(Z, x.shape[1])[:, self.model.dim + 1 : -1]
+
+        return output
+
     @property
     def start(self) -> Tensor:
         """w_0 ~ N(0, I) ``[B, d]``."""
@@ -85,11 +100,11 @@ def teacher_forcing(batch: Batch) -> Tensor:
     """|u(w_t) - w_{t+1}|^2 along gradient descent from w_0 = 0, a mean over k steps and prompts."""
     x, y = batch.prompts.x, batch.prompts.y
     step_size = default_step_size(x.shape[2], x.shape[1]) if batch.step_size is None else batch.step_size
-    w, losses = x.new_zeros(len(x), x.shape[2]), []
+    w, losses, output = x.new_zeros(len(x), x.shape[2]), [], batch.begin()
     for _ in range(batch.steps):
         residual = (x @ w[:, :, None])[:, :, 0] - y
         target = w - step_size * (residual[:, None] @ x)[:, 0] / x.shape[1]
-        losses.append(_distance(batch.thought(w), target))
+        losses.append(_distance(output(w), target))
         w = target
     return torch.stack(losses).mean()
 
@@ -100,8 +115,13 @@ def outcome(batch: Batch) -> Tensor:
     The gradient goes through all steps, the noise being a function of the contract's random numbers and the thought.
     """
     w0 = torch.zeros_like(batch.prompts.x[:, 0])
+
+    def begin() -> chain.Output:
+        output = batch.begin()
+        return lambda w: output(w[:, 0])[:, None]
+
     thoughts = chain.decode(
-        lambda w: batch.thought(w[:, 0])[:, None], w0, rule=batch.rule, steps=[batch.steps], samples=1,
+        begin, w0, rule=batch.rule, steps=[batch.steps], samples=1,
         seed=batch.seed, first_prompt=batch.prompts.first,
     )  # fmt: skip
     return _distance(thoughts[0, :, 0], truth(batch.prompts)[:, 0])

@@ -27,7 +27,7 @@ from ..numerics.progress import Report, reporting
 from ..numerics.protocols import complete, described
 from ..tasks.base import Task
 from ..tasks.prompts import Prompts, check_prompts
-from .checkpoint import load_tensors, save_model, save_tensors
+from .checkpoint import load_tensors, model_facts, save_model, save_tensors
 from .objectives import NO_NOISE, OBJECTIVES, Batch, Trainable, check_objective
 from .train_config import TrainConfig
 
@@ -66,8 +66,9 @@ def train(
     """Train a model on prompts of a task; its weights are changed in place.
 
     Args:
-        model: :class:`LinearTransformer`, :class:`AttentionTransformer`, :class:`LinearAttention`, or a
-            :class:`torch.nn.Module` of yours with ``dim`` and a differentiable ``last_token``.
+        model: :class:`LinearTransformer`, :class:`AttentionTransformer`, :class:`Transformer`,
+            :class:`LinearAttention`, or a :class:`torch.nn.Module` of yours with ``dim`` and a differentiable
+            ``last_token``, and with ``settings`` (see :func:`save_model`) if it is to be kept in a folder.
         task: where prompts come from, with w* unless the objective is ``"prediction"``.
         config: the settings; default ``TrainConfig()``.
         rule: of the chain of the objective ``"outcome"``; default none, a chain without noise.
@@ -93,6 +94,8 @@ def train(
         check.function("watch", watch)
     used = TrainConfig() if config is None else config
     training = _Training(model, complete(task, Task, "task"), used, rule)
+    if folder is not None:
+        model_facts(model)  # what cannot be kept is refused before it is trained
     home = None if folder is None else _made(folder)
     if home is not None and (home / STATE).exists():
         training.resume(home / STATE)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..decoding.decode import check_room
+from ..models.base import resumable
 from ..models.decoder import StochasticDecoder, check_decoder
 from ..numerics import check
 from ..numerics.protocols import described
@@ -58,6 +59,11 @@ class Resumable:
             raise ValueError(
                 f"rule: expected one whose answers are its thoughts, as with sample_at='every_step', got "
                 f"{described(decoder.rule)}: the answer drawn from a thought does not tell how its chain goes on"
+            )
+        if not resumable(decoder.model):
+            raise ValueError(
+                f"model: expected one whose thoughts see no thoughts before them for a search, got "
+                f"{described(decoder.model)}: its chains cannot go on from their last thoughts"
             )
         self.decoder, self.prompts, self.seed, self.first_sample = decoder, prompts, seed, first_sample
         self.verifier, self.backend = as_verifier(verifier), backend
