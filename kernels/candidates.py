@@ -146,5 +146,5 @@ def recovery_kernel(
     share = tl.where(2 * votes > size, 1.0, tl.where(2 * votes == size, 0.5, 0.0)).to(tl.float64)
     share = tl.where((c < dim)[None, :], share, 1.0)
     tl.store(probability + prompt * groups + place + g, tl.reduce(share, 1, _product), mask=g < limit)
-    whole = ((g == 0) & (size == samples) & (g < limit))[:, None] & (c < dim)[None, :]
+    whole = tl.where(size == samples, (g == 0) & (g < limit), False)[:, None] & (c < dim)[None, :]
     tl.store(right + prompt * dim + c[None, :] + 0 * g[:, None], votes.to(tl.int64), mask=whole)

@@ -280,7 +280,7 @@ def decode_kernel(
             u = _product(w, m1, m2, m3, bias, False, PRECISION, TARGET)
             token = _token(u, w, draws[r], noise + 4 * last + r, gain, i[None, :], dim, RULE, ONES, TARGET)
             slot = tl.load(stops + 7 * stop + 3 + r)
-            tl.store(thoughts + slot * page + row * dim + column, token, mask=inside & (slot >= 0))
+            tl.store(thoughts + slot * page + row * dim + column, token, mask=tl.where(slot >= 0, inside, False))
             if RANDOM:
                 u = token
             # A decode may start inside a block of four.
@@ -343,8 +343,8 @@ def streamed_kernel(
                 w = tl.load(scratch + n * D + i)
             token = _token(u, w, draw, noise + 4 * block + r, gain, i, dim, RULE, ONES, TARGET)
             slot = tl.load(stops + 7 * block + 3 + r)
-            tl.store(thoughts + slot * page + n * dim + i, token, mask=inside & (slot >= 0))
+            tl.store(thoughts + slot * page + n * dim + i, token, mask=tl.where(slot >= 0, inside, False))
             if RANDOM:
                 u = token
             tl.debug_barrier()
-            tl.store(scratch + n * D + i, u, mask=4 * block + r >= first_step % 4)
+            tl.store(scratch + n * D + i, u, mask=tl.where(4 * block + r >= first_step % 4, n < BN, False))

@@ -5,6 +5,7 @@ Triton's own wheel brings the assembler and the disassembler of NVIDIA; AMD's is
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import triton
 from triton import knobs
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from .chain import decode_kernel, streamed_kernel
@@ -130,8 +132,10 @@ def _assembler_name(arch: str) -> str:
 
 def _tool(name: str, arch: str, binary: bytes, *arguments: str) -> str:
     """Output and log of one of the programs in Triton's wheel, run on a file."""
-    assembler = knobs.nvidia.ptxas_blackwell if int(arch[3:]) >= 100 else knobs.nvidia.ptxas
-    program = assembler.path if name == "ptxas" else Path(knobs.nvidia.cuobjdump.path).with_name(name)
+    if name == "ptxas":  # the wheels have had two since Triton 3.6
+        program = get_ptxas(*[int(arch[3:])][: len(inspect.signature(get_ptxas).parameters)]).path
+    else:
+        program = Path(knobs.nvidia.cuobjdump.path).with_name(name)
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(binary)
         run = subprocess.run([program, *arguments, file.name], capture_output=True, text=True, check=False)

@@ -95,9 +95,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
         signature = signature | dict.fromkeys(constants, "constexpr")
         attributes = {(i,): [["tt.divisibility", 16]] for i, ty in enumerate(signature.values()) if ty[0] == "*"}
         source = ASTSource(fn=getattr(module, name), signature=signature, constexprs=constants, attrs=attributes)
-        return compile(
-            source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps, "num_stages": stages}
-        )
+        options = {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True}
+        return compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
     return build
 
