@@ -9,6 +9,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "aggregate.h"
@@ -78,14 +79,11 @@ void decode_on(const Problem& problem, const std::string& isa) {
 
 constexpr std::int64_t kMostSteps = std::int64_t{1} << 62;
 
-void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, const Array<float>& w0,
-                 const Array<float>& scales, const std::string& rule, bool every_step, float temperature,
-                 std::int64_t ones, const std::vector<std::int64_t>& steps, std::uint64_t seed,
-                 std::uint64_t first_sample, std::uint64_t first_prompt, std::int64_t first_step, int threads,
-                 const std::string& isa) {
-  expect(state.ndim() == 3 && state.shape(1) >= 1 && state.shape(2) == state.shape(1) + 1,
-         "state: expected shape [B, d, d+1] with d >= 1");
-  const std::int64_t prompts = state.shape(0), dim = state.shape(1);
+// What both decodes are asked for, checked; without state or attention.
+Problem problem_of(py::array_t<float, 0>& thoughts, std::int64_t prompts, std::int64_t dim, const Array<float>& w0,
+                   const Array<float>& scales, const std::string& rule, bool every_step, float temperature,
+                   std::int64_t ones, const std::vector<std::int64_t>& steps, std::uint64_t seed,
+                   std::uint64_t first_sample, std::uint64_t first_prompt, std::int64_t first_step, int threads) {
   expect(thoughts.ndim() == 4 && thoughts.shape(0) == static_cast<std::int64_t>(steps.size()) &&
              thoughts.shape(1) == prompts && thoughts.shape(3) == dim,
          "thoughts: expected shape [len(steps), B, N, d]");
@@ -109,10 +107,70 @@ void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, cons
   expect(!has_scales(kind) || scales.size() == 1 || scales.size() >= last,
          "scales: expected one number, or one for each step");
   expect(!has_ones(kind) || (ones >= 1 && ones <= dim), "ones: expected a number from 1 to d");
-  const Problem problem{prompts, samples, dim, state.data(), w0.data(), per_sample, kind, every_step, temperature,
-                        ones, scales.data(), scales.size() == 1 ? 0 : 1, steps.data(),
-                        static_cast<std::int64_t>(steps.size()), first_step, seed, first_sample, first_prompt, threads,
-                        thoughts.mutable_data(), stride(0), stride(1)};
+  return {prompts, samples, dim, nullptr, w0.data(), per_sample, kind, every_step, temperature,
+          ones, scales.data(), scales.size() == 1 ? 0 : 1, steps.data(),
+          static_cast<std::int64_t>(steps.size()), first_step, seed, first_sample, first_prompt, threads,
+          thoughts.mutable_data(), stride(0), stride(1)};
+}
+
+void decode_into(py::array_t<float, 0> thoughts, const Array<float>& state, const Array<float>& w0,
+                 const Array<float>& scales, const std::string& rule, bool every_step, float temperature,
+                 std::int64_t ones, const std::vector<std::int64_t>& steps, std::uint64_t seed,
+                 std::uint64_t first_sample, std::uint64_t first_prompt, std::int64_t first_step, int threads,
+                 const std::string& isa) {
+  expect(state.ndim() == 3 && state.shape(1) >= 1 && state.shape(2) == state.shape(1) + 1,
+         "state: expected shape [B, d, d+1] with d >= 1");
+  Problem problem = problem_of(thoughts, state.shape(0), state.shape(1), w0, scales, rule, every_step, temperature, ones,
+                               steps, seed, first_sample, first_prompt, first_step, threads);
+  problem.state = state.data();
+  decode_on(problem, isa);
+}
+
+Activation find_activation(const std::string& name) {
+  if (name == "softmax") return Activation::kSoftmax;
+  if (name == "sigmoid") return Activation::kSigmoid;
+  if (name == "relu") return Activation::kRelu;
+  if (name == "gelu") return Activation::kGelu;
+  expect(name == "identity", "activation: expected softmax, sigmoid, relu, gelu or identity");
+  return Activation::kIdentity;
+}
+
+using Group = std::tuple<Array<float>, Array<float>, Array<float>, std::string>;  // keys, offsets, values, activation
+
+void decode_attention_into(py::array_t<float, 0> thoughts, const std::vector<Group>& heads,
+                           const std::optional<Array<float>>& matrix, const std::optional<Array<float>>& vector,
+                           const Array<float>& w0, const Array<float>& scales, const std::string& rule, bool every_step,
+                           float temperature, std::int64_t ones, const std::vector<std::int64_t>& steps,
+                           std::uint64_t seed, std::uint64_t first_sample, std::uint64_t first_prompt,
+                           std::int64_t first_step, int threads, const std::string& isa) {
+  expect(w0.ndim() >= 2 && w0.shape(w0.ndim() - 1) >= 1, "w0: expected shape [B, d] or [B, N, d] with d >= 1");
+  const std::int64_t prompts = w0.shape(0), dim = w0.shape(w0.ndim() - 1);
+  const auto fits = [&](const Array<float>& x) { return x.shape(0) == prompts || x.shape(0) == 1; };
+  Attention attention{nullptr, nullptr, true, true, {}};
+  if (matrix) {
+    expect(matrix->ndim() == 3 && fits(*matrix) && matrix->shape(1) == dim && matrix->shape(2) == dim,
+           "A: expected shape [B or 1, d, d]");
+    attention.matrix = matrix->data();
+    attention.matrix_shared = matrix->shape(0) == 1;
+  }
+  if (vector) {
+    expect(vector->ndim() == 2 && fits(*vector) && vector->shape(1) == dim, "c: expected shape [B or 1, d]");
+    attention.vector = vector->data();
+    attention.vector_shared = vector->shape(0) == 1;
+  }
+  for (const auto& [key, offset, value, activation] : heads) {
+    expect(key.ndim() == 4 && fits(key) && key.shape(1) >= 1 && key.shape(2) >= 1 && key.shape(3) == dim,
+           "keys: expected shape [B or 1, H, m, d] with H, m >= 1");
+    expect(offset.ndim() == 3 && std::equal(offset.shape(), offset.shape() + 3, key.shape()),
+           "offsets: expected shape [B or 1, H, m] as the keys");
+    expect(value.ndim() == 4 && std::equal(value.shape(), value.shape() + 4, key.shape()),
+           "values: expected the shape of the keys");
+    attention.groups.push_back({key.shape(1), key.shape(2), find_activation(activation), key.shape(0) == 1, key.data(),
+                                offset.data(), value.data()});
+  }
+  Problem problem = problem_of(thoughts, prompts, dim, w0, scales, rule, every_step, temperature, ones, steps, seed,
+                               first_sample, first_prompt, first_step, threads);
+  problem.attention = &attention;
   decode_on(problem, isa);
 }
 
@@ -324,6 +382,39 @@ Array<float> power_of_two(const Array<float>& t, const std::string& isa) {
   return out;
 }
 
+Array<float> gelu_of(const Array<float>& x, const std::string& isa) {
+  expect(x.ndim() == 1 && x.size() % 16 == 0, kMultiple);
+  Array<float> out(x.size());
+  find_kernel(isa).gelu(x.data(), x.size(), out.mutable_data());
+  return out;
+}
+
+// Samples' steps per second of one part of the decode of attention with one head: "products", what is left where
+// nothing is taken of the scores, or "activations" alone.
+double attention_rate(const std::string& part, const std::string& activation, std::int64_t keys, std::int64_t dim,
+                      std::int64_t repeats, const std::string& isa) {
+  const Kernel& kernel = find_kernel(isa);
+  expect(dim >= 1 && dim <= 1 << 20, "dim: expected a number from 1 to 2^20");
+  expect(keys >= 1 && keys <= 1 << 20, "keys: expected a number from 1 to 2^20");
+  const std::vector<float> zeros(keys * dim);
+  const Attention attention{nullptr, nullptr, true, true,
+                            {{1, keys, Activation::kIdentity, true, zeros.data(), zeros.data(), zeros.data()}}};
+  std::vector<float> matrix(kernel.attention_size(attention, dim)), w(kernel.padded(dim) * kernel.samples), next(w);
+  std::vector<float> rows(w), scores(kChunk * kernel.samples);
+  kernel.pack_attention(attention, 0, dim, matrix.data());
+  const Job job{dim, Rule::kGaussian, true, 1.0f, 0, nullptr, 0, 0, 1, 0, matrix.data(), &attention};
+  Tile tile{0, w.data(), next.data(), nullptr, nullptr, rows.data(), scores.data(), nullptr};
+  const Activation kind = find_activation(activation);
+  const auto began = std::chrono::steady_clock::now();
+  if (part == "products") {
+    kernel.attention_only(job, tile, repeats);
+  } else {
+    kernel.activations_only(kind, keys, tile, repeats);
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  return static_cast<double>(repeats * kernel.samples) / seconds;
+}
+
 // Coefficient-steps per second of one part of the decode: "words" or "draws" of `repeats` blocks of four
 // steps, "steps" without draws, or "links".
 double part_rate(const std::string& part, const std::string& rule, std::int64_t dim, std::int64_t repeats,
@@ -338,7 +429,7 @@ double part_rate(const std::string& part, const std::string& rule, std::int64_t 
   std::vector<float> draws(4 * w.size());
   std::vector<std::uint32_t> index(w.size()), lanes(3 * kernel.samples);
   const Job job{dim, kind, true, 1.0f, 0, nullptr, 0, 0, 1, 0, matrix.data()};
-  Tile tile{0, w.data(), next.data(), index.data(), draws.data(), nullptr, lanes.data()};
+  Tile tile{0, w.data(), next.data(), index.data(), draws.data(), nullptr, nullptr, lanes.data()};
   kernel.begin(job, tile);
   const auto began = std::chrono::steady_clock::now();
   if (part == "words") {
@@ -404,6 +495,12 @@ PYBIND11_MODULE(_C, m) {
         py::arg("temperature"), py::arg("ones"), py::arg("steps"), py::arg("seed"), py::arg("first_sample"),
         py::arg("first_prompt"), py::arg("first_step"), py::arg("threads"), py::arg("isa"),
         "Writes thoughts [len(steps), B, N, d]; arguments as of ttc_fast.decode.");
+  m.def("decode_attention_into", &decode_attention_into, py::arg("thoughts").noconvert(), py::kw_only(),
+        py::arg("heads"), py::arg("A"), py::arg("c"), py::arg("w0").noconvert(), py::arg("scales").noconvert(),
+        py::arg("rule"), py::arg("every_step"), py::arg("temperature"), py::arg("ones"), py::arg("steps"),
+        py::arg("seed"), py::arg("first_sample"), py::arg("first_prompt"), py::arg("first_step"), py::arg("threads"),
+        py::arg("isa"),
+        "The same for attention: heads (keys, offsets, values, activation), A and c as of ttc_fast.AttentionState.");
   m.def("normals", &normals, py::arg("prompts"), py::arg("samples"), py::arg("dim"), py::kw_only(), py::arg("seed"),
         py::arg("first_sample"), py::arg("first_prompt"), py::arg("step"), py::arg("threads"), py::arg("isa"),
         "The standard normals of a step, [B, N, d]: what the decode of Gaussian noise multiplies by its scale.");
@@ -437,6 +534,11 @@ PYBIND11_MODULE(_C, m) {
   m.def("sincos_of_words", &sincos_of_words, py::arg("b").noconvert(), py::arg("isa"),
         "sin and cos of 2 pi b 2^-32, for tests.");
   m.def("exp2", &power_of_two, py::arg("t").noconvert(), py::arg("isa"), "2^t, for tests.");
+  m.def("gelu", &gelu_of, py::arg("x").noconvert(), py::arg("isa"), "x (1 + erf(x / sqrt(2))) / 2, for tests.");
+  m.def("attention_rate", &attention_rate, py::arg("part"), py::arg("activation"), py::arg("keys"), py::arg("dim"),
+        py::arg("repeats"), py::arg("isa"),
+        "Steps of samples per second of one part of a head's decode on one tile, for benchmarks: 'products' or "
+        "'activations'.");
   m.def("part_rate", &part_rate, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
         "Coefficient-steps per second of one part of the decode on one tile, for benchmarks: 'words', 'draws', 'steps' "
         "or 'links'.");

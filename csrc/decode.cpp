@@ -34,14 +34,15 @@ Aligned<T> aligned(std::int64_t n) {
 
 // What one thread works in.
 struct Scratch {
-  Aligned<float> matrix, w, next, draws, rows;
+  Aligned<float> matrix, w, next, draws, rows, scores;
   Aligned<std::uint32_t> index, lanes;
-  Scratch(const Kernel& kernel, std::int64_t dim, std::int64_t matrix_size)
+  Scratch(const Kernel& kernel, std::int64_t dim, std::int64_t matrix_size, std::int64_t keys)
       : matrix(aligned<float>(matrix_size)),
         w(aligned<float>(kernel.padded(dim) * kernel.samples)),
         next(aligned<float>(kernel.padded(dim) * kernel.samples)),
         draws(aligned<float>(4 * kernel.padded(dim) * kernel.samples)),
         rows(aligned<float>(kernel.padded(dim) * kernel.samples)),
+        scores(aligned<float>(keys * kernel.samples)),
         index(aligned<std::uint32_t>(kernel.padded(dim) * kernel.samples)),
         lanes(aligned<std::uint32_t>(3 * kernel.samples)) {
     const std::int64_t size = kernel.padded(dim) * kernel.samples;  // rows beyond dim are read too
@@ -49,8 +50,8 @@ struct Scratch {
     std::fill_n(next.get(), size, 0.0f);
     std::fill_n(draws.get(), 4 * size, 0.0f);
   }
-  static std::int64_t bytes(const Kernel& kernel, std::int64_t dim, std::int64_t matrix_size) {
-    return (matrix_size + 8 * kernel.padded(dim) * kernel.samples + 3 * kernel.samples) * sizeof(float);
+  static std::int64_t bytes(const Kernel& kernel, std::int64_t dim, std::int64_t matrix_size, std::int64_t keys) {
+    return (matrix_size + (8 * kernel.padded(dim) + keys + 3) * kernel.samples) * sizeof(float);
   }
 };
 
@@ -71,12 +72,13 @@ class Decoder {
     });
     std::sort(asked_.begin(), asked_.end());
     const std::int64_t threads = std::max<std::int64_t>(1, std::min<std::int64_t>(p_.threads, p_.prompts * tiles_));
-    const std::int64_t matrix = p_.rule == Rule::kNormals ? 0 : kernel_.matrix_size(p_.dim, layout());
-    const Need need{"the decode's scratch", Scratch::bytes(kernel_, p_.dim, matrix), threads, "coefficients"};
+    const std::int64_t matrix = matrix_size(), keys = p_.attention ? kChunk : 0;
+    const Need need{"the decode's scratch", Scratch::bytes(kernel_, p_.dim, matrix, keys), threads,
+                    p_.attention ? "keys" : "coefficients"};
     return needing(need, [&] {
       std::vector<Scratch> scratch;
       scratch.reserve(threads);
-      for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim, matrix);
+      for (std::int64_t i = 0; i < threads; ++i) scratch.emplace_back(kernel_, p_.dim, matrix, keys);
       return run(scratch);
     });
   }
@@ -114,9 +116,7 @@ class Decoder {
     std::int64_t packed = -1;
     for (std::int64_t item; !stop_ && (item = next_item_++) < p_.prompts * tiles_;) {
       const std::int64_t prompt = item / tiles_;
-      if (prompt != packed && p_.rule != Rule::kNormals) {
-        kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, layout(), scratch.matrix.get());
-      }
+      if (prompt != packed) pack(prompt, scratch.matrix.get());
       packed = prompt;
       decode_tile(scratch, prompt, item % tiles_ * kernel_.samples, asks);
     }
@@ -124,16 +124,17 @@ class Decoder {
 
   void decode_tile(Scratch& scratch, std::int64_t prompt, std::int64_t sample, bool asks) {
     const Job job{p_.dim, p_.rule, p_.every_step, slope(), p_.ones, p_.scales, p_.scale_stride, p_.first_step, p_.seed,
-                  static_cast<std::uint32_t>(p_.first_prompt + prompt), scratch.matrix.get()};
+                  static_cast<std::uint32_t>(p_.first_prompt + prompt), scratch.matrix.get(), p_.attention};
     Tile tile{static_cast<std::uint32_t>(p_.first_sample + sample), scratch.w.get(), scratch.next.get(),
-              scratch.index.get(), scratch.draws.get(), scratch.rows.get(), scratch.lanes.get()};
+              scratch.index.get(), scratch.draws.get(), scratch.rows.get(), scratch.scores.get(),
+              scratch.lanes.get()};
     const std::int64_t present = std::min(kernel_.samples, p_.samples - sample);
     const std::int64_t row = p_.w0_per_sample ? prompt * p_.samples + sample : prompt;
     if (p_.rule != Rule::kNormals) {
       kernel_.transpose(p_.w0 + row * p_.dim, p_.w0_per_sample ? p_.dim : 0, present, p_.dim, tile.w);
     }
     kernel_.begin(job, tile);
-    const std::int64_t stride = std::max<std::int64_t>(1, kPatience / (p_.dim * (p_.dim + 64) * kernel_.samples));
+    const std::int64_t stride = std::max<std::int64_t>(1, kPatience / (work_of_step() * kernel_.samples));
     std::int64_t t = p_.first_step;
     for (const auto& [step, index] : asked_) {
       while (t < step) {
@@ -151,6 +152,26 @@ class Decoder {
   }
 
   Layout layout() const { return layout_of(p_.rule, p_.every_step); }
+
+  std::int64_t matrix_size() const {
+    if (p_.rule == Rule::kNormals) return 0;
+    return p_.attention ? kernel_.attention_size(*p_.attention, p_.dim) : kernel_.matrix_size(p_.dim, layout());
+  }
+
+  void pack(std::int64_t prompt, float* matrix) const {
+    if (p_.rule == Rule::kNormals) return;
+    if (p_.attention) return kernel_.pack_attention(*p_.attention, prompt, p_.dim, matrix);
+    kernel_.pack(p_.state + prompt * p_.dim * (p_.dim + 1), p_.dim, layout(), matrix);
+  }
+
+  // Multiply-adds of a sample.
+  std::int64_t work_of_step() const {
+    std::int64_t rows = p_.dim + 64;
+    if (p_.attention) {
+      for (const Heads& heads : p_.attention->groups) rows += 2 * heads.heads * heads.keys;
+    }
+    return p_.dim * rows;
+  }
 
   // Bounded, so that a tiny temperature gives a steep link and not 0 * infinity.
   float slope() const { return static_cast<float>(std::min(1.4426950408889634 / p_.temperature, 1e30)); }

@@ -27,6 +27,26 @@ inline Layout layout_of(Rule rule, bool every_step) {
   return samples_bits(rule) && every_step ? Layout::kTables : Layout::kRows;
 }
 
+enum class Activation { kSoftmax, kSigmoid, kRelu, kGelu, kIdentity };
+
+// Heads with equally many keys and one activation.
+struct Heads {
+  std::int64_t heads, keys;
+  Activation activation;
+  bool shared;               // by all prompts
+  const float *key, *offset, *value;  // K, V [prompts or 1, heads, keys, dim], k [prompts or 1, heads, keys]
+};
+
+// u = A w + c + sum over the heads of V^T act(K w + k), as ttc_fast/decoding/attention.py.
+struct Attention {
+  const float* matrix;       // A [prompts or 1, dim, dim]; nullptr: the identity
+  const float* vector;       // c [prompts or 1, dim]; nullptr: zero
+  bool matrix_shared, vector_shared;
+  std::vector<Heads> groups;
+};
+
+constexpr std::int64_t kChunk = 64;  // keys of a head between two looks at the largest score: all sets have the same
+
 // What is the same for all samples of one prompt.
 struct Job {
   std::int64_t dim;
@@ -39,7 +59,8 @@ struct Job {
   std::int64_t first_step;
   std::uint64_t seed;
   std::uint32_t prompt;
-  const float* matrix;       // packed by Kernel::pack
+  const float* matrix;       // packed by Kernel::pack, or pack_attention
+  const Attention* attention = nullptr;  // nullptr: linear attention
 };
 
 // One tile of samples of one prompt; arrays [rows][samples], rows = Kernel::padded(dim).
@@ -50,6 +71,7 @@ struct Tile {
   std::uint32_t* index;      // thoughts of bits, four coordinates in a number, or 32 where the ones are few
   float* draws;              // four arrays: normals, words of uniforms, or exponentials, of the current block's steps
   float* rows;               // scratch
+  float* scores;             // scratch, kChunk rows; of attention
   std::uint32_t* lanes;      // what the random words of a sample have in common, three arrays [samples]
 };
 
@@ -65,6 +87,9 @@ struct Kernel {
   // State [d, d+1] of a prompt to a matrix of matrix_size(dim, layout) floats.
   std::int64_t (*matrix_size)(std::int64_t dim, Layout layout);
   void (*pack)(const float* state, std::int64_t dim, Layout layout, float* matrix);
+  // The same of attention.
+  std::int64_t (*attention_size)(const Attention&, std::int64_t dim);
+  void (*pack_attention)(const Attention&, std::int64_t prompt, std::int64_t dim, float* matrix);
   // Prepares the random words of tile.first_sample, ....
   void (*begin)(const Job&, Tile&);
   // Steps begin, ..., end - 1 of the chain.
@@ -90,15 +115,18 @@ struct Kernel {
   void (*weigh)(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples,
                 std::int64_t columns, const std::int64_t* ranks, std::int64_t stride, double* out);
   // For tests and benchmarks, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
-  // 2 pi b 2^-32, and 2^t.
+  // 2 pi b 2^-32, 2^t, and gelu.
   void (*log)(const std::uint32_t* a, std::size_t n, float* out);
   void (*sincos)(const std::uint32_t* b, std::size_t n, float* sine, float* cosine);
   void (*exp2)(const float* t, std::size_t n, float* out);
+  void (*gelu)(const float* x, std::size_t n, float* out);
   // For benchmarks: the parts of the decode by themselves, `repeats` times.
   float (*words_only)(const Job&, Tile&, std::int64_t repeats);
   void (*draws_only)(const Job&, Tile&, std::int64_t repeats);
   void (*steps_only)(const Job&, Tile&, std::int64_t repeats);
   void (*links_only)(const Job&, Tile&, std::int64_t repeats);
+  void (*attention_only)(const Job&, Tile&, std::int64_t repeats);
+  void (*activations_only)(Activation, std::int64_t keys, Tile&, std::int64_t repeats);
 };
 
 // A decode of all prompts; the arguments of ttc_fast.decode, checked by the caller.
@@ -119,6 +147,7 @@ struct Problem {
   int threads;
   float* thoughts;           // [step_count, prompts, samples, dim], rows of all dim numbers one after the other
   std::int64_t step_stride, prompt_stride;  // in numbers
+  const Attention* attention = nullptr;     // in place of state
 };
 
 // False if `interrupted`, which the calling thread asks about every 50 ms, said so; the output is then

@@ -3,6 +3,7 @@
 // Samples lie across the lanes. A tile keeps its thoughts, and the draws of four steps, in the core's
 // cache; nothing but the thoughts of the asked steps is written to memory.
 #if !defined(TTC_FAST_ISA_NEON) || defined(__aarch64__)  // a build for two machines compiles it for the other one, too
+#include "attention.h"
 #include "math.h"
 #include "subset.h"
 #include "sums.h"
@@ -94,10 +95,8 @@ F bit(F u, F word, float slope) {
 // What is added to u: draws times the scale, times the thought, or times the negative inner product of both.
 enum class Noise { kNone, kPlain, kElementwise, kRankOne };
 
-// tile.next = u(w), plus noise.
-template <Product product, Noise noise>
-void transform(const Job& job, Tile& tile, const float* draws, float scale) {
-  F factor[kVectors];
+template <Noise noise>
+void noise_factors(const Job& job, const Tile& tile, const float* draws, float scale, F (&factor)[kVectors]) {
   for (F& f : factor) f = all(noise == Noise::kRankOne ? 0.0f : scale);
   if constexpr (noise == Noise::kRankOne) {
     for (std::int64_t at = 0; at < job.dim * kSamples; at += kSamples) {
@@ -107,19 +106,26 @@ void transform(const Job& job, Tile& tile, const float* draws, float scale) {
     }
     for (F& f : factor) f = mul(f, all(-scale));
   }
+}
+
+template <Noise noise>
+F add_noise(F u, F factor, const float* w, const float* draws) {
+  if (noise == Noise::kNone) return u;
+  return fma(noise == Noise::kElementwise ? mul(factor, load(w)) : factor, load(draws), u);
+}
+
+// tile.next = u(w), plus noise.
+template <Product product, Noise noise>
+void transform(const Job& job, Tile& tile, const float* draws, float scale) {
+  F factor[kVectors];
+  noise_factors<noise>(job, tile, draws, scale, factor);
   for (std::int64_t block = 0; block < job.dim; block += kRows) {
     F sum[kRows][kVectors];
     multiply_rows<product>(job.matrix, job.dim, block, 0, tile.w, tile.index, sum);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         const std::int64_t at = (block + r) * kSamples + v * kLanes;
-        F next = sum[r][v];
-        if constexpr (noise == Noise::kElementwise) {
-          next = fma(mul(factor[v], load(tile.w + at)), load(draws + at), next);
-        } else if constexpr (noise != Noise::kNone) {
-          next = fma(factor[v], load(draws + at), next);
-        }
-        store(tile.next + at, next);
+        store(tile.next + at, add_noise<noise>(sum[r][v], factor[v], tile.w + at, draws + at));
       }
     }
   }
@@ -195,13 +201,67 @@ void advance_subset(const Job& job, Tile& tile, std::int64_t begin, std::int64_t
   bool packed = pack_thoughts<32>(job.dim, subset_words(job.dim), tile.w, tile.index);
   for (std::int64_t t = begin; t < end; ++t, packed = true) {
     if (drawn && (t % 4 == 0 || t == job.first_step)) make_draws(job, tile, t);
-    for (int v = 0; v < kVectors; ++v) next_subset<drawn>(job, tile, v, packed, draws_of(job, tile, t) + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      output_of_vector(job, tile, v, packed);
+      choose_subset<drawn>(job, tile, v, draws_of(job, tile, t) + v * kLanes);
+    }
   }
   if (begin < end) unpack_thoughts<32>(job.dim, tile.index, tile.w);
 }
 
+// The next thoughts in tile.w, from u in tile.next.
+template <Noise noise>
+void take_noisy(const Job& job, Tile& tile, const float* draws, float scale) {
+  F factor[kVectors];
+  noise_factors<noise>(job, tile, draws, scale, factor);
+  for (std::int64_t at = 0; at < job.dim * kSamples; at += kSamples) {
+    for (int v = 0; v < kVectors; ++v) {
+      const std::int64_t i = at + v * kLanes;
+      store(tile.next + i, add_noise<noise>(load(tile.next + i), factor[v], tile.w + i, draws + i));
+    }
+  }
+  swap(tile);
+}
+
+template <bool drawn>
+void take_subset(const Job& job, Tile& tile, const float* draws) {
+  for (int v = 0; v < kVectors; ++v) choose_subset<drawn>(job, tile, v, draws + v * kLanes);
+  unpack_thoughts<32>(job.dim, tile.index, tile.w);
+}
+
+void advance_attention(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
+  const bool bits = samples_bits(job.rule) && job.every_step;
+  const bool drawn = has_scales(job.rule) || job.rule == Rule::kSubset || (bits && job.rule != Rule::kThreshold);
+  for (std::int64_t t = begin; t < end; ++t) {
+    if (drawn && (t % 4 == 0 || t == job.first_step)) make_draws(job, tile, t);
+    const float* const draws = draws_of(job, tile, t);
+    const float scale = has_scales(job.rule) ? job.scales[t * job.scale_stride] : 0.0f;
+    attend(job, tile);
+    if (job.rule == Rule::kGaussian) {
+      take_noisy<Noise::kPlain>(job, tile, draws, scale);
+    } else if (job.rule == Rule::kRankOne) {
+      take_noisy<Noise::kRankOne>(job, tile, draws, scale);
+    } else if (job.rule == Rule::kElementwise) {
+      take_noisy<Noise::kElementwise>(job, tile, draws, scale);
+    } else if (job.rule == Rule::kSubset) {
+      take_subset<true>(job, tile, draws);
+    } else if (job.rule == Rule::kLargest) {
+      take_subset<false>(job, tile, draws);
+    } else if (!bits) {
+      swap(tile);
+    } else if (job.rule == Rule::kClip) {
+      draw_bits<Rule::kClip>(job, tile.next, draws, tile.w);
+    } else if (job.rule == Rule::kSigmoid) {
+      draw_bits<Rule::kSigmoid>(job, tile.next, draws, tile.w);
+    } else {
+      draw_bits<Rule::kThreshold>(job, tile.next, draws, tile.w);
+    }
+  }
+}
+
 void advance(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
   if (job.rule == Rule::kNormals) return;
+  if (job.attention) return advance_attention(job, tile, begin, end);
   if (job.rule == Rule::kGaussian) return advance_continuous<Noise::kPlain>(job, tile, begin, end);
   if (job.rule == Rule::kRankOne) return advance_continuous<Noise::kRankOne>(job, tile, begin, end);
   if (job.rule == Rule::kElementwise) return advance_continuous<Noise::kElementwise>(job, tile, begin, end);
@@ -242,6 +302,10 @@ void power_of_two(const float* t, std::size_t n, float* out) {
   for (std::size_t i = 0; i < n; i += kLanes) store(out + i, exp2(load(t + i)));
 }
 
+void gelu_of(const float* x, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; i += kLanes) store(out + i, gelu(load(x + i)));
+}
+
 float words_only(const Job& job, Tile& tile, std::int64_t repeats) {
   U all_words = all(std::uint32_t{0});
   for (std::int64_t q = 0; q < repeats; ++q) {
@@ -280,10 +344,31 @@ void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
   }
 }
 
+void attention_only(const Job& job, Tile& tile, std::int64_t repeats) {
+  for (std::int64_t t = 0; t < repeats; ++t) attend(job, tile);
+}
+
+void activations_only(Activation activation, std::int64_t keys, Tile& tile, std::int64_t repeats) {
+  F most[kVectors];
+  Softmax softmax;
+  for (int v = 0; v < kVectors; ++v) softmax.most[v] = softmax.sum[v] = most[v] = all(1.0f);
+  for (std::int64_t t = 0; t < repeats; ++t) {
+    for (std::int64_t begin = 0; begin < keys; begin += kChunk) {
+      const std::int64_t count = keys - begin < kChunk ? keys - begin : kChunk;
+      if (activation == Activation::kSoftmax) make_powers(count, most, tile, softmax);
+      if (activation == Activation::kSigmoid) activate_scores<Activation::kSigmoid>(count, tile);
+      if (activation == Activation::kRelu) activate_scores<Activation::kRelu>(count, tile);
+      if (activation == Activation::kGelu) activate_scores<Activation::kGelu>(count, tile);
+    }
+  }
+  store(tile.next, softmax.sum[0]);  // so that it cannot be left out
+}
+
 const Kernel kKernel = {
-    kIsa, kSamples, padded, transpose, transpose_back, matrix_size, pack, begin, advance, draw_answer, residual_rows,
-    gram_size, pack_examples, squared_residuals, squared_distances, pack_bits, weighted_sum, weigh, log, sincos,
-    power_of_two, words_only, draws_only, steps_only, links_only};
+    kIsa, kSamples, padded, transpose, transpose_back, matrix_size, pack, attention_size, pack_attention, begin,
+    advance, draw_answer, residual_rows, gram_size, pack_examples, squared_residuals, squared_distances, pack_bits,
+    weighted_sum, weigh, log, sincos, power_of_two, gelu_of, words_only, draws_only, steps_only, links_only,
+    attention_only, activations_only};
 
 }  // namespace
 

@@ -40,14 +40,41 @@ std::uint64_t checksum(const std::vector<float>& thoughts) {
   return hash;
 }
 
+struct Numbers {
+  std::uint32_t random = 1;
+  float operator()() {  // exact in float32, between -1/2 and 1/2
+    random = random * 1664525 + 1013904223;
+    return static_cast<float>(static_cast<std::int32_t>(random) >> 16) * 0x1p-16f;
+  }
+};
+
+// Of the thoughts that attention makes, with `keys` keys in two heads of a prompt, and as many hidden units.
+std::uint64_t run_attention(const Kernel& kernel, Rule rule, Activation activation, std::int64_t keys,
+                            std::int64_t dim) {
+  const std::int64_t prompts = 2, samples = 53;
+  Numbers number;
+  std::vector<float> key(prompts * 2 * keys * dim), value(key), offset(prompts * 2 * keys), matrix(dim * dim);
+  std::vector<float> w0(prompts * dim), thoughts(2 * prompts * samples * dim);
+  for (auto* const part : {&key, &offset, &matrix, &w0}) {
+    for (auto& x : *part) x = number();
+  }
+  for (auto& x : value) x = number() / static_cast<float>(keys);
+  const Attention attention{matrix.data(), w0.data(), true, false,
+                            {{2, keys, activation, false, key.data(), offset.data(), value.data()},
+                             {1, keys, Activation::kGelu, true, value.data(), offset.data(), key.data()}}};
+  const float scale = 0.25f;
+  const std::int64_t steps[] = {3, 14};
+  Problem problem{prompts, samples, dim, nullptr, w0.data(), false, rule, true, 0.25f, (dim + 2) / 3, &scale, 0, steps,
+                  2, 0, 0x123456789abcdef0, 0x80000000, 0xfffffff0, 2, thoughts.data(), prompts * samples * dim,
+                  samples * dim};
+  problem.attention = &attention;
+  return decode(problem, kernel, [] { return false; }) ? checksum(thoughts) : 0;
+}
+
 std::uint64_t run(const Kernel& kernel, Rule rule, bool every_step, std::int64_t dim) {
   const std::int64_t prompts = 2, samples = 53;
   std::vector<float> state(prompts * dim * (dim + 1)), w0(prompts * dim), thoughts(2 * prompts * samples * dim);
-  std::uint32_t random = 1;
-  const auto number = [&] {  // exact in float32, between -1/2 and 1/2
-    random = random * 1664525 + 1013904223;
-    return static_cast<float>(static_cast<std::int32_t>(random) >> 16) * 0x1p-16f;
-  };
+  Numbers number;
   for (auto& value : state) value = number() / static_cast<float>(dim);
   for (auto& value : w0) value = number();
   const float scale = 0.25f;
@@ -132,6 +159,19 @@ const Case kCases[] = {
 #include "selftest.inc"
 };
 
+struct AttentionCase {
+  const char* name;
+  Rule rule;
+  const char* activation_name;
+  Activation activation;
+  std::int64_t keys, dim;
+  std::uint64_t expected;
+};
+
+const AttentionCase kAttentionCases[] = {
+#include "selftest_attention.inc"
+};
+
 }  // namespace
 
 int main() {
@@ -146,6 +186,14 @@ int main() {
       faults += !right;
       std::printf("%-8s {\"%s\", Rule::k%s, %s, %" PRId64 ", 0x%016" PRIx64 "},%s\n", kernel->isa, c.name, c.name,
                   c.every_step ? "true" : "false", c.dim, got, right ? "" : "  FAIL");
+    }
+    for (const AttentionCase& c : kAttentionCases) {
+      const std::uint64_t got = run_attention(*kernel, c.rule, c.activation, c.keys, c.dim);
+      const bool right = !fused || got == c.expected;
+      faults += !right;
+      std::printf("%-8s {\"%s\", Rule::k%s, \"%s\", Activation::k%s, %" PRId64 ", %" PRId64 ", 0x%016" PRIx64 "},%s\n",
+                  kernel->isa, c.name, c.name, c.activation_name, c.activation_name, c.keys, c.dim, got,
+                  right ? "" : "  FAIL");
     }
   }
   return faults != 0;

@@ -142,9 +142,8 @@ void leave_first(const Job& job, const float* keys, std::uint32_t kth, std::uint
   }
 }
 
-// The next thoughts of the samples of vector v in tile.index, given those in tile.index (packed) or in tile.w.
-template <bool drawn>
-void next_subset(const Job& job, Tile& tile, int v, bool packed, const float* draws) {
+// u of the samples of vector v to tile.next, given their thoughts in tile.index (packed) or in tile.w.
+void output_of_vector(const Job& job, Tile& tile, int v, bool packed) {
   static_assert(kLanes <= kVectors * kRows, "the rows of a vector's samples fit into tile.rows");
   const float* row[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
@@ -157,8 +156,13 @@ void next_subset(const Job& job, Tile& tile, int v, bool packed, const float* dr
       output_of<false>(job, tile.w + sample, nullptr, u);
     }
   }
+  transpose_rows(row, job.dim, tile.next + v * kLanes);
+}
+
+// The next thoughts of the samples of vector v to tile.index, given u in tile.next.
+template <bool drawn>
+void choose_subset(const Job& job, Tile& tile, int v, const float* draws) {
   float* const keys = tile.next + v * kLanes;
-  transpose_rows(row, job.dim, keys);
   const U limit = job.ones <= kLongestList ? limit_by_list<drawn>(job.dim, job.ones, draws, keys)
                                            : limit_by_search<drawn>(job.dim, job.ones, draws, keys);
   for (std::int64_t word = 0; word < subset_words(job.dim); ++word) {

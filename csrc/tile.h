@@ -101,6 +101,19 @@ float* pack_rows(std::int64_t rows, std::int64_t dim, Entry entry, float* matrix
 // give the same bits: a table holds the sums that kGrouped makes.
 enum class Product { kSequential, kGrouped, kTables };
 
+// sum += a block of kRows rows times `columns` rows of w.
+__attribute__((always_inline)) inline void add_products(const float* matrix, std::int64_t columns, const float* w,
+                                                        F (&sum)[kRows][kVectors]) {
+  for (std::int64_t j = 0; j < columns; ++j, matrix += kRows) {
+    F factor[kVectors];
+    for (int v = 0; v < kVectors; ++v) factor[v] = load(w + j * kSamples + v * kLanes);
+    for (int r = 0; r < kRows; ++r) {
+      const F a = all(matrix[r]);
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(a, factor[v], sum[r][v]);
+    }
+  }
+}
+
 // Rows block, ..., block + kRows - 1 of a packed matrix times w, or times the thoughts that index tells. The columns
 // before `begin` (kSequential) are known to be 0. Inlined, or the sums would lie in memory instead of registers.
 template <Product product>
@@ -135,15 +148,7 @@ __attribute__((always_inline)) inline void multiply_rows(const float* all_rows, 
       }
     }
   } else {
-    matrix += begin * kRows;
-    for (std::int64_t j = begin; j < dim; ++j, matrix += kRows) {
-      F factor[kVectors];
-      for (int v = 0; v < kVectors; ++v) factor[v] = load(w + j * kSamples + v * kLanes);
-      for (int r = 0; r < kRows; ++r) {
-        const F a = all(matrix[r]);
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(a, factor[v], sum[r][v]);
-      }
-    }
+    add_products(matrix + begin * kRows, dim - begin, w + begin * kSamples, sum);
   }
 }
 

@@ -149,20 +149,31 @@ def check_authors_step(
         return subsets_are_proved(rule, t, u, got, expected, u_error, log_error, log_floor, arguments)
     place = {name: arguments.get(name, 0) for name in ("seed", "first_sample", "first_prompt")}
     xi = reference.normals(len(w), w.shape[1], dim, step=t, like=state.double(), **place)
-    if isinstance(rule, RankOneNoise):
-        scale = rule.scales(t + 1)[t].item()
-        along = (xi * w).sum(2, keepdim=True).abs()
-        # Each side rounds the products and their sum; then two products, and kappa_t itself.
-        size = w.double().abs().sum(2, keepdim=True)
-        along_error = NORMAL_ERROR * size + 2 * (dim + 1) * EPS * (xi * w).abs().sum(2, keepdim=True)
-        noise, error = along * xi.abs(), along_error * (xi.abs() + NORMAL_ERROR) + along * NORMAL_ERROR
-    else:
-        assert isinstance(rule, ElementwiseNoise)
-        scale = rule.scales(t + 1)[t].item()
-        noise, error = w.double().abs() * xi.abs(), w.double().abs() * NORMAL_ERROR
+    scale, noise, error = noise_of(rule, w.double(), t, xi)
     bound = 2 * u_error + scale * (error + 6 * EPS * noise) + 2 * EPS * (magnitude(state, w) + scale * noise)
     assert bool(((got.double() - expected.double()).abs() <= bound).all())
     return 0
+
+
+def noise_of(rule: Rule, w: Tensor, t: int, xi: Tensor) -> tuple[float, Tensor, Tensor]:
+    """Scale of step t, size of what it multiplies, and by how much that differs between two backends ``[B, N, d]``.
+
+    Args:
+        rule: one of continuous coefficients.
+        w, t: the thoughts and the step.
+        xi: its normals.
+    """
+    assert isinstance(rule, (GaussianNoise, RankOneNoise, ElementwiseNoise))
+    scale = rule.scales(t + 1)[t].item()
+    if isinstance(rule, GaussianNoise):
+        return scale, xi.abs(), torch.full_like(xi, NORMAL_ERROR)
+    if isinstance(rule, ElementwiseNoise):
+        return scale, w.abs() * xi.abs(), w.abs() * NORMAL_ERROR
+    along = (xi * w).sum(2, keepdim=True).abs()
+    # Each side rounds the products and their sum; then two products, and kappa_t itself.
+    along_error = NORMAL_ERROR * w.abs().sum(2, keepdim=True)
+    along_error = along_error + 2 * (w.shape[2] + 1) * EPS * (xi * w).abs().sum(2, keepdim=True)
+    return scale, along * xi.abs(), along_error * (xi.abs() + NORMAL_ERROR) + along * NORMAL_ERROR
 
 
 def subsets_are_proved(
@@ -171,7 +182,7 @@ def subsets_are_proved(
     u: Tensor,
     got: Tensor,
     expected: Tensor,
-    u_error: float,
+    u_error: float | Tensor,
     log_error: float,
     log_floor: float,
     arguments: dict[str, Any],

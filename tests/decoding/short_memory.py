@@ -59,6 +59,15 @@ def calls(c: ModuleType, scale: int) -> dict[str, Callable[[], list[Any]]]:
                       ones=3, steps=[9, 4], seed=1, first_sample=0, first_prompt=0, first_step=0, **shared)  # fmt: skip
         return [thoughts]
 
+    def attended(activation: str) -> list[Any]:
+        thoughts = np.zeros((2, prompts, samples, dim), np.float32)
+        keys, values = state[:, None].swapaxes(2, 3)[:, :, :9].copy(), state[:, None, :, :9].copy()
+        c.decode_attention_into(thoughts, heads=[(keys, w0[:, None].copy(), values, activation)], A=None, c=w0, w0=w0,
+                                scales=np.ones(1, np.float32), rule="gaussian", every_step=True, temperature=0.5,
+                                ones=3, steps=[9, 4], seed=1, first_sample=0, first_prompt=0, first_step=0,
+                                **shared)  # fmt: skip
+        return [thoughts]
+
     def answers(technique: str) -> list[Any]:
         arguments: dict[str, Any] = {"parameter": 0.5, "seed": 1, "first_prompt": 0, "step": 4, **groups, **shared}
         return [c.group_answers(w, score, orders, technique=technique, **arguments)]
@@ -69,6 +78,7 @@ def calls(c: ModuleType, scale: int) -> dict[str, Callable[[], list[Any]]]:
     normals = {"seed": 1, "first_sample": 0, "first_prompt": 0, "step": 2}
     measured = {"examples": (x, y), "factor": 1.0, "aim": (w0, w0), "equality": True, "pack": True}
     named: dict[str, Callable[[], list[Any]]] = {
+        "decode softmax": lambda: attended("softmax"),
         "normals": lambda: [c.normals(prompts, samples, dim, **normals, **shared)],
         "measure": lambda: list(c.measure(w, **measured, **shared)),
         "tree_sum": lambda: [c.tree_sum(w, threads=3)],

@@ -124,6 +124,17 @@ class AttentionState:
             raise ValueError(f"heads: expected all tensors in {keys.dtype} on {keys.device}, as the first keys")
 
     @property
+    def attention(self) -> AttentionState:
+        """Itself: any state with an attribute of this name and type runs in the fused kernels for it."""
+        return self
+
+    @property
+    def prompts(self) -> int:
+        """B; 1 where nothing differs between prompts."""
+        parts = [one.keys for one in self.heads] + [part for part in (self.A, self.c) if part is not None]
+        return max(part.shape[0] for part in parts)
+
+    @property
     def multiplications(self) -> int:
         """Of a thought."""
         heads = sum(2 * one.keys[0].numel() for one in self.heads)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -139,6 +140,7 @@ def resolve_backend(
     device: torch.device = CPU,
     dim: int = 1,
     precision: str = "fp32",
+    lacking: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The backend that ``name`` stands for, here and for such a decode.
 
@@ -148,6 +150,7 @@ def resolve_backend(
         device: of the state.
         dim: d.
         precision: see :func:`ttc_fast.decode`.
+        lacking: backends that cannot do it whatever else is the case, and why.
 
     Returns:
         A name of :func:`backends`.
@@ -158,7 +161,7 @@ def resolve_backend(
     table = backends()
     check.choice("backend", name, ("auto", *(b.name for b in table)))
     check.choice("precision", precision, PRECISIONS)
-    obstacles = {b.name: _obstacle(b, dtype, device, dim, precision) for b in table}
+    obstacles = {b.name: lacking.get(b.name) or _obstacle(b, dtype, device, dim, precision) for b in table}
     if name == "auto":
         if interpreted():
             obstacles["triton"] = "its interpreter is for checking, on request"

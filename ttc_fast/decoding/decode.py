@@ -103,7 +103,7 @@ def decode(
     encoded = rule.encode(max(given.steps, default=0))
     check_ones(0 if encoded is None else encoded.ones, dim)
     if out is not None:
-        _check_out(out, w0, given)
+        check_out(out, w0, given)
     if method == "exact":
         return _decode_exactly(state, w0, rule, encoded, given, backend, precision, out)
     if encoded is None:
@@ -144,7 +144,15 @@ def check_room(thoughts: int, samples: int, dim: int, dtype: torch.dtype) -> Non
     check.room(needed, "samples: the thoughts", "ask for fewer samples, steps or prompts")
 
 
-def _check_out(out: Tensor, w0: Tensor, given: Arguments) -> None:
+def check_out(out: Tensor, w0: Tensor, given: Arguments) -> None:
+    """Nothing, if the thoughts can be written to ``out``.
+
+    Args:
+        out, w0, given: see :func:`decode`.
+
+    Raises:
+        TypeError, ValueError: it is not as described there.
+    """
     wanted = (len(given.steps), w0.shape[0], given.samples, w0.shape[-1])
     check.tensor("out", out, wanted)
     if out.dtype != w0.dtype or out.device != w0.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..numerics import extension
+from .attention import AttentionState
 from .rules import EncodedRule
 
 
@@ -37,20 +39,42 @@ def decode(
     thoughts = torch.empty(len(steps), state.shape[0], samples, state.shape[1]) if out is None else out
     extension.loaded().decode_into(
         thoughts.numpy(),
-        state.contiguous().numpy(),
-        w0.contiguous().numpy(),
+        _array(state),
+        _array(w0),
         _scales(rule),
-        rule=rule.kind,
-        every_step=rule.every_step,
-        temperature=rule.temperature,
-        ones=rule.ones,
-        steps=list(steps),
-        seed=seed,
-        first_sample=first_sample,
-        first_prompt=first_prompt,
-        first_step=first_step,
-        threads=torch.get_num_threads(),
-        isa=extension.isa(),
+        **_named(rule, steps, seed, first_sample, first_prompt, first_step),
+    )
+    return thoughts
+
+
+def decode_attention(
+    state: AttentionState,
+    w0: Tensor,
+    *,
+    rule: EncodedRule,
+    steps: Sequence[int],
+    samples: int,
+    seed: int,
+    first_sample: int = 0,
+    first_prompt: int = 0,
+    first_step: int = 0,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The same for an attention state.
+
+    Args:
+        state, w0: float32 on the CPU.
+        rule, steps, samples, seed, first_sample, first_prompt, first_step, out: as in :func:`decode`.
+    """
+    thoughts = torch.empty(len(steps), w0.shape[0], samples, w0.shape[-1]) if out is None else out
+    extension.loaded().decode_attention_into(
+        thoughts.numpy(),
+        heads=[(*map(_array, (one.keys, one.offsets, one.values)), one.activation) for one in state.heads],
+        A=None if state.A is None else _array(state.A),
+        c=None if state.c is None else _array(state.c),
+        w0=_array(w0),
+        scales=_scales(rule),
+        **_named(rule, steps, seed, first_sample, first_prompt, first_step),
     )
     return thoughts
 
@@ -71,6 +95,21 @@ def normals(
         threads=torch.get_num_threads(), isa=extension.isa(),
     )  # fmt: skip
     return torch.from_numpy(drawn)
+
+
+def _named(
+    rule: EncodedRule, steps: Sequence[int], seed: int, first_sample: int, first_prompt: int, first_step: int
+) -> dict[str, Any]:
+    """What both decodes of the extension take by name."""
+    return {
+        "rule": rule.kind, "every_step": rule.every_step, "temperature": rule.temperature, "ones": rule.ones,
+        "steps": list(steps), "seed": seed, "first_sample": first_sample, "first_prompt": first_prompt,
+        "first_step": first_step, "threads": torch.get_num_threads(), "isa": extension.isa(),
+    }  # fmt: skip
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.contiguous().numpy()
 
 
 def _scales(rule: EncodedRule) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..decoding.attention_decode import attention_backend
 from ..decoding.backends import require_reference, resolve_backend
 from ..estimators.table import Key, Table
 from ..models.decoder import StochasticDecoder
@@ -109,11 +110,13 @@ def decode_bank(
     """
     seen = as_verifier(verifier).context(prompts)
     state, start = decoder.model.prefill(seen), decoder.start(seen)
-    linear = getattr(state, "linear", None)
-    if linear is None:
-        name = require_reference(backend, "fp32", f"the model {type(decoder.model).__name__}")
-    else:
+    linear, attention = getattr(state, "linear", None), getattr(state, "attention", None)
+    if linear is not None:
         name = resolve_backend(backend, linear.dtype, linear.device, linear.shape[1])
+    elif attention is not None:
+        name = attention_backend(attention, start, backend)
+    else:
+        name = require_reference(backend, "fp32", f"the model {type(decoder.model).__name__}")
     if decoder.rule.encode(max(steps)) is None:
         name = require_reference(backend, "fp32", f"the rule {described(decoder.rule)}")
     thoughts = start.new_empty(len(steps), len(seen), samples, start.shape[1])
@@ -132,7 +135,7 @@ def decode_bank(
             )  # fmt: skip
         report(n.stop / samples)
     noise_free = StochasticDecoder(decoder.model, decoder.rule.greedy())
-    if decoder.rule.greedy().encode(max(steps)) is None or linear is None:
+    if decoder.rule.greedy().encode(max(steps)) is None:
         shared["backend"] = "auto"
     greedy = noise_free.decode(state, start, samples=1, **shared).thoughts[:, :, 0]
     return DecodedBank(prompts, seen, state, thoughts, greedy, name, clock, compiled)

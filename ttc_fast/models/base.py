@@ -28,9 +28,10 @@ class LinearState:
 
 class Model(Protocol):
     """A transformer. A user's own needs these three; with a state that has an attribute ``linear`` (as
-    :class:`LinearState`) it runs in the fused kernels, with any other in PyTorch, on the same random numbers. If
-    thoughts see those before them, a method ``begin(state)`` gives a function that makes u of the thoughts of one step
-    after the other, and an attribute ``resumable``, False, says that no chain can go on from its last thought alone.
+    :class:`LinearState`) or ``attention`` (as :class:`AttentionState`) it runs in the fused kernels, with any other in
+    PyTorch, on the same random numbers. If thoughts see those before them, a method ``begin(state)`` gives a function
+    that makes u of the thoughts of one step after the other, and an attribute ``resumable``, False, says that no chain
+    can go on from its last thought alone.
 
     >>> import torch, ttc_fast as tf
     >>> class Softmax:  # one head of softmax attention from the thought to the examples

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..decoding import chain
+from ..decoding.attention_decode import decode_attention
 from ..decoding.backends import require_reference
 from ..decoding.decode import Arguments, DecodeOutput, check_room, decode
 from ..decoding.rules import Rule, check_rule
@@ -124,7 +125,7 @@ class StochasticDecoder(nn.Module):
     ) -> DecodeOutput:
         """Chains from thoughts ``w0 [B, d]`` or ``[B, N, d]``, given a state that the model has made.
 
-        A state with an attribute ``linear`` runs in the fused kernels, any other in PyTorch.
+        A state with an attribute ``linear`` or ``attention`` runs in the fused kernels, any other in PyTorch.
 
         Args:
             state: of ``model.prefill``.
@@ -147,6 +148,12 @@ class StochasticDecoder(nn.Module):
         check.choice("method", method, ("stepwise", "exact"))
         if method == "exact":
             raise ValueError("method: expected 'stepwise' for a model without a linear state, got 'exact'")
+        attention = getattr(state, "attention", None)
+        if attention is not None:
+            return decode_attention(
+                attention, w0, rule=self.rule, steps=steps, samples=samples, seed=seed, first_sample=first_sample,
+                first_prompt=first_prompt, first_step=first_step, backend=backend, precision=precision, out=out,
+            )  # fmt: skip
         name = require_reference(backend, precision, f"the model {type(self.model).__name__}")
         shape = tuple(getattr(w0, "shape", ()))
         check.tensor("w0", w0, ("B", "d") if len(shape) != 3 else ("B", "N", "d"))

@@ -1,0 +1,146 @@
+"""The decode of attention states as one operator of PyTorch, ``torch.ops.ttc_fast.decode_attention``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..numerics import check
+from ..numerics.protocols import described
+from . import chain, native
+from .attention import AttentionState, Heads
+from .authors_rules import check_ones
+from .backends import decoded, require_reference, resolve_backend
+from .decode import Arguments, DecodeOutput, check_out, check_room
+from .rules import EncodedRule, Rule
+
+LACKING = {"triton": "it has no kernel for attention states"}
+"""Backends that cannot decode attention states, and why."""
+
+
+def attention_backend(state: AttentionState, w0: Tensor, backend: str, precision: str = "fp32") -> str:
+    """The backend that ``backend`` stands for, for thoughts of such a state.
+
+    Args:
+        state, w0, backend, precision: see :func:`decode_attention`.
+
+    Raises:
+        ValueError: it cannot run.
+    """
+    keys = state.heads[0].keys
+    dtype = torch.promote_types(keys.dtype, w0.dtype)
+    return resolve_backend(backend, dtype, keys.device, keys.shape[3], precision, LACKING)
+
+
+def decode_attention(
+    state: AttentionState,
+    w0: Tensor,
+    *,
+    rule: Rule,
+    steps: Sequence[int],
+    samples: int,
+    seed: int = 0,
+    first_sample: int = 0,
+    first_prompt: int = 0,
+    first_step: int = 0,
+    backend: str = "auto",
+    precision: str = "fp32",
+    out: Tensor | None = None,
+) -> DecodeOutput:
+    """Decode N stochastic chains for each of B prompts: w_{t+1} is drawn from ``rule`` given u(w_t) of the state.
+
+    Args:
+        state: of B prompts, or of all alike.
+        w0: initial thought ``[B, d]``, or one for each sample ``[B, N, d]``.
+        rule, steps, samples, seed, first_sample, first_prompt, first_step, backend, precision, out: see
+            :func:`ttc_fast.decode`.
+
+    Returns:
+        :class:`DecodeOutput` with ``thoughts [len(steps), B, N, d]``.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described, or the backend cannot run.
+    """
+    check.tensor("w0", w0, ("B", "N", "d") if getattr(w0, "ndim", 2) == 3 else ("B", "d"))
+    prompts, dim = w0.shape[0], state.heads[0].keys.shape[3]
+    given = Arguments.checked(w0, prompts, dim, steps, samples, seed, first_sample, first_prompt, first_step)
+    if state.prompts not in (1, prompts):
+        raise ValueError(f"w0: expected thoughts of {state.prompts} prompts as the state, got {prompts}")
+    check_room(len(given.steps) * prompts, given.samples, dim, w0.dtype)
+    encoded = rule.encode(max(given.steps, default=0))
+    check_ones(0 if encoded is None else encoded.ones, dim)
+    if out is not None:
+        check_out(out, w0, given)
+    if encoded is None:
+        name = require_reference(backend, precision, f"the rule {described(rule)}")
+        with torch.no_grad():
+            thoughts = chain.decode(state.output, w0, rule=rule, **given.named())
+        return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
+    name = attention_backend(state, w0, backend, precision)
+    arguments = (
+        [part.detach() for one in state.heads for part in (one.keys, one.offsets, one.values)],
+        [one.activation for one in state.heads],
+        None if state.A is None else state.A.detach(),
+        None if state.c is None else state.c.detach(),
+        w0.detach(),
+        *encoded,
+        list(given.steps),
+        given.samples,
+        given.seed - 2**64 if given.seed >= 2**63 else given.seed,  # the same bits as a signed integer
+        given.first_sample,
+        given.first_prompt,
+        given.first_step,
+        name,
+    )
+    thoughts = torch.ops.ttc_fast.decode_attention(*arguments) if out is None else _decode(*arguments, out=out)
+    return DecodeOutput(thoughts, given.steps, name)
+
+
+def _decode(
+    parts: list[Tensor],
+    activations: list[Any],
+    A: Tensor | None,
+    c: Tensor | None,
+    w0: Tensor,
+    kind: str,
+    schedule: Tensor,
+    temperature: float,
+    every_step: bool,
+    ones: int,
+    steps: list[int],
+    samples: int,
+    seed: int,
+    first_sample: int,
+    first_prompt: int,
+    first_step: int,
+    backend: str,
+    out: Tensor | None = None,
+) -> Tensor:
+    heads = map(Heads, parts[::3], parts[1::3], parts[2::3], activations)
+    state, rule = AttentionState(tuple(heads), A, c), EncodedRule(kind, schedule, temperature, every_step, ones)
+    arguments: dict[str, Any] = {
+        "steps": steps, "samples": samples, "seed": seed % 2**64, "first_sample": first_sample,
+        "first_prompt": first_prompt, "first_step": first_step,
+    }  # fmt: skip
+    if backend == "native":
+        return native.decode_attention(state, w0, rule=rule, out=out, **arguments)
+    thoughts = chain.decode(state.output, w0, rule=decoded(rule), **arguments)
+    return thoughts if out is None else out.copy_(thoughts)
+
+
+def _decode_fake(parts: list[Tensor], activations: list[str], A: Any, c: Any, w0: Tensor, *rest: Any) -> Tensor:
+    steps, samples = rest[5], rest[6]
+    return w0.new_empty(len(steps), w0.shape[0], samples, w0.shape[-1])
+
+
+torch.library.define(
+    "ttc_fast::decode_attention",
+    "(Tensor[] parts, str[] activations, Tensor? A, Tensor? c, Tensor w0, str kind, Tensor schedule, "
+    "float temperature, bool every_step, int ones, int[] steps, int samples, int seed, int first_sample, "
+    "int first_prompt, int first_step, str backend) -> Tensor",
+)
+torch.library.impl("ttc_fast::decode_attention", "CompositeExplicitAutograd")(_decode)
+torch.library.register_fake("ttc_fast::decode_attention")(_decode_fake)
