@@ -157,7 +157,7 @@ def check_attention(
     assert torch.equal(decode(state, w0, rule=rule, steps=[steps], first_step=0, **place)[0], got[-1])
     pairs = [(6, w, forced), *((t, got[t], got[t + 1]) for t in range(steps))]
     if isinstance(rule, BernoulliSampling) and rule.sample_at == "last_step":  # the thoughts are not to be seen
-        assert torch.equal(got, chain.decode(state.output, w0, rule=rule, steps=range(steps + 1), **place))
+        assert torch.equal(got, chain.decode(lambda: state.output, w0, rule=rule, steps=range(steps + 1), **place))
         pairs = pairs[:2]
     u, error = output_and_error(state, torch.cat([w for _, w, _ in pairs], 1), accuracy)
     flips = 0

@@ -77,7 +77,7 @@ def decode_attention(
     if encoded is None:
         name = require_reference(backend, precision, f"the rule {described(rule)}")
         with torch.no_grad():
-            thoughts = chain.decode(state.output, w0, rule=rule, **given.named())
+            thoughts = chain.decode(lambda: state.output, w0, rule=rule, **given.named())
         return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
     name = attention_backend(state, w0, backend, precision)
     arguments = (
@@ -127,7 +127,7 @@ def _decode(
     }  # fmt: skip
     if backend == "native":
         return native.decode_attention(state, w0, rule=rule, out=out, **arguments)
-    thoughts = chain.decode(state.output, w0, rule=decoded(rule), **arguments)
+    thoughts = chain.decode(lambda: state.output, w0, rule=decoded(rule), **arguments)
     return thoughts if out is None else out.copy_(thoughts)
 
 
