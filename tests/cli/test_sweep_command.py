@@ -59,7 +59,23 @@ def test_sweep(study: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     dataset = table.to_xarray()
     assert dataset["value"].mean("prompt").squeeze().values.tolist() == pytest.approx(means)
     assert dict(dataset.sizes)["seed"] == 2
-    assert dataset["steps"].attrs["units"] == "thoughts"
+    numbers = [name for name in dataset.variables if dataset[name].dtype.kind in "if"]
+    assert all(dataset[name].attrs["units"] for name in numbers)
+    assert {dataset[name].attrs["units"] for name in ("steps", "dim")} == {"thoughts", "coefficients"}
+
+
+def test_polars(study: str) -> None:
+    """Reads the merged table, whose texts are dictionaries and whose settings are in its metadata."""
+    polars = pytest.importorskip("polars")
+    assert main(["sweep", study, "--out", "out", "--workers", "1", "--quiet"]) == 0
+    table = tf.load("out").select(dim=3, seed=1, technique="mean", samples=8, steps=32, metric="squared_error")
+    frame = polars.read_parquet("out/table.parquet").filter(
+        (polars.col("dim") == 3) & (polars.col("seed") == 1) & (polars.col("technique") == "mean")
+        & (polars.col("samples") == 8) & (polars.col("steps") == 32) & (polars.col("metric") == "squared_error")
+    )  # fmt: skip
+    assert frame["prompt"].to_list() == [0, 1, 2, 3]
+    assert frame["value"].to_list() == table.table().values[0].tolist()
+    assert set(frame["settings"].to_list()) == set(table.keys)
 
 
 def test_parts(study: str, capsys: pytest.CaptureFixture[str]) -> None:

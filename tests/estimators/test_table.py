@@ -342,6 +342,7 @@ def test_frame_after_overlay() -> None:
 def test_dataset() -> None:
     """Dimensions by name; NaN where there is no figure."""
     data = table().to_xarray()
+    assert data["steps"].attrs["units"] == "thoughts"
     assert set(data.dims) == {*Key._fields, "prompt"}
     assert set(data.data_vars) == {"value", "theory", "thoughts", "scores"}
     mean = data.sel(technique="mean", metric="hamming", coefficients="binary", steps=2)

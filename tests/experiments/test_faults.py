@@ -47,12 +47,14 @@ def command(folder: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "ttc_fast.cli.entry", "sweep", str(study), "--out", str(folder), *more]
 
 
-def started(folder: Path, *more: str, limit: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
+def started(
+    folder: Path, *more: str, limit: Callable[[], None] | None = None, **environment: str
+) -> subprocess.Popen[bytes]:
     """A driver in a process group of its own, whose words go to a file."""
     with words(folder).open("wb") as err:
         return subprocess.Popen(
             command(folder, "--workers", "2", *more), start_new_session=True, stdout=subprocess.DEVNULL, stderr=err,
-            preexec_fn=limit, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            preexec_fn=limit, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )  # fmt: skip
 
 
@@ -120,6 +122,33 @@ def test_killed_twenty_times(whole: Path, tmp_path: Path) -> None:
     assert seen.items() <= files(folder).items()
     assert digest(folder) == digest(whole)
     assert not list((folder / "drafts").iterdir())
+
+
+JUMPING = """
+import random, time
+draw, now, now_ns = random.Random(), time.time, time.time_ns
+time.time = lambda: now() + draw.choice((-3600.0, 0.0, 3600.0))
+time.time_ns = lambda: now_ns() + draw.choice((-1, 0, 1)) * 3600 * 10**9
+"""
+"""A clock that jumps by an hour at every look, in the driver and its workers."""
+
+
+def test_a_clock_that_jumps(whole: Path, tmp_path: Path) -> None:
+    """Between the looks of one process, and between a killed sweep, its files and the next: nothing is done again."""
+    (tmp_path / "sitecustomize.py").write_text(JUMPING)
+    folder = tmp_path / "out"
+    process = started(folder, PYTHONPATH=str(tmp_path))
+    while len(files(folder)) < 5:
+        assert process.poll() is None, words(folder).read_text()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+    for i, path in enumerate([path for path in folder.rglob("*") if path.is_file()]):
+        os.utime(path, (time.time() + (i % 3 - 1) * 3600,) * 2)
+    there = files(folder)
+    assert started(folder, PYTHONPATH=str(tmp_path)).wait(300) == 0, words(folder).read_text()
+    assert there.items() <= files(folder).items()
+    assert digest(folder) == digest(whole)
 
 
 def test_a_limit_of_file_sizes(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import itertools
 import json
 import math
 import multiprocessing
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,20 @@ def test_a_shard_that_kills_is_set_aside(tmp_path: Path, monkeypatch: pytest.Mon
     done, _ = swept(tmp_path)
     assert len(done) == 1
     assert not list(tmp_path.glob("failed/*"))
+
+
+def test_a_clock_that_jumps(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an hour at every look, and files that were written an hour ago and in an hour: nothing asks for the time."""
+    blocks_of(monkeypatch, 3)
+    jumps, now = itertools.cycle((-3600.0, 3600.0, 0.0)), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + next(jumps))
+    first, _ = swept(tmp_path, part=(1, 2))
+    for path in tmp_path.glob("shards/*/*"):
+        os.utime(path, (time.time(),) * 2)
+    second, _ = swept(tmp_path)
+    assert len(first) + len(second) == 8
+    assert swept(tmp_path)[0] == []
+    assert digest(tmp_path) == digest(whole)
 
 
 def test_errors_that_pass(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

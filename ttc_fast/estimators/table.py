@@ -18,6 +18,7 @@ from ..numerics import check
 from . import table_file
 from .arrays import Array, floats
 from .intervals import Summary, summarize
+from .key import UNITS as UNITS
 from .key import Key as Key
 from .table_checks import check_table, checked_keys, checked_prompts, checked_tables, row_of, values_of
 from .theory_check import TheoryCheck, Verdict, check_against_theory, judge
@@ -261,14 +262,12 @@ class Table:
         return pandas.DataFrame(self._columns(("theory", "thoughts", "scores") if work else ("theory",)))
 
     def to_xarray(self) -> xarray.Dataset:
-        """A dataset with the fields of :class:`Key` and ``prompt`` as dimensions; NaN where there is no figure.
+        """A dataset with the fields of :class:`Key` and ``prompt`` as dimensions, with units; NaN without a figure.
 
         Raises:
             ImportError: xarray or pandas is not installed; the message says how to get it.
         """
-        table_file.imported("xarray")
-        dataset: xarray.Dataset = self.to_pandas(work=True).set_index([*Key._fields, "prompt"]).to_xarray()
-        return dataset
+        return table_file.dataset(self.to_pandas(work=True), [*Key._fields, "prompt"], UNITS, self.about)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table to a Parquet file, whole or not at all.

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..numerics import check, files
 from .selection import Array
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 VERSION = "ttc_fast.Table/1"
 """Of the columns in a file."""
@@ -107,11 +110,28 @@ def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence
         ValueError: it is no such file.
         OSError: it cannot be read.
     """
-    pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
+    imported("pyarrow")
     source = _parquet(path)
+    with files.open_input(source) as file:
+        return parsed(file, str(source), fields, optional)
+
+
+def parsed(file: Any, source: str, fields: Sequence[str], optional: Sequence[str]) -> Contents:
+    """What :func:`read` reads, from an open file or its bytes.
+
+    Args:
+        file: the one or the other.
+        source: where it comes from, for the error.
+        fields, optional: see :func:`read`.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
     try:
-        with files.open_input(source) as file:
-            table = parquet.read_table(file)
+        small = not hasattr(file, "read")
+        opened = parquet.ParquetFile(pyarrow.BufferReader(file) if small else file)
+        table = opened.read(use_threads=not small)  # a small one takes longer to be shared out than to be read
         about = {name.decode(): text.decode() for name, text in (table.schema.metadata or {}).items()}
         facts = json.loads(about.get("about", "{}"))
     except (pyarrow.ArrowException, json.JSONDecodeError, UnicodeDecodeError, OverflowError) as error:
@@ -122,7 +142,7 @@ def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence
         raise ValueError(f"{source}: expected a Parquet file: {error}") from error  # so pyarrow says it of damaged ones
     if about.get("format") != VERSION:
         raise ValueError(f"{source}: expected the format {VERSION}, got {about.get('format', 'none')}")
-    keys, prompts, arrays = decoded(table, fields, optional, str(source))
+    keys, prompts, arrays = decoded(table, fields, optional, source)
     return Contents(keys, prompts, arrays, facts)
 
 
@@ -142,21 +162,70 @@ def decoded(
     needed = (*fields, "prompt", "value")
     if lacking := [name for name in needed if name not in table.column_names]:
         raise ValueError(f"{source}: expected the columns {', '.join(needed)}, got none called {lacking[0]}")
-    rows = list(zip(*(table.column(name).to_pylist() for name in fields)))
-    keys = tuple(dict.fromkeys(rows))
-    row = {key: i for i, key in enumerate(keys)}
+    columns = [table.column(name).combine_chunks() for name in fields]
     prompts, column = np.unique(table.column("prompt").to_numpy(), return_inverse=True)
-    place = np.array([row[key] for key in rows], dtype=np.int64) * len(prompts) + column
-    shape = (len(keys), len(prompts))
-    if not np.array_equal(np.sort(place), np.arange(math.prod(shape))):
-        raise ValueError(f"{source}: expected one row for each figure and prompt, got {len(rows)} for {shape}")
-    order = np.argsort(place)
-    arrays = {
-        name: table.column(name).to_numpy()[order].reshape(shape)
-        for name in ("value", *optional)
-        if name in table.column_names
-    }
+    keys = _keys_in_order(columns, column, len(prompts))
+    order = None
+    if keys is None:
+        rows = list(zip(*(column.to_pylist() for column in columns)))
+        keys = tuple(dict.fromkeys(rows))
+        row = {key: i for i, key in enumerate(keys)}
+        place = np.array([row[key] for key in rows], dtype=np.int64) * len(prompts) + column
+        order = np.argsort(place)
+        if not np.array_equal(place[order], np.arange(len(keys) * len(prompts))):
+            shape = (len(keys), len(prompts))
+            raise ValueError(f"{source}: expected one row for each figure and prompt, got {len(rows)} for {shape}")
+    arrays = {}
+    for name in ("value", *optional):
+        if name in table.column_names:
+            values = table.column(name).to_numpy()
+            arrays[name] = (values if order is None else values[order]).reshape(len(keys), len(prompts))
     return keys, prompts, arrays
+
+
+def _keys_in_order(
+    columns: Sequence[Any], prompt: NDArray[np.int64], prompts: int
+) -> tuple[tuple[Any, ...], ...] | None:
+    """The keys, if all rows of each are together, in the order of the prompts, as :func:`write` leaves them."""
+    count = len(prompt) // max(prompts, 1)
+    if count * prompts != len(prompt) or not (prompt.reshape(count, prompts) == np.arange(prompts)).all():
+        return None
+    parts = []
+    for column in columns:
+        codes = getattr(column, "indices", column)
+        if codes.null_count or str(codes.type) not in ("int32", "int64"):
+            return None
+        numbers = codes.to_numpy().reshape(count, prompts)
+        if not (numbers == numbers[:, :1]).all():
+            return None
+        first = numbers[:, 0].tolist() if prompts else []
+        values = None if codes is column else column.dictionary.to_pylist()
+        parts.append(first if values is None else [values[code] for code in first])
+    keys = tuple(zip(*parts))
+    return keys if len(set(keys)) == count else None
+
+
+def dataset(
+    frame: pandas.DataFrame, dimensions: Sequence[str], units: Mapping[str, str], facts: Mapping[str, Any]
+) -> xarray.Dataset:
+    """A frame as a dataset of xarray, with units of its variables, and facts as its own attributes.
+
+    Args:
+        frame: a row for each place.
+        dimensions: columns that say where it is.
+        units: by name of the variable.
+        facts: by name.
+
+    Raises:
+        ImportError: xarray is not installed; the message says how to get it.
+    """
+    imported("xarray")
+    found: xarray.Dataset = frame.set_index([*dimensions]).to_xarray()
+    for name in found.variables:
+        if str(name) in units:
+            found[name].attrs["units"] = units[str(name)]
+    found.attrs |= {name: str(value) for name, value in facts.items()}
+    return found
 
 
 def _parquet(path: str | os.PathLike[str]) -> Path:

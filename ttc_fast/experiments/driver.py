@@ -55,7 +55,7 @@ def verified(store: Store, key: str, notes: list[str]) -> list[Block]:
     """
     whole = []
     for shard in store.listed(key):
-        if store.whole(shard):
+        if store.content(shard) is not None:
             whole.append(shard.block)
         else:
             notes.append(f"{store.path(shard)} is damaged: it is computed again")

@@ -15,11 +15,14 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..estimators.table import OPTIONAL, Table
+import numpy as np
+
+from ..estimators import table_file
+from ..estimators.table import OPTIONAL, Key, Table
+from ..estimators.table_file import Contents
 from ..numerics.files import open_input
 
 try:
@@ -90,10 +93,11 @@ class Store:
     def path(self, shard: Shard) -> Path:
         return self.folder / "shards" / shard.name
 
-    def whole(self, shard: Shard) -> bool:
-        """Whether the content is what the name says."""
+    def content(self, shard: Shard) -> bytes | None:
+        """Of the file, if it is what the name says; else None."""
         with self.path(shard).open("rb") as file:
-            return digest(file.read()) == shard.checksum
+            content = file.read()
+        return content if digest(content) == shard.checksum else None
 
     def drop(self, shard: Shard) -> None:
         """Remove a damaged file."""
@@ -207,12 +211,30 @@ def joined(store: Store, wanted: Block) -> Table:
     """
     parts, at = [], wanted.start
     for shard in _cover(store.listed(wanted.key), wanted):
-        if not store.whole(shard):
+        content = store.content(shard)
+        if content is None:
             raise ValueError(f"folder: expected whole shards, got {store.path(shard)} damaged; sweep again")
-        stop, table = min(shard.block.stop, wanted.stop), Table.load(store.path(shard))
-        parts.append(table if (at, stop) == shard.block[1:] else _between(table, at, stop))
+        stop = min(shard.block.stop, wanted.stop)
+        part = table_file.parsed(content, str(store.path(shard)), Key._fields, OPTIONAL)
+        parts.append(part if (at, stop) == shard.block[1:] else _between(part, at, stop))
         at = stop
-    return Table.concat(parts)
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Contents]) -> Table:
+    """One table of parts that follow each other, checked once where all have the same keys, as they should."""
+    first = parts[0]
+    alike = all((part.keys, part.about, part.arrays.keys()) == (first.keys, first.about, first.arrays.keys())
+                for part in parts)  # fmt: skip
+    if not alike:
+        return Table.concat(_table(part) for part in parts)
+    arrays = {name: np.concatenate([part.arrays[name] for part in parts], axis=1) for name in first.arrays}
+    return _table(Contents(first.keys, np.concatenate([part.prompts for part in parts]), arrays, first.about))
+
+
+def _table(part: Contents) -> Table:
+    arrays = dict(part.arrays)
+    return Table(tuple(map(Key._make, part.keys)), part.prompts, arrays.pop("value"), about=part.about, **arrays)
 
 
 def _cover(there: Sequence[Shard], wanted: Block) -> Iterator[Shard]:
@@ -230,9 +252,9 @@ def _cover(there: Sequence[Shard], wanted: Block) -> Iterator[Shard]:
         at = best.block.stop
 
 
-def _between(table: Table, start: int, stop: int) -> Table:
+def _between(part: Contents, start: int, stop: int) -> Contents:
     """The figures of prompts ``start`` to ``stop``."""
-    kept = slice(*table.prompts.searchsorted((start, stop)).tolist())
-    arrays = {name: getattr(table, name) for name in ("values", *OPTIONAL)}
-    part: dict[str, Any] = {name: None if array is None else array[:, kept] for name, array in arrays.items()}
-    return replace(table, prompts=table.prompts[kept], **part)
+    kept = slice(*part.prompts.searchsorted((start, stop)).tolist())
+    return part._replace(
+        prompts=part.prompts[kept], arrays={name: array[:, kept] for name, array in part.arrays.items()}
+    )

@@ -26,7 +26,7 @@ class Fits(Sweepable):
     output: Collection[str] = _OUTPUT
     unit = "fits"
     metrics: tuple[str, ...] = ("pass@k", "maj@k", "best@k")
-    units: Mapping[str, str] = {"samples": "samples of a prompt"}
+    units: Mapping[str, str] = {"steps": "1", "samples": "samples of a prompt", "prompt": "place in the log"}
     independent = False
 
     def hints(self) -> Mapping[str, Any]:

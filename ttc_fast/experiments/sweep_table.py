@@ -15,6 +15,7 @@ import numpy as np
 
 from ..estimators import table_file
 from ..estimators.table import OPTIONAL, Key, Table
+from ..estimators.table import UNITS as TABLE_UNITS
 from ..estimators.table_checks import values_of
 from ..numerics import check, files
 
@@ -28,13 +29,15 @@ OWN = (*Key._fields, "prompt", "value", *OPTIONAL, "settings")
 """Columns that are not settings; one that is called as one of them is a column ``run_NAME``."""
 
 UNITS = {
-    "prompt": "global index", "dim": "coefficients",
-    "examples": "in-context examples", "value": "1", "theory": "1", "theory_variance": "1", "theory_scale": "1",
-    "thoughts": "thoughts per prompt", "scores": "scores per prompt", "repeats": "groups of samples", "run_samples":
-    "samples decoded", "run_steps": "thoughts asked for", "label_noise": "standard deviation of y",
-    "noise_scale": "standard deviation of w", "temperature": "1", "seed": "1",
+    "dim": "coefficients", "examples": "in-context examples", "prompts": "prompts", "nonzero": "coefficients",
+    "ones": "coefficients", "held_out": "in-context examples", "run_samples": "samples decoded",
+    "run_steps": "thoughts asked for", "first": "samples of a prompt", "label_noise": "standard deviation of y",
+    "noise_scale": "standard deviation of w", "verifier_noise": "standard deviation of scores",
+    "wrong_by": "standard deviation of w", "prior": "standard deviation of w, or probability of a one",
+    "false_positive_rate": "probability", "temperature": "1", "step_size": "1", "strength": "1", "ridge": "1",
+    "seed": "1", "learning_rate": "1", "iterations": "iterations", "batch": "prompts",
 }  # fmt: skip
-"""What the numbers of a dataset count, beside the units of the command; 1: a number without a unit."""
+"""Of what varies."""
 
 
 class Told(NamedTuple):
@@ -155,15 +158,9 @@ class SweepTable:
         Raises:
             ImportError: xarray or pandas is not installed; the message says how to get it.
         """
-        table_file.imported("xarray")
         names = [*self.axes, *Key._fields, "prompt"]
-        dataset: xarray.Dataset = self.to_pandas(work=True).set_index(names).to_xarray()
-        units = UNITS | dict(self.told.units)
-        for name in dataset.variables:
-            if str(name) in units:
-                dataset[name].attrs["units"] = units[str(name)]
-        dataset.attrs |= {name: str(value) for name, value in self.facts.items()}
-        return dataset
+        units = {**TABLE_UNITS, **UNITS, **self.told.units}
+        return table_file.dataset(self.to_pandas(work=True), names, units, self.facts)
 
 
 def _distinct(values: Any) -> list[Any]:
