@@ -65,11 +65,11 @@ def columns(path: Path) -> None:
 
 
 WRITERS: dict[str, tuple[Callable[[Path], Any], float]] = {
-    "plain": (lambda path: lines(path, row), 0.4),
-    "plain, gzip": (packed, 0.4),
+    "plain": (lambda path: lines(path, row), 2.0),
+    "plain, gzip": (packed, 1.5),
     "plain, CSV": (separated, 0.12),
-    "plain, Parquet": (columns, 0.14),
-    "human-eval": (lambda path: lines(path, lambda p, s: {"task_id": f"p{p}", "passed": s % 7 == 1}), 0.4),
+    "plain, Parquet": (columns, 3.0),
+    "human-eval": (lambda path: lines(path, lambda p, s: {"task_id": f"p{p}", "passed": s % 7 == 1}), 3.0),
     "search-and-learn": (
         lambda path: path.write_text("\n".join(json.dumps(of_prompt(p)) for p in range(PROMPTS))),
         0.2,

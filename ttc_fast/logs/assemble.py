@@ -6,6 +6,7 @@ from array import array
 from typing import Any
 
 import numpy as np
+import pyarrow
 from numpy.typing import NDArray
 
 from ..estimators.arrays import Array, Integers
@@ -36,15 +37,14 @@ def finish(columns: Columns, format: str, by_row: bool, filter: str | None) -> S
     prompt, file = as_numpy(columns.prompt), as_numpy(columns.file)
     keep = _without_repeats(columns, prompt, file) if columns.sample else None
     count = len(columns.names)
-    first, last = np.full(count, len(columns.paths)), np.zeros(count, dtype=np.int64)
-    np.minimum.at(first, prompt, file)
-    np.maximum.at(last, prompt, file)
+    places = np.unique(prompt * len(columns.paths) + file) if len(columns.paths) > 1 else prompt[:0]
+    pooled = np.bincount(places // len(columns.paths), minlength=1) > 1
     names = np.empty(count, dtype=object)
     names[:] = list(columns.names)
     about: dict[str, Any] = {
         "format": format,
         "prompts": names,
-        "pooled": int((first != last).sum()),
+        "pooled": int(pooled.sum()),
         "skipped": columns.skipped,
         "complaints": tuple(columns.complaints),
         "by_row": by_row,
@@ -165,8 +165,4 @@ def numbered(hashes: Integers) -> Integers:
     Args:
         hashes: of texts.
     """
-    distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(distinct), dtype=np.int64)
-    rank[order] = np.arange(len(distinct))
-    return rank[inverse]
+    return np.asarray(pyarrow.array(hashes).dictionary_encode().indices.to_numpy().astype(np.int64))

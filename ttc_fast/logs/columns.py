@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import answers as same_answers
-from .log import Bulk, Note, PromptCounts, Record, Sample
+from .log import Bulk, Coded, Note, PromptCounts, Record, Sample
 from .options import Reading, aggregated, lookup
 
 SETTINGS = (
@@ -111,9 +112,12 @@ class Columns:
         """Remember how these samples were made; the first tells which fields there are."""
         for name in SETTINGS:
             if name in records[0]:
-                seen = self.settings.setdefault(name, set())
-                if len(seen) < 100:
-                    seen.update(str(record.get(name)) for record in records)
+                self._note_setting(name, [str(record.get(name)) for record in records])
+
+    def _note_setting(self, name: str, values: Iterable[str]) -> None:
+        seen = self.settings.setdefault(name, set())
+        if len(seen) < 100:
+            seen.update(values)
 
     def add_sample(self, item: Sample) -> None:
         """One sample of the record.
@@ -220,31 +224,47 @@ class Columns:
         if len(self.complaints) < 5:
             self.complaints.append(complaint)
 
-    def add_bulk(self, bulk: Bulk, records: list[Record], places: Sequence[int]) -> None:
-        """Many records of one sample each.
+    def add_bulk(self, bulk: Bulk, places: Sequence[int]) -> bool:
+        """Many records of one sample each; False: they do not fit, and nothing is done.
 
         Args:
             bulk: their samples, column by column.
-            records: the same.
             places: their lines.
-
-        Raises:
-            ValueError: they do not fit.
         """
         has = tuple(name for name in ("score", "tokens", "sample") if getattr(bulk, name) is not None)
-        self.same_is_known(has)
-        self.check_size(len(records))
-        names = self.names
-        self.prompt.extend([names.setdefault(name, len(names)) for name in bulk.prompt])
-        self.file.frombytes(np.full(len(records), len(self.paths) - 1, dtype=np.int32).tobytes())
-        self.correct.frombytes(bulk.correct.tobytes())
+        count, names = len(bulk.correct), self.names
+        if self.optional not in (None, has) or len(self.prompt) + count > self.most:
+            return False
+        self.optional = has
+        numbers = np.array([names.setdefault(name, len(names)) for name in bulk.prompt.values])
+        _extend(self.prompt, numbers[bulk.prompt.codes])
+        _extend(self.file, np.full(count, len(self.paths) - 1, dtype=np.int32))
+        _extend(self.correct, bulk.correct)
         if bulk.answer is None:
-            self.answered.frombytes(bytes(len(records)))
+            self.answered.frombytes(bytes(count))
         else:
-            for answer, form in zip(bulk.answer, map(self._form, bulk.answer)):
-                self._append_answer(answer, form)
+            self._add_answers(bulk.answer)
         for name in has:
-            getattr(self, name).frombytes(getattr(bulk, name).tobytes())
+            _extend(getattr(self, name), getattr(bulk, name))
         if bulk.sample is not None:
             self.line.extend(places)
-        self.note_settings(records)
+        for name, values in bulk.settings.items():
+            self._note_setting(name, values)
+        return True
+
+    def _add_answers(self, answers: Coded) -> None:
+        """Each text is looked at once."""
+        forms = [self._form(same_answers.given(text)) for text in answers.values]
+        there = np.array([*(form != "" for form in forms), False])[answers.codes]  # -1: the last one
+        codes = answers.codes if there.all() else answers.codes[there]
+        _extend(self.answered, there)
+        long = [len(text) > 40 or "\n" in text for text in answers.values]
+        self.long += int(np.array(long)[codes].sum()) if any(long) else 0
+        for column, texts in ((self.answer, answers.values), (self.form, forms)):
+            _extend(column, np.array(list(map(hash, texts)), dtype=np.int64)[codes])
+        if self.options.equal == "math":
+            self.texts |= {hash(form): form for form in forms if form != ""}
+
+
+def _extend(column: array[Any], values: NDArray[Any]) -> None:
+    column.frombytes(values.view(np.uint8).data)

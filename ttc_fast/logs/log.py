@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -77,15 +77,25 @@ class PromptCounts(NamedTuple):
         columns.add_counts(self)
 
 
+class Coded(NamedTuple):
+    """Texts, each once."""
+
+    codes: Integers
+    """Of every sample, the number of its text; -1 for none."""
+    values: list[str]
+
+
 class Bulk(NamedTuple):
     """Many samples, column by column; None for what is not known of any."""
 
-    prompt: list[str]
+    prompt: Coded
     correct: NDArray[np.int8]
-    answer: list[str | None] | None = None
+    answer: Coded | None = None
     score: Array | None = None
     tokens: Array | None = None
     sample: Integers | None = None
+    settings: Mapping[str, Sequence[str]] = {}
+    """Values of fields that say how samples were made, by name."""
 
 
 Item: TypeAlias = Sample | PromptCounts | Note

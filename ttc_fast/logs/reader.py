@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ..numerics import check
@@ -19,16 +21,19 @@ from . import fields as checked
 from .answers import Equal
 from .assemble import finish
 from .batches import Batch
-from .columns import Columns
+from .columns import SETTINGS, Columns
 from .formats import FORMATS, Format, detect, formats_of_file, inspect_ai
 from .gold import read_gold
-from .log import Record, SampleLog
+from .log import Bulk, Record, SampleLog
 from .log_checks import check_reading
 from .options import Aggregate, Reading, lookup
 from .records import Records, text_batches, text_records
 from .sources import opened, seekable, size
 from .tables import FIRST_BYTES as PARQUET
 from .tables import parquet_batches
+
+THREADS = 2
+"""That make columns of records, while the columns before are put together."""
 
 MAX_SAMPLES = 2**27
 """Samples of all files together."""
@@ -158,9 +163,9 @@ class _Reader:
         self.paths.append(path)
         with opened(path) as (file, packed), contextlib.ExitStack() as stack:
             since = 0
-            for batch in self._batches(file, path, stack):
-                self._add_batch(batch, path)
-                since += len(batch.records)
+            for batch, bulk in self._ahead(self._batches(file, path, stack)):
+                self._add_batch(batch, bulk, path)
+                since += len(batch.places)
                 if since >= 4096:
                     since = 0
                     with contextlib.suppress(OSError, ValueError):  # a pipe has no position
@@ -194,14 +199,27 @@ class _Reader:
             return _one_by_one(self.candidates[0].records(file, path))
         return text_batches(file, path)
 
-    def _add_batch(self, batch: Batch, path: str) -> None:
-        if self.format and self.format.bulk and batch.clean and self.in_bulk and batch.records:
-            records: Any = batch.records
-            bulk = self.format.bulk(records)
-            if bulk is not None:
-                self.columns.add_bulk(bulk, records, batch.places)
-                return
-        for place, record in zip(batch.places, batch.records):
+    def _ahead(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Bulk | None]]:
+        """Batches with their columns, which threads make of the next ones meanwhile."""
+        waiting: deque[tuple[Batch, Future[Bulk | None]]] = deque()
+        with ThreadPoolExecutor(THREADS) as pool:
+            for batch in batches:
+                names = self.format.bulk if self.format and self.in_bulk else None
+                if names is None:
+                    yield batch, None
+                    continue
+                waiting.append((batch, pool.submit(batch.bulk, names, SETTINGS)))
+                if len(waiting) > THREADS:
+                    first, columns = waiting.popleft()
+                    yield first, columns.result()
+            for batch, columns in waiting:
+                yield batch, columns.result()
+
+    def _add_batch(self, batch: Batch, bulk: Bulk | None, path: str) -> None:
+        if bulk is not None and self.columns.add_bulk(bulk, batch.places):
+            return
+        records = batch.records  # of lines, the places are known after this
+        for place, record in zip(batch.places, records):
             self._add_record(place, record, path)
 
     def _add_record(self, place: int | str, record: Record | ValueError, path: str) -> None:

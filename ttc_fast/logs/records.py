@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO, TypeAlias
 
-from .batches import MAX_LINE, MAX_LIST, Batch, Batches, decoded, too_long
+from .batches import MAX_LINE, MAX_LIST, Batch, Batches, Lines, decoded, too_long
 from .log import Record
 from .tables import csv_batches, yaml_batches
 
@@ -78,19 +78,29 @@ def _lines_or_document(file: BinaryIO) -> Batches:
         first += file.read(MAX_LIST + 1)
         document = _parse(first.decode("utf-8-sig", "replace")) if len(first) <= MAX_LIST else None
         if isinstance(document, dict):
-            yield Batch([line], [document], True)
+            yield Batch([line], [document])
             return
     yield from _json_lines(file, first, line - 1)
 
 
 def _json_lines(file: BinaryIO, first: bytes, line: int) -> Batches:
-    """``first``: bytes that are read already, after this many lines."""
-    for number, raw in _raw_batches(file, first):
-        yield _batch(raw, line)
-        line += number
+    """``first``: bytes that are read already, after this many lines; its first line is a batch by itself, by which the
+    format is known."""
+    end = first.find(b"\n") + 1
+    if end:
+        yield _parsed(first[:end], line)
+        line += 1
+    for raw in _raw_batches(file, first[end:]):
+        if isinstance(raw, ValueError):
+            yield Batch([line + 1], [raw])
+            line += 1
+        else:
+            batch = Lines(raw, line, _parsed)
+            yield batch if len(raw) <= MAX_LINE else _parsed(raw, line)  # one of them may be too long
+            line += batch.count
 
 
-def _raw_batches(file: BinaryIO, first: bytes) -> Iterator[tuple[int, list[bytes | ValueError]]]:
+def _raw_batches(file: BinaryIO, first: bytes) -> Iterator[bytes | ValueError]:
     """Whole lines, many at a time; one that is too long is a complaint."""
     rest = first
     while True:
@@ -106,34 +116,32 @@ def _raw_batches(file: BinaryIO, first: bytes) -> Iterator[tuple[int, list[bytes
             while part and b"\n" not in part:
                 part = file.read(BATCH)
             rest = part[part.find(b"\n") + 1 :] if part else b""
-            yield 1, [too_long(MAX_LINE)]
+            yield too_long(MAX_LINE)
             continue
         rest = data[end:]
-        lines: list[bytes | ValueError] = [*data[:end].split(b"\n")]
-        if data[end - 1 : end] == b"\n":
-            lines.pop()
-        yield len(lines), lines
+        yield data[:end]
 
 
-def _batch(lines: list[bytes | ValueError], before: int) -> Batch:
+def _parsed(data: bytes, before: int) -> Batch:
     """All lines as one list in JSON if that can be parsed, else one by one."""
-    if orjson is not None and before and max(map(len, lines)) <= MAX_LINE:  # type: ignore[arg-type]
+    lines = data.removesuffix(b"\n").split(b"\n")
+    if orjson is not None and before and max(map(len, lines)) <= MAX_LINE:
         try:
-            records = orjson.loads(b"[" + b",".join(lines) + b"]")  # type: ignore[arg-type]
+            records = orjson.loads(b"[" + b",".join(lines) + b"]")
         except (ValueError, TypeError):
             records = ()
         if len(records) == len(lines) and set(map(type, records)) == {dict}:
-            return Batch(list(range(before + 1, before + 1 + len(lines))), records, True)
-    places, found = [], []
+            return Batch(range(before + 1, before + 1 + len(lines)), records)
+    places: list[int] = []
+    found: list[Record | ValueError] = []
     for number, raw in enumerate(lines, before + 1):
-        if not isinstance(raw, ValueError) and not raw.strip(b"\xef\xbb\xbf \t\r\n"):
-            continue
-        places.append(number)
-        found.append(_record(raw, number))
+        if raw.strip(b"\xef\xbb\xbf \t\r\n"):
+            places.append(number)
+            found.append(_record(raw, number))
     return Batch(places, found)
 
 
-def _record(raw: bytes | ValueError, line: int) -> Record | ValueError:
+def _record(raw: bytes, line: int) -> Record | ValueError:
     text = decoded(raw, line, MAX_LINE)
     return text if isinstance(text, ValueError) else _parse(text)
 

@@ -11,9 +11,9 @@ import csv
 import importlib
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from .batches import MAX_LINE, MAX_LIST, Batch, Batches, decoded
+from .batches import MAX_LINE, MAX_LIST, Batch, Batches, Rows, decoded
 from .log import Record
 
 ROWS = 4096
@@ -41,7 +41,8 @@ def csv_batches(file: BinaryIO) -> Batches:
     separator = max(",;\t|", key=first.count)
     heading = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
-    batch = Batch([], [])
+    places: list[int] = []
+    records: list[Record | ValueError] = []
     while True:
         start = lines.number + 1
         try:
@@ -53,15 +54,15 @@ def csv_batches(file: BinaryIO) -> Batches:
                 ValueError(f"expected separated values: {error}" if type(error) is csv.Error else str(error)),
             )
         for place, complaint in lines.bad:
-            batch.places.append(place)
-            batch.records.append(complaint)
+            places.append(place)
+            records.append(complaint)
         lines.bad.clear()
         if found is not None:
-            batch.places.append(start)
-            batch.records.append(found)
-        if row is None or len(batch.places) >= ROWS:
-            yield batch
-            batch = Batch([], [])
+            places.append(start)
+            records.append(found)
+        if row is None or len(places) >= ROWS:
+            yield Batch(places, records)
+            places, records = [], []
         if row is None:
             return
 
@@ -112,17 +113,14 @@ def parquet_batches(file: BinaryIO, path: str) -> Batches:
     try:
         place = 0
         for part in parquet.ParquetFile(file).iter_batches(ROWS):
-            rows: list[Any] = part.to_pylist()
-            yield Batch(list(range(place + 1, place + 1 + len(rows))), [_without_nan(row) for row in rows])
-            place += len(rows)
+            table = pyarrow.Table.from_batches([part])
+            if not place:  # by itself: the format is known by it
+                yield Rows(table.slice(0, 1), 0)
+            yield Rows(table.slice(not place), max(place, 1))
+            place += part.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: expected a Parquet file, got a damaged one: {reason}") from error
-
-
-def _without_nan(row: Record) -> Record:
-    """An empty cell is None in pyarrow and NaN in pandas: both are left out."""
-    return {name: cell for name, cell in row.items() if cell is not None and cell == cell}
 
 
 def yaml_batches(file: BinaryIO, path: str) -> Batches:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ..log import Bulk, Item, Record
+from ..log import Item, Record
 from ..records import Records, text_records
 
 
@@ -37,5 +37,6 @@ class Format:
     by row."""
     expand: Callable[[Record], Records] | None = None
     """The records of a document, where a file is one; :attr:`detect` is asked for the document."""
-    bulk: Callable[[list[Record]], Bulk | None] | None = None
-    """The samples of many records at once, where all are as they should be; None: one of them is not."""
+    bulk: Mapping[str, str] | None = None
+    """Where records are one sample each: our fields -> those of a record, so that many whose fields have the usual
+    types are read at once, with the results of :attr:`read`."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import fields
-from ..log import Bulk, Item, Record, Sample
-from . import plain
+from ..log import Item, Record, Sample
 from .base import Format
 
 NAME = "human-eval"
@@ -23,11 +22,4 @@ def read(record: Record) -> Iterator[Item]:
     yield Sample(fields.text(record, "task_id"), fields.flag(record, "passed"))
 
 
-def bulk(records: list[Record]) -> Bulk | None:
-    """The samples of many records, where all are as they should be."""
-    if not all(map(detect, records)):
-        return None
-    return plain.bulk([{"prompt": record["task_id"], "correct": record["passed"]} for record in records])
-
-
-FORMAT = Format(NAME, detect, read, FIELDS, bulk=bulk)
+FORMAT = Format(NAME, detect, read, FIELDS, bulk={"prompt": "task_id", "correct": "passed"})
