@@ -63,6 +63,11 @@ class Lines(Batch):
         return self._parsed.records
 
     def bulk(self, names: Mapping[str, str], settings: Sequence[str]) -> Bulk | None:
+        """As of every batch.
+
+        Args:
+            names, settings: see :meth:`Batch.bulk`.
+        """
         return of_lines(self._data, len(self.places), names, settings)
 
 
@@ -85,6 +90,11 @@ class Rows(Batch):
         return [{name: cell for name, cell in row.items() if cell is not None and cell == cell} for row in rows]
 
     def bulk(self, names: Mapping[str, str], settings: Sequence[str]) -> Bulk | None:
+        """As of every batch.
+
+        Args:
+            names, settings: see :meth:`Batch.bulk`.
+        """
         return of_table(self._table, names, settings)
 
 
