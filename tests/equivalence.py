@@ -319,3 +319,51 @@ def check_uniforms(decode: Decode, samples: int = 500) -> None:
                 seed=5,
             )
             assert bool((got == bit).all())
+
+
+def check_ties(decode: Decode) -> None:
+    """The sigmoid draw where uniform = p = 1/2: the coefficient becomes 0. These words of seed 5 are in the middle:
+    2^23 after the shift. Then a temperature below float32's numbers: still a coin where u = 1/2, a threshold beside."""
+    for sample, coordinate, step in ((37167, 14, 1), (262090, 2, 0)):
+        arguments: dict[str, Any] = {
+            "steps": [step + 1], "first_step": step, "samples": 3, "first_sample": sample - 1, "seed": 5,
+        }  # fmt: skip
+        u = torch.full((1, 3, 16), 0.5)
+        u[:, :, ::5], u[:, :, 3::5] = 0.4999, 0.5001
+        u[:, 1, coordinate] = 0.5
+        place = {"sample": torch.arange(sample - 1, sample + 2)[:, None], "coordinate": torch.arange(16)}
+        words = rng.philox(rng.counter(rng.Stream.BERNOULLI, prompt=torch.tensor(0), block=0, **place), 5)[step]
+        uniform = rng.uniform(words, torch.float64)
+        assert uniform[1, coordinate] == 0.5
+        for temperature in (0.2, 1e-40):
+            rule = BernoulliSampling("sigmoid", temperature)
+            got = decode(torch.zeros(1, 16, 17), u, rule=rule, **arguments)[0, 0]
+            assert torch.equal(got, (uniform < rule.probability(u[0].double())).float()), temperature
+
+
+def check_normals(decode: Decode) -> None:
+    """Normals against float64, within what the documentation of the special functions allows (see NORMAL_ERROR), draw
+    by draw: a radius near 0 and an angle within pi are more precise than the largest of either."""
+    samples, dim = 128, 16
+    place = {"sample": torch.arange(samples)[:, None], "coordinate": torch.arange(dim)}
+    for first_step in (0, 3):
+        words = rng.philox(rng.counter(rng.Stream.NOISE, prompt=torch.tensor(0), block=0, **place), 5)
+        a, b = (words[first_step // 2 * 2 + i].double() for i in (0, 1))
+        x = ((a.float() + 0.5) * 2.0**-32).double()
+        square = -2 * x.log()
+        radius, angle = square.sqrt(), (b - 2.0**32 * (b >= 2.0**31)) * 2 * math.pi * 2.0**-32
+        exact = radius * (angle.cos() if first_step == 0 else angle.sin())
+        # lg2 within 2^-22, times 2 ln 2, and a rounding. Near 0 a series: 2 terms leave out v^2 / 3 of it, below
+        # 2^-18.5 where v < 2^-9.
+        of_square = torch.where(x > 1 - 2.0**-9, square * 2.0**-18, 2 * math.log(2) * 2.0**-22 + 2 * EPS * square)
+        of_radius = of_square / (2 * radius) + 2 * EPS * radius
+        assert int((x > 1 - 2.0**-9).sum()) >= 2
+        # The angle: word, constant and product are rounded; sines within 2^-21.19 up to pi.
+        of_sine = 2.5 * EPS * angle.abs() + 2.0**-21.19
+        w = torch.zeros(1, samples, dim)
+        got = decode(
+            torch.zeros(1, dim, dim + 1), w, rule=GaussianNoise(1.0), steps=[first_step + 1], first_step=first_step,
+            samples=samples, seed=5,
+        )[0, 0]  # fmt: skip
+        bound = of_radius + radius * of_sine + 3 * EPS * exact.abs()
+        assert bool(((got - exact).abs() <= bound).all())

@@ -19,6 +19,7 @@ from equivalence import (
     check_exponentials,
     check_free_run,
     check_step,
+    check_ties,
     check_uniforms,
 )
 from ttc_fast import (
@@ -54,6 +55,10 @@ def test_uniforms_are_equal_to_the_bit(triton_decode: Decode) -> None:
     check_uniforms(triton_decode, samples=100)
 
 
+def test_ties(triton_decode: Decode) -> None:
+    check_ties(triton_decode)
+
+
 def test_exponentials_of_the_same_words(triton_decode: Decode) -> None:
     check_exponentials(triton_decode, samples=30)
 
@@ -85,9 +90,9 @@ def test_teacher_forced_step(triton_decode: Decode, rule: Rule, dim: int) -> Non
     ],
 )
 def test_free_run(triton_decode: Decode, rule: Rule, dim: int, samples: int) -> None:
-    """Indices beyond 2^31."""
+    """Indices beyond 2^31. Of 14 steps the last alone has two blocks in a row that are not listed."""
     arguments = {"first_sample": 2**32 - samples, "first_prompt": 2**31 + 5, "roundings": roundings(dim)}
-    for steps in (9,) if samples == 65 else (0, 1, 3, 4, 9):
+    for steps in (14,) if samples == 65 else (0, 1, 3, 4, 9):
         check_free_run(triton_decode, rule, dim, samples, steps, **arguments)
 
 

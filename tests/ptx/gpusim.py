@@ -13,6 +13,7 @@ from ttc_fast.kernels import compiled
 from ttc_fast.kernels import decode as kernels
 
 import ptxsim
+from ptxaccess import Rows
 
 
 def unchanged(ptx: str) -> str:
@@ -30,7 +31,10 @@ class Gpu:
     """Applied to the PTX before it is executed."""
     spoil: Callable[[dict[str, Any]], None] = lambda arguments: None
     """Applied to the arguments (arrays and numbers) of the launch."""
-    approx_ulp: int = 0
+    far: bool = False
+    """Whether the thoughts of two asked steps lie more than 2^31 coefficients apart."""
+    worst: bool = False
+    """Approximate instructions have the largest error that is documented."""
     seed: int = 0
     module: Any = kernels
     """Where the kernels come from."""
@@ -67,14 +71,17 @@ class Gpu:
 
     def _execute(self, launch: kernels.Launch, tile: kernels.Tile) -> None:
         code = compiled.compile_launch(self.arch, launch)
-        arguments = {
+        arguments: dict[str, Any] = {
             name: value.numpy() if isinstance(value, Tensor) else value for name, value in launch.arguments.items()
         }
+        if self.far:
+            arguments["page"] += 2**31
+            arguments["thoughts"] = Rows(arguments["thoughts"], 4 * arguments["page"])
         self.spoil(arguments)
         with np.errstate(all="ignore"):
             sim = ptxsim.Sim(
                 self.edit(code.ptx), (launch.programs,), code.shared_bytes, list(arguments.values()),
-                approx_ulp=self.approx_ulp, seed=self.seed,
+                worst=self.worst, seed=self.seed,
             ).run()  # fmt: skip
         self.races += sum(sim.shared_races.values()) + sum(sim.global_races.values())
         self.global_races += sum(sim.global_races.values())

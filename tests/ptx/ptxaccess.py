@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ptxtext import I64, U8, UNSIGNED, Array, SimError
@@ -54,6 +56,14 @@ def scatter(memory: Array, offsets: Array, nbytes: int, data: Array) -> None:
     memory.view(UNSIGNED[unit]).reshape(-1, nbytes // unit)[offsets // nbytes] = data.view(UNSIGNED[unit])
 
 
+class Rows(NamedTuple):
+    """An array whose rows lie far from each other in the memory of the launch, with nothing between them."""
+
+    array: Array
+    pitch: int
+    """Bytes from the start of a row to that of the next."""
+
+
 class GlobalMemory:
     """The buffers of a launch, 2^40 apart, so that no overrun of one lands in another."""
 
@@ -61,10 +71,12 @@ class GlobalMemory:
 
     def __init__(self, granule: int, ctas: int, warps: int) -> None:
         self.arrays: list[Array] = []
+        self.pitches: list[int] = []
         self.granule, self.ctas, self.warps = granule, ctas, warps
 
-    def add(self, array: Array) -> int:
+    def add(self, buffer: Array | Rows) -> int:
         """Address of an array. It is copied now, and back after the run."""
+        array, pitch = buffer if isinstance(buffer, Rows) else (buffer, 1 << self.SPACING)
         if not array.flags.c_contiguous:
             raise ValueError("an array argument must be contiguous")
         for i, known in enumerate(self.arrays):
@@ -73,10 +85,14 @@ class GlobalMemory:
             if np.shares_memory(known, array):
                 raise ValueError("two array arguments overlap")
         self.arrays.append(array)
+        self.pitches.append(pitch)
         return len(self.arrays) << self.SPACING
 
     def load(self) -> None:
         self.sizes = np.array([a.nbytes for a in self.arrays], I64)
+        self.apart = np.array(self.pitches, I64)
+        spread = self.apart < 1 << self.SPACING
+        self.rows = np.where(spread, [len(a) if a.ndim else 1 for a in self.arrays], 1)
         padded = -(-self.sizes // 256) * 256
         self.starts = np.cumsum(padded) - padded
         self.data = np.zeros(int(padded.sum()), U8)
@@ -97,7 +113,9 @@ class GlobalMemory:
         if wild.any():
             raise SimError(f"global address {int(addresses[wild][0]):#x} belongs to no buffer, at {where}")
         offsets = addresses & ((1 << self.SPACING) - 1)
-        beyond = offsets + nbytes > self.sizes[which]
+        row, within = offsets // self.apart[which], offsets % self.apart[which]
+        size = self.sizes[which] // self.rows[which]
+        beyond = (within + nbytes > size) | (row >= self.rows[which])
         if beyond.any():
             k = int(np.argmax(beyond))
             raise SimError(
@@ -108,5 +126,5 @@ class GlobalMemory:
             raise SimError(f"misaligned access of {nbytes} bytes to global memory at {where}")
         if writing and not self.writeable[which].all():
             raise SimError(f"store to a read-only array at {where}")
-        located: Array = self.starts[which] + offsets
+        located: Array = self.starts[which] + row * size + within
         return located

@@ -10,7 +10,7 @@ import numpy as np
 from ptxinteger import add_with_carry, integer_product, mad, quotient
 from ptxnumbers import fma, narrow, pack, unpack
 from ptxstep import Opcodes, Step
-from ptxtext import DTYPE, F32, F64, I32, I64, U32, U64, UNSIGNED, WIDTH, Array
+from ptxtext import DTYPE, F32, F64, U32, U64, UNSIGNED, WIDTH, Array
 
 OPCODES = Opcodes()
 
@@ -72,16 +72,33 @@ def _testp(x: Step) -> None:
     x.put(x.choose(tests | {"normal": np.isfinite(value) & (size >= tiny)}), "pred")
 
 
-def _approximate(x: Step, value: Array) -> Array:
-    """float64 results to the type, moved by a few units in the last place as a function of the value."""
-    result = narrow(value, x.ty)
-    ulp = x.sim.approx_ulp
-    if not ulp or x.ty != "f32" or x.has("rn"):
+RELATIVE = {
+    **{"div": 2.0**-22, "rcp": 2.0**-23, "ex2": 2.0**-22, "sqrt": 2.0**-23, "rsqrt": 2.0**-22.9, "tanh": 2.0**-11},
+}
+"""Largest relative errors of the approximate functions of float32: PTX ISA, floating point instructions."""
+
+
+def _error(name: str, argument: Array, value: Array) -> Array:
+    """Largest error of an approximate function of float32. Of lg2 (PTX ISA) it is absolute near 1, of sin and cos
+    everywhere: up to pi that of __sinf and __cosf in the CUDA C++ Programming Guide, farther out the PTX ISA's."""
+    size, error = np.abs(argument), np.abs(value) * RELATIVE.get(name, 2.0**-22)
+    if name == "lg2":
+        error = np.where((argument > 0.5) & (argument < 2), 2.0**-22, error)
+    elif name in ("sin", "cos"):
+        within_pi = 2.0**-21.41 if name == "sin" else 2.0**-21.19
+        error = np.where(size <= np.float32(np.pi), within_pi, np.where(size <= 2 * np.pi, 2.0**-20.5, 2.0**-14.7))
+    return error
+
+
+def _approximate(x: Step, argument: Array, value: Array) -> Array:
+    """float64 results of an argument to the type, moved by the largest error, up or down as a function of the value."""
+    result, name = narrow(value, x.ty), x.instruction.parts[0]
+    if not x.sim.worst or x.ty != "f32" or x.has("rn"):
         return result
-    mixed = (result.view(U32).astype(U64) + U64(x.sim.seed)) * U64(0x9E3779B97F4A7C15) >> U64(40)
-    move = (mixed % U64(2 * ulp + 1)).astype(I64) - ulp
-    moved = (result.view(I32) + move).astype(I32).view(F32)
-    return np.where(np.isfinite(result) & (result != 0), moved, result)
+    mixed = (result.view(U32).astype(U64) + U64(x.sim.seed)) * U64(0x9E3779B97F4A7C15) >> U64(63)
+    error = np.maximum(_error(name, argument, value) - np.spacing(np.abs(result)).astype(F64) / 2, 0)  # then rounded
+    moved = narrow(np.where(mixed == 0, value - error, value + error), x.ty)
+    return np.where(np.isfinite(result) & (result != 0) & (argument != 0), moved, result)
 
 
 @OPCODES.add("div", "rn ftz full approx")
@@ -89,7 +106,7 @@ def _div(x: Step) -> None:
     a, b = x.get(1), x.get(2)
     if a.dtype.kind != "f":
         return x.put(quotient(x, a, b))
-    return x.put(_approximate(x, a.astype(F64) / b.astype(F64)))
+    return x.put(_approximate(x, a.astype(F64), a.astype(F64) / b.astype(F64)))
 
 
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
@@ -100,7 +117,8 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 
 @OPCODES.add(" ".join(FUNCTIONS), "approx rn ftz")
 def _function(x: Step) -> None:
-    x.put(_approximate(x, FUNCTIONS[x.instruction.parts[0]](x.get(1).astype(F64))))
+    argument = x.get(1).astype(F64)
+    x.put(_approximate(x, argument, FUNCTIONS[x.instruction.parts[0]](argument)))
 
 
 COMPARISONS: dict[str, Callable[[Array, Array], Array]] = {

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ptxaccess import AccessLog, GlobalMemory, gather, scatter
+from ptxaccess import AccessLog, GlobalMemory, Rows, gather, scatter
 from ptxmemory import access_bytes
 from ptxnumbers import unpack
 from ptxtext import (
@@ -30,7 +30,7 @@ from ptxtext import (
     SimError,
 )
 
-Argument: TypeAlias = "Array | int | float | np.generic | None"
+Argument: TypeAlias = "Array | Rows | int | float | np.generic | None"
 
 
 class Machine:
@@ -42,7 +42,7 @@ class Machine:
         grid: Sequence[int],
         shared: int,
         args: Sequence[Argument],
-        approx_ulp: int,
+        worst: bool,
         seed: int,
     ) -> None:
         self.program = program = Program(ptx)
@@ -53,7 +53,7 @@ class Machine:
         self.cta, self.warp = self.lanes // self.threads, self.lanes // WARP
         self.registers: dict[str, Array] = {}  # filled as they are used
         self.carry = np.zeros(self.n, np.bool_)
-        self.approx_ulp, self.seed = approx_ulp, seed
+        self.worst, self.seed = worst, seed
         self.shared_races: collections.Counter[str] = collections.Counter()
         self.global_races: collections.Counter[str] = collections.Counter()
         self.global_conflicts: collections.Counter[str] = collections.Counter()
@@ -91,7 +91,7 @@ class Machine:
 
     def _parameter(self, value: Argument, ty: str) -> Array:
         width = WIDTH[ty]
-        if isinstance(value, np.ndarray):
+        if isinstance(value, (np.ndarray, Rows)):
             value = self.memory.add(value)
         if isinstance(value, (float, np.floating)):
             return np.array([value], {4: F32, 8: F64}[width]).view(UNSIGNED[width])

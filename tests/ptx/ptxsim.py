@@ -21,8 +21,8 @@ What is not modelled
 
 Numerics
     Integers are exact. add, sub, mul, fma, div.rn, sqrt.rn and rcp.rn are rounded once, to nearest even.
-    ``.approx`` and ``div.full`` are rounded correctly too, then moved by up to ``approx_ulp`` units in the
-    last place (float32 only); the move is a function of the value, so that replicated lanes agree.
+    ``.approx`` and ``div.full`` are rounded correctly too, or with ``worst`` (float32 only) moved by the largest
+    error that is documented; up or down is a function of the value, so that replicated lanes agree.
     mma reads tf32 operands without their low 13 bits, sums in float64 and rounds once: the hardware's order
     and width of accumulation are not specified. Memory and registers start as all ones, a NaN in each format.
 """
@@ -51,8 +51,8 @@ class Sim(Machine):
         grid: number of CTAs in up to three dimensions.
         shared: bytes of dynamic shared memory.
         args: arrays, integers and floats in the order of the parameters; further ones get 0.
-        approx_ulp: largest move of the results of ``.approx`` operations.
-        seed: chooses the moves.
+        worst: move the results of ``.approx`` operations by the largest error that is documented for them.
+        seed: chooses the directions of the moves.
         max_steps: more than this many steps raise ``SimError``.
 
     Attributes:
@@ -67,11 +67,11 @@ class Sim(Machine):
         grid: Sequence[int],
         shared: int = 0,
         args: Sequence[Argument] = (),
-        approx_ulp: int = 0,
+        worst: bool = False,
         seed: int = 0,
         max_steps: int = 10**7,
     ) -> None:
-        super().__init__(ptx, grid, shared, args, approx_ulp, seed)
+        super().__init__(ptx, grid, shared, args, worst, seed)
         self.max_steps = max_steps
         self.count: collections.Counter[str] = collections.Counter()
         self.steps = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -185,15 +186,34 @@ def test_conversions(body: str, a: Array, out: str, expected: list[float]) -> No
     same(execute(body, a, out=out), np.array(expected, out))
 
 
-@pytest.mark.parametrize("ulp", [0, 1, 3])
-def test_approximation_moves_results_by_value_only(ulp: int) -> None:
-    x = np.resize(np.linspace(0.1, 4, 16), 32).astype(np.float32)  # each value twice
-    exact = np.exp2(x.astype(np.float64)).astype(np.float32)
-    got = execute("ex2.approx.f32 %o0, %a;", x, out="f4", approx_ulp=ulp)
-    moves = got.view(np.int32) - exact.view(np.int32)
-    assert np.abs(moves).max() == ulp
+@pytest.mark.parametrize(
+    ("function", "x", "exact", "error"),
+    [
+        ("ex2", np.linspace(0.1, 4, 16), np.exp2, lambda y: np.abs(y) * 2.0**-22),
+        ("sqrt", np.linspace(0.1, 4, 16), np.sqrt, lambda y: np.abs(y) * 2.0**-23),
+        ("lg2", 1 - np.geomspace(2.0**-20, 0.49, 16), np.log2, lambda y: 2.0**-22 + 0 * y),
+        ("lg2", np.geomspace(2.5, 1e6, 16), np.log2, lambda y: np.abs(y) * 2.0**-22),
+        ("sin", np.linspace(-3, 3.1, 16), np.sin, lambda y: 2.0**-21.41 + 0 * y),
+        ("cos", np.linspace(-3, 3.1, 16), np.cos, lambda y: 2.0**-21.19 + 0 * y),
+        ("sin", np.linspace(3.2, 6.2, 16), np.sin, lambda y: 2.0**-20.5 + 0 * y),
+        ("cos", np.linspace(6.4, 300, 16), np.cos, lambda y: 2.0**-14.7 + 0 * y),
+    ],
+)
+def test_approximations_have_the_largest_error(
+    function: str, x: Array, exact: Callable[[Array], Array], error: Callable[[Array], Array]
+) -> None:
+    x = np.resize(x, 32).astype(np.float32)  # each value twice
+    y = exact(x.astype(np.float64))
+    got = execute(f"{function}.approx.f32 %o0, %a;", x, out="f4", worst=True)
+    ulp = np.spacing(np.abs(y).astype(np.float32)).astype(np.float64)
+    off = np.abs(got - y) / error(y)
+    assert (off <= 1).all()
+    assert (off >= 1 - ulp / error(y)).all()
     assert (got[:16] == got[16:]).all()
-    if ulp:
-        assert (got != execute("ex2.approx.f32 %o0, %a;", x, out="f4", approx_ulp=ulp, seed=1)).any()
-        rounded = execute("sqrt.rn.f32 %o0, %a;", x, out="f4", approx_ulp=ulp)
-        same(rounded, np.sqrt(x))
+    assert (got != execute(f"{function}.approx.f32 %o0, %a;", x, out="f4", worst=True, seed=1)).any()
+
+
+def test_what_is_rounded_has_no_other_error() -> None:
+    x = np.linspace(0.1, 4, 32).astype(np.float32)
+    same(execute("sqrt.rn.f32 %o0, %a;", x, out="f4", worst=True), np.sqrt(x))
+    same(execute("ex2.approx.f32 %o0, %a;", x, out="f4"), np.exp2(x.astype(np.float64)).astype(np.float32))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ptxbody import LANES, ONES, SHARED_ADDRESS, execute, same, simulate, u32
-from ptxsim import Sim
+from ptxaccess import Rows
+from ptxbody import FOOTER, HEADER, LANES, ONES, SHARED_ADDRESS, execute, same, simulate, u32
+from ptxsim import Sim, SimError
 
 
 @pytest.mark.parametrize("trans", ["", ".trans"])
@@ -78,3 +79,19 @@ def test_parameters_and_grid() -> None:
     assert (out[:, 1] == 2**63 + 1).all()
     assert (out[:, 2] & 0xFFFFFFFF == ONES - 1).all()
     assert (out[:, 3] == 0).all()
+
+
+@pytest.mark.parametrize("offset", [2**35, 2**35 - 4, 128, 2**36])
+def test_rows_may_lie_far_apart(offset: int) -> None:
+    """Row 1 of two begins 2^35 bytes after row 0, with nothing between them."""
+    text = HEADER.format(parameters=".param .u64 out", threads=32, declarations="") + (
+        f"ld.param.u64 %x, [out]; add.s64 %x, %x, {offset}; mad.wide.u32 %x, %t, 4, %x; st.global.b32 [%x], %t;"
+    )
+    out = np.zeros((2, 32), np.uint32)
+    sim = Sim(text + FOOTER, (1,), 0, [Rows(out, 2**35)])
+    if offset == 2**35:
+        sim.run()
+        same(out, np.stack([0 * LANES, LANES]))
+    else:
+        with pytest.raises(SimError, match="out of bounds"):
+            sim.run()
