@@ -81,7 +81,7 @@ RELATIVE = {
 def _error(name: str, argument: Array, value: Array) -> Array:
     """Largest error of an approximate function of float32. Of lg2 (PTX ISA) it is absolute near 1, of sin and cos
     everywhere: up to pi that of __sinf and __cosf in the CUDA C++ Programming Guide, farther out the PTX ISA's."""
-    size, error = np.abs(argument), np.abs(value) * RELATIVE.get(name, 2.0**-22)
+    size, error = np.abs(argument), np.asarray(np.abs(value) * RELATIVE.get(name, 2.0**-22))
     if name == "lg2":
         error = np.where((argument > 0.5) & (argument < 2), 2.0**-22, error)
     elif name in ("sin", "cos"):
