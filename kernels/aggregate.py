@@ -3,7 +3,6 @@ few launches each and without waiting for any."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from . import MAX_DIM, padded
 from .candidates import best_kernel, factor_kernel, measure_kernel, recovery_kernel, sum_kernel
+from .decode import Launch, current
 from .versions import warn_unproved
 
 SMALL, WIDE = (16, 1), (1, 64)
@@ -26,12 +26,19 @@ def supported(w: Tensor) -> bool:
     return w.dtype == torch.float32 and (w.ndim < 3 or w.shape[2] <= MAX_DIM) and not w.requires_grad
 
 
-def launch(kernel: Any, programs: int, *arguments: Any, warps: int = 4, **constants: Any) -> None:
-    """One launch on the GPU of the first argument, which need not be the current one."""
+def launch_of(kernel: Any, programs: int, *arguments: Any, warps: int = 4, **constants: Any) -> Launch:
+    """A launch of one of the kernels."""
+    options = {"num_warps": warps, "enable_fp_fusion": False}
+    return Launch(kernel, programs, dict(zip(kernel.arg_names, arguments)), constants, options)
+
+
+def launch(*given: Any, **constants: Any) -> None:
+    """One launch, see :func:`launch_of`, on the GPU of its first argument, which need not be the current one."""
     warn_unproved()
-    device = arguments[0].device
-    with contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device):
-        kernel[(programs,)](*arguments, **constants, num_warps=warps, enable_fp_fusion=False)
+    asked = launch_of(*given, **constants)
+    values = asked.arguments.values()
+    with current(next(iter(values)).device):
+        asked.kernel[(asked.programs,)](*values, **asked.constants, **asked.options)
 
 
 def measure(

@@ -8,9 +8,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .once import compiled_once
 
-@triton.jit
-def factor_kernel(x, y, factor, examples, dim, D: tl.constexpr):
+
+@compiled_once
+def factor_kernel(x, y, factor, examples: tl.int32, dim: tl.int32, D: tl.constexpr):
     """R ``[dim + 1, dim + 1]`` of each prompt with sum_i (<w, x_i> - y_i)^2 = |R (w, -1)|^2: the Cholesky factor of the
     Gram matrix of all (x_i, y_i) in float64, where pivots of rounding alone count as zero."""
     prompt, c = tl.program_id(0).to(tl.int64), tl.arange(0, D)
@@ -30,9 +32,10 @@ def factor_kernel(x, y, factor, examples, dim, D: tl.constexpr):
         gram -= row[:, None] * row[None, :]
 
 
-@triton.jit
+@compiled_once
 def measure_kernel(
-    w, rows, target, weight, loss, distance, bits, count, samples, dim, rows_count, factor,
+    w, rows, target, weight, loss, distance, bits,
+    count: tl.int64, samples: tl.int64, dim: tl.int32, rows_count: tl.int32, factor: tl.float32,
     LOSS: tl.constexpr, KINDS: tl.constexpr, EQUALITY: tl.constexpr, PACK: tl.constexpr,
     D: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
@@ -72,8 +75,8 @@ def measure_kernel(
         tl.store(bits + place, packed, mask=(s < samples)[:, None] & (k * 64 < dim)[None, :])
 
 
-@triton.jit
-def sum_kernel(x, out, length, width, T: tl.constexpr, C: tl.constexpr):
+@compiled_once
+def sum_kernel(x, out, length: tl.int64, width: tl.int32, T: tl.constexpr, C: tl.constexpr):
     """Sums of T rows ``[length, width]`` of each item by pairs, then pairs of pairs, as ``sums.tree_sum``: the zeros
     behind the last row change no pair."""
     tiles, columns = tl.cdiv(length, T), tl.cdiv(width, C)
@@ -90,10 +93,11 @@ def sum_kernel(x, out, length, width, T: tl.constexpr, C: tl.constexpr):
     tl.store(out + rest * width + c, tl.reshape(total, [C]), mask=c < width)
 
 
-@triton.jit
+@compiled_once
 def best_kernel(
-    values, order, start, stop, weight, running, out, prompts, samples, columns, K: tl.constexpr, BN: tl.constexpr
-):
+    values, order, start, stop, weight, running, out, prompts: tl.int32, samples: tl.int64, columns: tl.int32,
+    K: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
     """sum_j weight[j, k] value_(j) of every row of values; those of a run of equal scores share the run's weight."""
     row = tl.program_id(0).to(tl.int64)
     prompt, k = row % prompts, tl.arange(0, K)
@@ -119,15 +123,16 @@ def _product(a, b):
     return a * b
 
 
-@triton.jit
+@compiled_once
 def recovery_kernel(
-    bits, aim, orders, jobs, probability, right, jobs_count, groups, samples, dim,
+    bits, aim, orders, jobs, probability, right,
+    jobs_count: tl.int32, groups: tl.int64, samples: tl.int64, dim: tl.int32,
     G: tl.constexpr, T: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     """Probability that the majority of a group of candidates is the aim, of G groups of one size at a time.
 
     A job is (size, first of the G groups, groups of this size, row of ``orders``, place of group 0 in
-    ``probability``). The votes of a group of all samples are left in ``right``.
+    ``probability``). The votes of the last group, which is of all samples, are left in ``right``.
     """
     prompt, job = (tl.program_id(0) // jobs_count).to(tl.int64), jobs + (tl.program_id(0) % jobs_count) * 5
     size, first, limit = tl.load(job), tl.load(job + 1), tl.load(job + 2)
@@ -146,5 +151,5 @@ def recovery_kernel(
     share = tl.where(2 * votes > size, 1.0, tl.where(2 * votes == size, 0.5, 0.0)).to(tl.float64)
     share = tl.where((c < dim)[None, :], share, 1.0)
     tl.store(probability + prompt * groups + place + g, tl.reduce(share, 1, _product), mask=g < limit)
-    whole = tl.where(size == samples, (g == 0) & (g < limit), False)[:, None] & (c < dim)[None, :]
+    whole = tl.where(place == groups - 1, g == 0, False)[:, None] & (c < dim)[None, :]
     tl.store(right + prompt * dim + c[None, :] + 0 * g[:, None], votes.to(tl.int64), mask=whole)

@@ -7,6 +7,7 @@ import triton.language as tl
 
 from ttc_fast.numerics.rng import Stream
 
+from .once import compiled_once
 from .philox import philox4x32_10
 from .subset import exponential, subset
 
@@ -206,15 +207,7 @@ def _token(u, w, draw, noise, gain, i, dim, RULE: tl.constexpr, ONES: tl.constex
     return token
 
 
-_POINTERS = ("state", "w0", "noise", "stops", "thoughts")
-_SCALARS = (
-    "page", "samples", "dim", "stops_count", "w0_prompt_stride", "w0_sample_stride",
-    "seed", "first_prompt", "first_sample", "first_step", "gain",
-)  # fmt: skip
-
-
-# Compiled once for each set of constants, whatever the arguments: what was examined is what runs.
-@triton.jit(do_not_specialize=_SCALARS, do_not_specialize_on_alignment=_POINTERS)
+@compiled_once
 def decode_kernel(
     state, w0, noise, stops, thoughts,
     page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
@@ -291,7 +284,7 @@ SLICE = tl.constexpr(4096)
 """Elements of the matrix in one slice of the streamed kernel."""
 
 
-@triton.jit(do_not_specialize=_SCALARS, do_not_specialize_on_alignment=("scratch", *_POINTERS))
+@compiled_once
 def streamed_kernel(
     scratch, state, w0, noise, stops, thoughts,
     page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 import triton
 from triton import knobs
 from triton.backends.compiler import GPUTarget
@@ -19,7 +20,7 @@ from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from .chain import decode_kernel, streamed_kernel
-from .decode import Launch, Tile, constants, options, tile
+from .decode import Launch, constants, options, tile
 
 SHARED_MEMORY = {
     "sm_80": 163 * 1024,
@@ -52,7 +53,10 @@ class Compiled(NamedTuple):
     """A kernel for one architecture."""
 
     arch: str
-    tile: Tile
+    samples: int
+    """Of one program."""
+    warps: int
+    streamed: bool
     shared_bytes: int
     registers: int
     """Per thread."""
@@ -76,25 +80,30 @@ def compile_decode(arch: str, rule: str, dim: int, precision: str = "fp32") -> C
     backend = gpu(arch).backend
     chosen = tile(dim, SHARED_MEMORY[arch], precision, CONSTANTS[rule]["RULE"])
     function = streamed_kernel if chosen.streamed else decode_kernel
-    return _compile(arch, function, constants(CONSTANTS[rule], precision, backend, dim, chosen), chosen)
+    signature = {p.name: argument_type(p) for p in function.params}
+    given = constants(CONSTANTS[rule], precision, backend, dim, chosen)
+    return _compiled(arch, function, signature, given, options(chosen, backend))
 
 
 def compile_launch(arch: str, launch: Launch) -> Compiled:
     """The kernel of a launch that was prepared for such a GPU."""
-    return _compile(arch, launch.kernel, launch.constants, launch.tile)
+    signature = {p.name: argument_type(p, launch.arguments.get(p.name)) for p in launch.kernel.params}
+    return _compiled(arch, launch.kernel, signature, launch.constants, launch.options)
 
 
-def _compile(arch: str, function: Any, constants: dict[str, Any], tile: Tile) -> Compiled:
-    signature = {p.name: argument_type(p) for p in function.params}
+def _compiled(
+    arch: str, function: Any, signature: dict[str, str], constants: dict[str, Any], options: dict[str, Any]
+) -> Compiled:
     source = ASTSource(fn=function, signature=signature, constexprs=constants)
-    kernel = triton.compile(source, target=gpu(arch), options=options(tile, gpu(arch).backend))
+    kernel = triton.compile(source, target=gpu(arch), options=options)
+    about = arch, constants.get("BN", 0), options["num_warps"], "scratch" in signature, kernel.metadata.shared
     if arch.startswith("gfx"):
         assembly = kernel.asm["amdgcn"]
         registers, stack, spills = (
             _number(rf"\.{key}:\s*(\d+)", assembly)
             for key in ("vgpr_count", "private_segment_fixed_size", "vgpr_spill_count")
         )
-        return Compiled(arch, tile, kernel.metadata.shared, registers, stack, 4 * spills, "", assembly)
+        return Compiled(*about, registers, stack, 4 * spills, "", assembly)
     ptx = kernel.asm["ptx"]
     log = _tool(
         "ptxas",
@@ -102,15 +111,13 @@ def _compile(arch: str, function: Any, constants: dict[str, Any], tile: Tile) ->
         ptx.encode(),
         "-v",
         "--regAllocOptLevel=2",
-        "--fmad=false",
+        *([] if options["enable_fp_fusion"] else ["--fmad=false"]),
         f"--gpu-name={_assembler_name(arch)}",
         "-o",
         "/dev/null",
     )
     return Compiled(
-        arch,
-        tile,
-        kernel.metadata.shared,
+        *about,
         registers=_number(r"Used (\d+) registers", log),
         stack_bytes=_number(r"(\d+) bytes stack frame", log),
         spill_bytes=_number(r"(\d+) bytes spill stores", log) + _number(r"(\d+) bytes spill loads", log),
@@ -119,10 +126,15 @@ def _compile(arch: str, function: Any, constants: dict[str, Any], tile: Tile) ->
     )
 
 
-def argument_type(parameter: Any) -> str:
-    """Triton's name of the type of a kernel's parameter."""
+POINTERS = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64"}
+
+
+def argument_type(parameter: Any, value: Any = None) -> str:
+    """Triton's name of the type of a kernel's parameter; without a value, that of a decode kernel."""
     if parameter.is_constexpr:
         return "constexpr"
+    if isinstance(value, torch.Tensor):
+        return POINTERS[value.dtype]
     return str(parameter.annotation_type) or ("*i32" if parameter.name == "stops" else "*fp32")
 
 

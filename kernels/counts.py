@@ -46,11 +46,11 @@ def analyse(compiled: Compiled, dim: int, ones: int = 0) -> Analysis:
     width = padded(dim)
     rounds: list[str] = []
     if ones:
-        bodies, rounds = sass.nest_with_rounds(compiled.assembly, 3 if compiled.tile.streamed else 2)
+        bodies, rounds = sass.nest_with_rounds(compiled.assembly, 3 if compiled.streamed else 2)
     else:
         bodies = sass.nest(compiled.assembly)
     trips = [1]
-    if compiled.tile.streamed:
+    if compiled.streamed:
         from .chain import SLICE  # imports triton
 
         trips = [1, STEPS, STEPS * width**2 // SLICE.value]
@@ -58,12 +58,12 @@ def analyse(compiled: Compiled, dim: int, ones: int = 0) -> Analysis:
             raise ValueError(f"assembly: expected {len(trips)} loops in a streamed kernel, got {len(bodies)}")
     hot = list(zip(trips, bodies[-len(trips) :]))
     if ones:  # on chip the four steps follow each other, and the loops of all four are in ``rounds``
-        hot.append((ones * (STEPS if compiled.tile.streamed else 1), rounds))
+        hot.append((ones * (STEPS if compiled.streamed else 1), rounds))
     count: Counter[str] = Counter()
     for times, body in hot:
         for opcode in body:
             count[opcode] += times
-    coefficient_steps = compiled.tile.samples * width / (32 * compiled.tile.warps) * STEPS
+    coefficient_steps = compiled.samples * width / (32 * compiled.warps) * STEPS
     named = Counter({name: n for name, n in count.items() if name != "NOP"})
     return Analysis(
         _mix(named, coefficient_steps),
@@ -107,8 +107,8 @@ def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str
     facts: dict[str, Any] = {
         "arch": arch, "rule": rule, "dim": dim, "precision": precision, "instructions_per_step": None,
         "spill_bytes": compiled.spill_bytes, "stack_bytes": compiled.stack_bytes, "registers": compiled.registers,
-        "shared_bytes": compiled.shared_bytes, "samples": compiled.tile.samples, "warps": compiled.tile.warps,
-        "streamed": compiled.tile.streamed,
+        "shared_bytes": compiled.shared_bytes, "samples": compiled.samples, "warps": compiled.warps,
+        "streamed": compiled.streamed,
     }  # fmt: skip
     if arch.startswith("gfx"):  # counted are only instructions of NVIDIA
         return facts
@@ -116,7 +116,7 @@ def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str
     least = roofline.lower_bound(CONSTANTS[rule], padded(dim), precision, arch)
     return facts | {
         "instructions_per_step": found.mix.instructions,
-        "resident_warps": roofline.resident_warps(arch, compiled.tile.warps, compiled.registers, compiled.shared_bytes),
+        "resident_warps": roofline.resident_warps(arch, compiled.warps, compiled.registers, compiled.shared_bytes),
         "pipes": found.mix.pipes,
         "barriers_per_step": found.barriers_per_step,
         "local_memory": found.local_memory,

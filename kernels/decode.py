@@ -107,7 +107,8 @@ class Launch(NamedTuple):
     programs: int
     arguments: dict[str, Any]
     constants: dict[str, Any]
-    tile: Tile
+    options: dict[str, Any]
+    """Of the compiler."""
 
 
 def prepare(
@@ -178,7 +179,7 @@ def prepare(
         programs,
         arguments,
         constants({"RULE": rule.kind, "EVERY_STEP": rule.every_step, "ONES": rule.ones}, precision, target, dim, tile),
-        tile,
+        options(tile, target),
     )
 
 
@@ -188,7 +189,7 @@ def _sent(numbers: bytes, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.frombuffer(bytearray(numbers), dtype=dtype).to(device, non_blocking=True)
 
 
-def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+def current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Triton launches on the current GPU, which need not be that of the tensors."""
     return contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device)
 
@@ -231,10 +232,8 @@ def decode(
             target=target(),
             tile=_tile_here(dim, state.device, precision, rule.kind),
         )
-        with _current(state.device):
-            launch.kernel[(launch.programs,)](
-                *launch.arguments.values(), **launch.constants, **options(launch.tile, target())
-            )
+        with current(state.device):
+            launch.kernel[(launch.programs,)](*launch.arguments.values(), **launch.constants, **launch.options)
     if asked == list(steps):
         return thoughts
     return thoughts[[asked.index(t) for t in steps]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,36 @@ def assert_equal(got: Table, expected: Table) -> None:
         assert np.array_equal(getattr(got, name), getattr(expected, name)), name
 
 
-def kernels(w: Tensor, w_star: Tensor, x: Tensor, y: Tensor) -> list[Any]:
-    """All that the kernels of aggregate.py say of candidates, or C++ outside of the interpreter."""
+def candidates_problem(dim: int, examples: int, samples: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Binary candidates ``[2, N, d]`` of which every fourth is right, w_star, x, and y without noise: the last pivot of
+    the factor is rounding alone."""
+    random = torch.Generator().manual_seed(dim)
+    w_star = torch.randint(2, (2, dim), generator=random).float()
+    w = torch.randint(2, (2, samples, dim), generator=random).float()
+    w[:, ::4] = w_star[:, None]
+    x = torch.randn(2, examples, dim, generator=random)
+    return w, w_star, x, (x @ w_star[:, :, None])[:, :, 0]
+
+
+def assert_kernels_equal(found: list[Any], wanted: list[Any], x: Tensor) -> None:
+    """Numbers to the roundings of sums of as many products as there are examples and coefficients, 2^-24 each, of terms
+    as large as the examples' squares; bits and counts to the bit."""
+    _, examples, dim = x.shape
+    scale = float(x.abs().sum((1, 2)).max()) ** 2 / examples
+    rounding = (examples + dim) * 2.0**-24
+    for one, other in zip(found, wanted):
+        if one.dtype.is_floating_point:
+            torch.testing.assert_close(one, other, rtol=2 * rounding, atol=rounding * scale * 1e-2)
+        else:
+            assert torch.equal(one, other)
+
+
+def kernels(w: Tensor, w_star: Tensor, x: Tensor, y: Tensor, engine: Any = None) -> list[Any]:
+    """All that the kernels of aggregate.py (``engine``; interpreted; on a GPU) or C++ say of candidates."""
     from ttc_fast.kernels import interpreted
 
-    if interpreted():
-        from ttc_fast.kernels import aggregate as engine
-    else:
-        engine = candidates
+    if engine is None:
+        engine = importlib.import_module("ttc_fast.kernels.aggregate") if interpreted() or w.is_cuda else candidates
     _, samples, dim = w.shape
     weight = torch.stack((torch.full((dim,), 1 / dim), torch.arange(dim) / dim))
     found = engine.measure(w, examples=(x, y), factor=0.5, aim=(w_star, weight), equality=True, pack=True)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import ttc_fast as tf
-from evaluation_problems import kernels
+from evaluation_problems import assert_kernels_equal, candidates_problem, kernels
 from pretended_gpu import pretended_gpu, pretending
 from ttc_fast.numerics import extension
 
@@ -89,20 +89,5 @@ def test_other_techniques_copy_the_bank_once(interpreter: ProcessPoolExecutor) -
 def test_the_kernels_equal_the_extension(
     interpreter: ProcessPoolExecutor, dim: int, examples: int, samples: int
 ) -> None:
-    random = torch.Generator().manual_seed(dim)
-    w_star = torch.randint(2, (2, dim), generator=random).float()
-    w = torch.randint(2, (2, samples, dim), generator=random).float()
-    w[:, ::4] = w_star[:, None]
-    x = torch.randn(2, examples, dim, generator=random)
-    y = (x @ w_star[:, :, None])[:, :, 0]  # no noise: the last pivot of the factor is rounding alone
-    found, wanted = interpreter.submit(kernels, w, w_star, x, y).result(), kernels(w, w_star, x, y)
-    # Sums of at most 71 products: 71 roundings of 2^-24, of terms as large as the examples' squares.
-    scale = float(x.abs().sum((1, 2)).max()) ** 2 / examples
-    torch.testing.assert_close(found[0], wanted[0], rtol=71 * 2**-23, atol=71 * 2**-24 * scale * 1e-2)
-    torch.testing.assert_close(found[1], wanted[1], rtol=71 * 2**-23, atol=0)
-    torch.testing.assert_close(found[3], wanted[3], rtol=0, atol=0)
-    assert torch.equal(found[2], wanted[2])
-    for votes, same in zip(found[7:], wanted[7:]):
-        assert torch.equal(votes, same)
-    for best, same in zip(found[5:7], wanted[5:7]):
-        torch.testing.assert_close(best, same, rtol=71 * 2**-23, atol=71 * 2**-24 * scale * 1e-2)
+    given = candidates_problem(dim, examples, samples)
+    assert_kernels_equal(interpreter.submit(kernels, *given).result(), kernels(*given), given[2])

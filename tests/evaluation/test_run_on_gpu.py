@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ttc_fast as tf
-from evaluation_problems import kernels
+from evaluation_problems import assert_kernels_equal, candidates_problem, kernels
 from ttc_fast.cli.main import main
 from ttc_fast.estimators.table import Table
 from ttc_fast.techniques.registry import TECHNIQUES
@@ -81,21 +81,9 @@ def test_bits_do_not_depend_on_parts(kind: str) -> None:
 
 @pytest.mark.parametrize(("dim", "examples", "samples"), [(4, 9, 33), (70, 3, 5), (16, 64, 4096), (128, 130, 1000)])
 def test_the_kernels_equal_the_extension(dim: int, examples: int, samples: int) -> None:
-    random = torch.Generator().manual_seed(dim)
-    w_star = torch.randint(2, (2, dim), generator=random).float()
-    w = torch.randint(2, (2, samples, dim), generator=random).float()
-    w[:, ::4] = w_star[:, None]
-    x = torch.randn(2, examples, dim, generator=random)
-    y = (x @ w_star[:, :, None])[:, :, 0]
-    given = (w, w_star, x, y)
-    found, wanted = [part.cpu() for part in kernels(*(part.cuda() for part in given))], kernels(*given)
-    scale = float(x.abs().sum((1, 2)).max()) ** 2 / examples
-    operations = examples + dim
-    for one, other in zip(found, wanted):
-        if one.dtype.is_floating_point:
-            torch.testing.assert_close(one, other, rtol=operations * 2**-23, atol=operations * 2**-24 * scale * 1e-2)
-        else:
-            assert torch.equal(one, other)
+    given = candidates_problem(dim, examples, samples)
+    found = [part.cpu() for part in kernels(*(part.cuda() for part in given))]
+    assert_kernels_equal(found, kernels(*given), given[2])
 
 
 def test_models_of_nonlinear_attention() -> None:

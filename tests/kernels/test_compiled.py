@@ -204,7 +204,7 @@ def test_error_of_a_step(arch: str, precision: str, error: float, binary: bool) 
         w = (w > 0).float()
     u = w.double() + w.double() @ state[:, :, :-1].double().mT - state[:, None, :, -1].double()
     scale = w.abs() + w.abs() @ state[:, :, :-1].abs().mT + state[:, None, :, -1].abs()
-    got = Gpu(arch, precision)(state, w, rule=GaussianNoise(0.0), steps=[1], samples=16, seed=0)[0]
+    got = Gpu(arch, precision=precision)(state, w, rule=GaussianNoise(0.0), steps=[1], samples=16, seed=0)[0]
     worst = ((got - u).abs() / scale).max().item()
     assert worst < error
     if precision == "tf32":
@@ -277,7 +277,8 @@ def test_shipped_table(arch: str, rule: str) -> None:
             assert code.spill_bytes == code.stack_bytes == 0
             assert not re.search(r"\b(LDL|STL)\b|scratch_(load|store)", code.assembly)
         assert re.search(r"\bHMMA\b|v_mfma_f32_\w*bf16", code.assembly)
-        assert code.tile == decode.tile(dim, compiled.SHARED_MEMORY[arch], "fp32", compiled.CONSTANTS[rule]["RULE"])
+        tile = decode.tile(dim, compiled.SHARED_MEMORY[arch], "fp32", compiled.CONSTANTS[rule]["RULE"])
+        assert (code.samples, code.warps, code.streamed) == tile[:3]
 
 
 @slow
@@ -322,7 +323,7 @@ def test_what_is_examined_is_what_runs(dim: int, samples: int, offset: int) -> N
     )  # fmt: skip
     kernel = launch.kernel
     bind = create_function_from_signature(kernel.signature, kernel.params, make_backend(compiled.gpu("sm_90")))
-    types = bind(*launch.arguments.values(), **launch.constants, **decode.options(launch.tile, "cuda"))[1]
+    types = bind(*launch.arguments.values(), **launch.constants, **launch.options)[1]
     assert [kind for kind, _ in types] == [compiled.argument_type(p) for p in kernel.params]
     assert not any(attribute for kind, attribute in types if kind != "constexpr")
 

@@ -1,15 +1,17 @@
-"""Decodes by the machine code of a GPU that is not there: compile, prepare the launch, execute the PTX."""
+"""Decodes and sums over candidates by the machine code of a GPU that is not there: compile, prepare the launch,
+execute the PTX."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor
-from ttc_fast.kernels import compiled
+from ttc_fast.kernels import aggregate, compiled
 from ttc_fast.kernels import decode as kernels
 
 import ptxsim
@@ -21,27 +23,72 @@ def unchanged(ptx: str) -> str:
 
 
 @dataclasses.dataclass
-class Gpu:
-    """Called as the ``decode`` of a backend is; keeps what the simulator saw."""
+class Simulated:
+    """A GPU, and what the simulator saw while it executed launches."""
 
     arch: str
-    precision: str = "fp32"
-    tile: kernels.Tile | None = None
     edit: Callable[[str], str] = unchanged
     """Applied to the PTX before it is executed."""
     spoil: Callable[[dict[str, Any]], None] = lambda arguments: None
-    """Applied to the arguments (arrays and numbers) of the launch."""
-    far: bool = False
-    """Whether the thoughts of two asked steps lie more than 2^31 coefficients apart."""
+    """Applied to the arguments (arrays and numbers) of a launch."""
     worst: bool = False
     """Approximate instructions have the largest error that is documented."""
     seed: int = 0
-    module: Any = kernels
-    """Where the kernels come from."""
     races: int = 0
     """Of shared and of global memory."""
     global_races: int = 0
     conflicts: int = 0
+
+    def execute(self, launch: kernels.Launch) -> None:
+        code = compiled.compile_launch(self.arch, launch)
+        arrays: dict[int, Any] = {}  # one tensor may be several arguments
+        arguments: dict[str, Any] = {
+            name: arrays.setdefault(value.data_ptr(), value.numpy()) if isinstance(value, Tensor) else value
+            for name, value in launch.arguments.items()
+        }
+        self.place(arguments)
+        self.spoil(arguments)
+        with np.errstate(all="ignore"):
+            sim = ptxsim.Sim(
+                self.edit(code.ptx), (launch.programs,), code.shared_bytes, list(arguments.values()),
+                worst=self.worst, seed=self.seed,
+            ).run()  # fmt: skip
+        self.races += sum(sim.shared_races.values()) + sum(sim.global_races.values())
+        self.global_races += sum(sim.global_races.values())
+        self.conflicts += sum(sim.global_conflicts.values())
+
+    def place(self, arguments: dict[str, Any]) -> None:
+        """Where the arguments lie in memory: as they are, at their places of 2^40 bytes."""
+
+
+@dataclasses.dataclass
+class Candidates(Simulated):
+    """Has the functions of ``kernels/aggregate.py``, for tensors on the CPU."""
+
+    module: Any = aggregate
+    """Where the kernels come from."""
+
+    def __getattr__(self, name: str) -> Any:
+        def function(*given: Any, **named: Any) -> Any:
+            with mock.patch.object(self.module, "launch", self._launch):
+                return getattr(self.module, name)(*given, **named)
+
+        return function
+
+    def _launch(self, *given: Any, **constants: Any) -> None:
+        self.execute(self.module.launch_of(*given, **constants))
+
+
+@dataclasses.dataclass
+class Gpu(Simulated):
+    """Called as the ``decode`` of a backend is."""
+
+    precision: str = "fp32"
+    tile: kernels.Tile | None = None
+    far: bool = False
+    """Whether the thoughts of two asked steps lie more than 2^31 coefficients apart."""
+    module: Any = kernels
+    """Where the kernels come from."""
 
     def __call__(
         self,
@@ -66,23 +113,10 @@ class Gpu:
                 state, w0, thoughts, rule=rule.encode(max(asked)), steps=asked, seed=seed, first_sample=first_sample,
                 first_prompt=first_prompt, first_step=first_step, precision=self.precision, target="cuda", tile=tile,
             )  # fmt: skip
-            self._execute(launch, tile)
+            self.execute(launch)
         return thoughts[[asked.index(t) for t in steps]]
 
-    def _execute(self, launch: kernels.Launch, tile: kernels.Tile) -> None:
-        code = compiled.compile_launch(self.arch, launch)
-        arguments: dict[str, Any] = {
-            name: value.numpy() if isinstance(value, Tensor) else value for name, value in launch.arguments.items()
-        }
+    def place(self, arguments: dict[str, Any]) -> None:
         if self.far:
             arguments["page"] += 2**31
             arguments["thoughts"] = Rows(arguments["thoughts"], 4 * arguments["page"])
-        self.spoil(arguments)
-        with np.errstate(all="ignore"):
-            sim = ptxsim.Sim(
-                self.edit(code.ptx), (launch.programs,), code.shared_bytes, list(arguments.values()),
-                worst=self.worst, seed=self.seed,
-            ).run()  # fmt: skip
-        self.races += sum(sim.shared_races.values()) + sum(sim.global_races.values())
-        self.global_races += sum(sim.global_races.values())
-        self.conflicts += sum(sim.global_conflicts.values())
