@@ -40,12 +40,12 @@ def test_machine_code_equals_the_extension(arch: str, dim: int, examples: int, s
 
 
 BUFFERS = [
-    "x", "y", "w", "rows", "target", "weight", "loss", "distance", "bits", "values", "order", "start", "stop", "running",
+    "x", "y", "w", "rows", "target", "weight", "distance", "bits", "values", "order", "start", "stop", "running",
     "out", "aim", "orders", "jobs", "probability", "right",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "loss" else slow) for name in BUFFERS])
+@pytest.mark.parametrize("name", ["loss", *(pytest.param(name, marks=slow) for name in BUFFERS)])
 def test_short_buffers_are_caught(name: str) -> None:
     given = candidates_problem(5, 9, 6)
 

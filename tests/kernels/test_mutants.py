@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from decoding_problems import problem
@@ -28,15 +29,17 @@ from equivalence import (
     check_ties,
     check_uniforms,
 )
+from evaluation_problems import assert_kernels_equal, candidates_problem, kernels
 from ttc_fast import BernoulliSampling, GaussianNoise, LargestCoefficients, PowerLawDecay, RankOneNoise, SubsetSampling
 from ttc_fast.decoding.rules import Rule
+from ttc_fast.numerics import candidates
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
 ]
 
-FILES = ("subset", "chain", "decode")
+FILES = ("subset", "chain", "decode", "candidates", "aggregate")
 """What is copied and spoilt; each imports those before it."""
 DIM, ROUNDINGS = 20, 110
 """Padded to 32; roundings of a step as in the tests of the rungs, for the interpreter's sums."""
@@ -54,9 +57,14 @@ class Fault:
     """False where the interpreter, which has no bounds, would spoil its own memory, or would take minutes."""
     source: str = "chain"
 
+    @property
+    def of_candidates(self) -> bool:
+        return self.source in ("candidates", "aggregate")
+
 
 FAULTS = [
     Fault("none", "", "", "", 0),
+    Fault("none of candidates", "", "", "", 0, source="candidates"),
     Fault("words swapped", "a", "_box_muller(a, b, TARGET)\n        c", "_box_muller(b, a, TARGET)\n        c"),
     Fault("words of the wrong stream", "a", "Stream.BERNOULLI) << 24", "Stream.VERIFIER) << 24"),
     Fault("block of the counter off by one", "a", "first_block + q, prompt", "first_block + q + 1, prompt"),
@@ -96,6 +104,35 @@ FAULTS = [
     Fault("series of Box and Muller never taken", "c", "selp.f32 x, near, far, small", "mov.f32 x, far"),
     Fault("angle of the unsigned word", "c", "cvt.rn.f32.s32 angle", "cvt.rn.f32.u32 angle"),
     Fault("a page of 32 bits", "c", "page: tl.int64", "page: tl.int32", 2),
+    Fault(
+        "loss of the last rows alone", "a", "total += tl.sum(residual", "total = tl.sum(residual", source="candidates"
+    ),
+    Fault("a tie counted as a win", "a", "2 * votes == size, 0.5", "2 * votes == size, 1.0", source="candidates"),
+    Fault("one order for all partitions", "a", "orders + tl.load(job + 3) * samples", "orders", source="candidates"),
+    Fault("equal scores share nothing", "a", "run / (end - begin)[:, None].to(tl.float64)", "run", source="candidates"),
+    Fault(
+        "pairs of far samples",
+        "a",
+        "[T >> (level + 1), 2, C]), 1)",
+        "[2, T >> (level + 1), C]), 0)",
+        source="candidates",
+    ),
+    Fault(
+        "a run of equal scores has no end",
+        "a",
+        "ascending, ascending, right=True",
+        "ascending, ascending",
+        source="aggregate",
+    ),
+    Fault("votes counted by two programs", "c", "place == groups - 1", "size == samples", source="candidates"),
+    Fault(
+        "one loss too many stored",
+        "c",
+        "total * factor, mask=s < samples",
+        "total * factor, mask=s <= samples",
+        interpreted=False,
+        source="candidates",
+    ),
     Fault("a product left out", "c", '            u = tl.dot(w2, m2, u, input_precision="ieee")\n', ""),
 ]
 
@@ -114,8 +151,8 @@ def write(folder: Path, name: str, texts: dict[str, str]) -> Path:
     return folder / name
 
 
-def load(path: Path) -> ModuleType:
-    """The modules of :func:`write`, beside those that are installed; returns that of the launch."""
+def load(path: Path) -> tuple[ModuleType, ModuleType]:
+    """The modules of :func:`write`, beside those that are installed; returns those of the launches."""
     for file in (path.with_name(f"{path.name}_{end}.py") for end in FILES):
         spec = importlib.util.spec_from_file_location(f"ttc_fast.kernels.{file.stem}", file)
         if spec is None or spec.loader is None:
@@ -123,7 +160,7 @@ def load(path: Path) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules[module.__name__] = module
         spec.loader.exec_module(module)
-    return sys.modules[f"ttc_fast.kernels.{path.name}_decode"]
+    return sys.modules[f"ttc_fast.kernels.{path.name}_decode"], sys.modules[f"ttc_fast.kernels.{path.name}_aggregate"]
 
 
 def check(decode: Decode) -> None:
@@ -139,28 +176,44 @@ def check(decode: Decode) -> None:
     check_ties(decode)
 
 
-def caught_by_the_interpreter(path: Path) -> str:
-    decode = load(path).decode
+def check_candidates(engine: Any) -> None:
+    """Equal scores, partitions in several orders, more examples than a slice of rows; sums to the bit."""
+    for problem_size in ((4, 9, 33), (20, 40, 6)):
+        given = candidates_problem(*problem_size)
+        assert_kernels_equal(kernels(*given, engine=engine), kernels(*given, engine=candidates), given[2])
+    x = torch.rand(2, 70, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(engine.tree_sum(x), candidates.tree_sum(x))
+
+
+def caught_by_the_interpreter(path: Path, of_candidates: bool = False) -> str:
+    launches, aggregate = load(path)
+    decode = launches.decode
 
     def encoded(*tensors: Tensor, rule: Rule, steps: Sequence[int], **arguments: Any) -> Any:
         return decode(*tensors, rule=rule.encode(max(steps)), steps=steps, **arguments)
 
     try:
-        check(encoded)
+        if of_candidates:
+            check_candidates(aggregate)
+        else:
+            check(encoded)
     except (AssertionError, RuntimeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def caught_by_the_simulator(path: Path) -> str:
-    from gpusim import Gpu
+def caught_by_the_simulator(path: Path, of_candidates: bool = False) -> str:
+    from gpusim import Candidates, Gpu
     from ptxsim import SimError
 
-    gpu = Gpu("sm_80", module=load(path), far=True, worst=True)
+    launches, aggregate = load(path)
+    checks: list[Any] = [check_normals, error_of_a_step, check]
+    gpu: Any = Gpu("sm_80", module=launches, far=True, worst=True)
+    if of_candidates:
+        checks, gpu = [check_candidates], Candidates("sm_80", module=aggregate)
     try:
-        check_normals(gpu)
-        error_of_a_step(gpu)
-        check(gpu)
+        for one in checks:
+            one(gpu)
     except (AssertionError, SimError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     return "races" if gpu.races else "conflicts" if gpu.conflicts else ""
@@ -183,10 +236,10 @@ def test_fault_is_caught(fault: Fault, interpreter: ProcessPoolExecutor, tmp_pat
         texts[fault.source] = texts[fault.source].replace(fault.old, fault.new)
     path = write(tmp_path, f"mutant_{FAULTS.index(fault)}", texts)
     if fault.interpreted:
-        by_interpreter = interpreter.submit(caught_by_the_interpreter, path).result()
+        by_interpreter = interpreter.submit(caught_by_the_interpreter, path, fault.of_candidates).result()
         assert bool(by_interpreter) == (fault.rung == "a"), by_interpreter
     if fault.rung != "a":
-        by_simulator = caught_by_the_simulator(path)
+        by_simulator = caught_by_the_simulator(path, fault.of_candidates)
         assert bool(by_simulator) == (fault.rung == "c"), by_simulator
 
 
