@@ -18,6 +18,14 @@ PRECISIONS = ("fp32", "ieee", "tf32")
 """Of the matrix product, see :func:`ttc_fast.decode`."""
 
 
+LEAST_CAPABILITY = 8, 0
+"""Compute capability of NVIDIA's GPUs from which on their tensor cores multiply bfloat16."""
+
+
+class Unusable(RuntimeError):
+    """A kernel cannot be compiled for a GPU, or not be loaded there."""
+
+
 _INSTALLED = importlib.util.find_spec("triton") is not None
 
 
@@ -36,6 +44,17 @@ def target() -> str:
     if interpreted():
         return "interpreter"
     return "hip" if torch.version.hip else "cuda"
+
+
+def too_old(device: torch.device) -> str:
+    """Why the kernels cannot run on a GPU of this capability; empty if they can."""
+    if interpreted() or torch.version.hip or device.type != "cuda":
+        return ""
+    major, minor = torch.cuda.get_device_capability(device)
+    if (major, minor) >= LEAST_CAPABILITY:
+        return ""
+    least = ".".join(map(str, LEAST_CAPABILITY))
+    return f"the kernels need compute capability {least}, {device} has {major}.{minor}"
 
 
 def padded(dim: int) -> int:

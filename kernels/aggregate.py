@@ -13,8 +13,7 @@ from torch import Tensor
 
 from . import MAX_DIM, padded
 from .candidates import best_kernel, factor_kernel, measure_kernel, recovery_kernel, sum_kernel
-from .decode import Launch, current
-from .versions import warn_unproved
+from .decode import Launch, start
 
 SMALL, WIDE = (16, 1), (1, 64)
 """Groups and samples at a time of groups below and from 64 samples."""
@@ -34,11 +33,8 @@ def launch_of(kernel: Any, programs: int, *arguments: Any, warps: int = 4, **con
 
 def launch(*given: Any, **constants: Any) -> None:
     """One launch, see :func:`launch_of`, on the GPU of its first argument, which need not be the current one."""
-    warn_unproved()
     asked = launch_of(*given, **constants)
-    values = asked.arguments.values()
-    with current(next(iter(values)).device):
-        asked.kernel[(asked.programs,)](*values, **asked.constants, **asked.options)
+    start(asked, next(iter(asked.arguments.values())).device)
 
 
 def measure(

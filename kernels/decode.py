@@ -13,7 +13,7 @@ import torch
 import triton
 from torch import Tensor
 
-from . import padded, target
+from . import Unusable, padded, target
 from .chain import decode_kernel, streamed_kernel
 from .versions import warn_unproved
 
@@ -189,9 +189,27 @@ def _sent(numbers: bytes, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.frombuffer(bytearray(numbers), dtype=dtype).to(device, non_blocking=True)
 
 
-def current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Triton launches on the current GPU, which need not be that of the tensors."""
-    return contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device)
+_RAN: set[Any] = set()
+"""Kernels, by device and constants, that have been launched."""
+
+
+def start(launch: Launch, device: torch.device) -> None:
+    """Launch a kernel on a GPU, which need not be the current one.
+
+    Raises:
+        Unusable: it has not run there before, and cannot be compiled or loaded.
+    """
+    warn_unproved()
+    kernel = (id(launch.kernel), device, *launch.constants.items())
+    with contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device):
+        try:
+            launch.kernel[(launch.programs,)](*launch.arguments.values(), **launch.constants, **launch.options)
+        except Exception as error:  # of Triton, an assembler, a C compiler or a driver
+            if kernel in _RAN:
+                raise
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+            raise Unusable(f"Triton fails on {device}: {type(error).__name__}: {reason}") from error
+    _RAN.add(kernel)
 
 
 def decode(
@@ -210,7 +228,6 @@ def decode(
 ) -> Tensor:
     """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked. They are ``out``
     itself where a launch can write there: it is contiguous, the steps are ascending."""
-    warn_unproved()
     prompts, dim = state.shape[:2]
     asked = sorted(set(steps))
     direct = out is not None and out.is_contiguous() and asked == list(steps)
@@ -232,8 +249,7 @@ def decode(
             target=target(),
             tile=_tile_here(dim, state.device, precision, rule.kind),
         )
-        with current(state.device):
-            launch.kernel[(launch.programs,)](*launch.arguments.values(), **launch.constants, **launch.options)
+        start(launch, state.device)
     if asked == list(steps):
         return thoughts
     return thoughts[[asked.index(t) for t in steps]]

@@ -182,7 +182,8 @@ def pretended_gpu() -> Iterator[Counter[str]]:
 
     kernels = [(m, n) for m in (aggregate, decode) for n in vars(m) if n.endswith("_kernel")]
     kept = [(m, n, getattr(m, n)) for m, n in kernels]
-    kept += [(torch.cuda, n, getattr(torch.cuda, n)) for n in ("Event", "current_stream", "is_available", "device")]
+    names = ("Event", "current_stream", "is_available", "device", "get_device_capability")
+    kept += [(torch.cuda, n, getattr(torch.cuda, n)) for n in names]
     kept += [(torch.ops.ttc_fast, "decode", torch.ops.ttc_fast.decode)]
     kept += [(backends, "interpreted", backends.interpreted), (decode, "_tile_here", decode._tile_here)]
     for module, name in kernels:
@@ -190,6 +191,7 @@ def pretended_gpu() -> Iterator[Counter[str]]:
     cuda: Any = torch.cuda
     cuda.Event, cuda.current_stream, cuda.is_available = _Event, lambda device=None: None, lambda: True
     cuda.device = lambda device: contextlib.nullcontext()
+    cuda.get_device_capability = lambda device=None: (9, 0)
     tile_here = decode._tile_here
     backends.interpreted = lambda: False
     operators: Any = torch.ops.ttc_fast

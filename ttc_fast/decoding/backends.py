@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..kernels import MAX_DIM, PRECISIONS, interpreted
+from ..kernels import MAX_DIM, PRECISIONS, Unusable, interpreted, too_old
 from ..kernels.versions import interpreter_obstacle
 from ..numerics import check, extension
 from . import native, reference
@@ -131,7 +133,7 @@ def _obstacle(backend: Backend, dtype: torch.dtype, device: torch.device, dim: i
         return f"it decodes float32 on {wanted}, the state is {dtype} on {device}"
     if backend.name == "triton" and dim > MAX_DIM:
         return f"it decodes up to {MAX_DIM} coefficients, the state has {dim}"
-    return ""
+    return too_old(device) if backend.name == "triton" else ""
 
 
 def resolve_backend(
@@ -165,15 +167,53 @@ def resolve_backend(
     if name == "auto":
         if interpreted():
             obstacles["triton"] = "its interpreter is for checking, on request"
+        elif device in _FAILED and not obstacles["triton"]:
+            obstacles["triton"] = _FAILED[device]
         able = [backend for backend, obstacle in obstacles.items() if not obstacle]
         if not able:
             raise ValueError(
                 f"precision: {precision!r} needs the triton backend, which cannot run: {obstacles['triton']}"
             )
+        if obstacles["triton"] and obstacles["triton"] in (too_old(device), _FAILED.get(device)):
+            _tell_once(f"backend: 'auto' takes {able[0]!r} on {device}: {obstacles['triton']}")
         return able[0]
     if obstacles[name]:
         raise ValueError(f"backend: {name!r} cannot run: {obstacles[name]}; or use backend='auto'")
     return name
+
+
+_FAILED: dict[torch.device, str] = {}
+"""Why Triton failed on a GPU."""
+
+
+@functools.cache
+def _tell_once(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
+
+
+def run_by(
+    backend: str, device: torch.device, resolve: Callable[[], str], run: Callable[[str], Tensor]
+) -> tuple[Tensor, str]:
+    """What a backend computes, and its name. Where Triton fails on a GPU, ``"auto"`` takes the next one from then on.
+
+    Args:
+        backend: as asked for.
+        device: where.
+        resolve: says which backend that is now.
+        run: has it compute.
+
+    Raises:
+        ValueError: the triton backend was asked for by name, and fails.
+    """
+    name = resolve()
+    try:
+        return run(name), name
+    except Unusable as error:
+        if backend != "auto":
+            raise ValueError(f"backend: {backend!r} cannot run: {error}; or use backend='auto'") from error
+        _FAILED[device] = str(error)
+    name = resolve()
+    return run(name), name
 
 
 def require_reference(backend: str, precision: str, what: str) -> str:

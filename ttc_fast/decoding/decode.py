@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from ..numerics import check
 from ..numerics.protocols import described
 from . import exact
 from .authors_rules import check_ones
-from .backends import DECODERS, NORMALS, require_reference, resolve_backend
+from .backends import DECODERS, NORMALS, require_reference, resolve_backend, run_by
 from .reference import decode as reference_decode
 from .rules import EncodedRule, Rule, check_rule
 from .schedules import MOST_STEPS
@@ -110,21 +111,19 @@ def decode(
         name = require_reference(backend, precision, f"the rule {described(rule)}")
         thoughts = reference_decode(state, w0, rule=rule, out=out, **given.named())
         return DecodeOutput(thoughts, given.steps, name)
-    name = resolve_backend(backend, state.dtype, state.device, dim, precision)
-    arguments = (
-        state.detach(),
-        w0.detach(),
-        *encoded,
-        list(given.steps),
-        given.samples,
-        given.seed - 2**64 if given.seed >= 2**63 else given.seed,  # the same bits as a signed integer
-        given.first_sample,
-        given.first_prompt,
-        given.first_step,
-        name,
-        precision,
-    )
-    thoughts = torch.ops.ttc_fast.decode(*arguments) if out is None else _decode(*arguments, out=out)
+    signed = given.seed - 2**64 if given.seed >= 2**63 else given.seed  # the same bits
+    place = signed, given.first_sample, given.first_prompt, given.first_step
+    arguments = state.detach(), w0.detach(), *encoded, list(given.steps), given.samples, *place
+
+    def resolve() -> str:
+        return resolve_backend(backend, state.dtype, state.device, dim, precision)
+
+    def run(name: str) -> Tensor:
+        operator = torch.ops.ttc_fast.decode if out is None else functools.partial(_decode, out=out)
+        thoughts: Tensor = operator(*arguments, name, precision)
+        return thoughts
+
+    thoughts, name = run_by(backend, state.device, resolve, run)
     return DecodeOutput(thoughts, given.steps, name)
 
 
@@ -238,14 +237,14 @@ def _decode_exactly(
         raise ValueError(f"method: expected 'stepwise' for {described(rule)}, got 'exact', which needs GaussianNoise")
     if precision != "fp32":
         raise ValueError(f"precision: expected 'fp32' with method='exact', got {precision!r}")
-    name = resolve_backend(backend, state.dtype, state.device, state.shape[1])
-    thoughts = exact.decode(
-        state.detach(),
-        w0.detach(),
-        run=DECODERS[name],
-        normals=NORMALS[name],
-        scales=encoded.scales(max(given.steps, default=0)),
-        **given.named(),
+    scales = encoded.scales(max(given.steps, default=0))
+    thoughts, name = run_by(
+        backend,
+        state.device,
+        lambda: resolve_backend(backend, state.dtype, state.device, state.shape[1]),
+        lambda name: exact.decode(
+            state.detach(), w0.detach(), run=DECODERS[name], normals=NORMALS[name], scales=scales, **given.named()
+        ),
     )
     return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
 

@@ -125,7 +125,8 @@ def decode_bank(
         shared["checked"] = True  # the model has checked its state, w_0 is 0, and a GPU would be waited for
     clock, began, compiled = Clock(thoughts.device), time.perf_counter(), 0.0
     if name == "triton":
-        decoder.decode(state, start, samples=1, seed=seed, method=method, **shared)
+        first = decoder.decode(state, start, samples=1, seed=seed, method=method, **shared | {"backend": backend})
+        name = shared["backend"] = first.backend
         compiled = time.perf_counter() - began
     for n in sums.tiles(samples, (chunk or of_device(CHUNK, start.device)) // start.numel()):
         with clock.running():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from types import ModuleType
 
+import torch
 from torch import Tensor
 
-from ..kernels import available
+from ..kernels import Unusable, available, too_old
 from ..numerics import candidates
 
 
@@ -20,5 +23,21 @@ def engine(w: Tensor) -> ModuleType | None:
     if w.device.type == "cuda" and available():
         from ..kernels import aggregate  # imports triton, which takes a second
 
-        return aggregate if aggregate.supported(w) else None
+        return aggregate if aggregate.supported(w) and _usable(w.device) else None
     return candidates if candidates.supported(w) else None
+
+
+@functools.cache
+def _usable(device: torch.device) -> bool:
+    """Whether Triton's kernels run on a GPU: the smallest of them is tried. Said once if not."""
+    from ..kernels import aggregate
+
+    try:
+        reason = too_old(device)
+        if not reason:
+            aggregate.tree_sum(torch.zeros(1, 2, device=device))
+    except Unusable as error:
+        reason = str(error)
+    if reason:
+        warnings.warn(f"candidates are summed by PyTorch, slowly: {reason}", stacklevel=3)
+    return not reason
