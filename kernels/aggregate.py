@@ -4,15 +4,16 @@ few launches each and without waiting for any."""
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
 from . import MAX_DIM, padded
-from .candidates import best_kernel, factor_kernel, measure_kernel, recovery_kernel, sum_kernel
+from .candidates import best_kernel, factor_kernel, mean_kernel, measure_kernel, recovery_kernel, sum_kernel
 from .decode import Launch, start
 
 SMALL, WIDE = (16, 1), (1, 64)
@@ -115,14 +116,27 @@ def _running(weight: Tensor) -> Tensor:
     return torch.nn.functional.pad(weight.cumsum(0), (0, 0, 1, 0))
 
 
-def vote_recovery(
-    bits: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]
-) -> tuple[Tensor, Tensor]:
-    """As the function of this name in C++: float64 ``[B, len(groups)]``, and the right votes int64 ``[B, d]``."""
-    (prompts, _, samples), dim, device = bits.shape, w_star.shape[1], bits.device
+class _Groups(NamedTuple):
+    """Groups of candidates that vote, on the GPU."""
+
+    order: Tensor
+    """The samples in the order of every partition."""
+    jobs: list[tuple[tuple[int, int], Tensor]]
+    """Of each shape, what the programs of ``recovery_kernel`` do."""
+    begins: Tensor
+    """Place of the first group of each size, and of all samples as one group."""
+    counts: Tensor
+    """Groups of each size, and one."""
+    length: int
+    """Of all groups together."""
+
+
+@functools.lru_cache(maxsize=4)
+def _groups(samples: int, block: int, orders: Tensor, groups: tuple[tuple[int, int], ...], device: Any) -> _Groups:
+    """Sent once: the same for all prompts and steps."""
     jobs: dict[tuple[int, int], list[list[int]]] = {SMALL: [], WIDE: []}
     counts: list[int] = []
-    for size, partitions in [*groups, (samples, 1)]:  # the last one counts the votes of all
+    for size, partitions in [*groups, (samples, 1)]:
         whole, shape = samples // size, SMALL if size < 64 else WIDE
         begin = sum(counts)
         for p in range(partitions):
@@ -130,16 +144,34 @@ def vote_recovery(
         counts.append(partitions * whole)
     kept = torch.arange(samples // block * block).unflatten(0, (-1, block))
     rows = [torch.arange(samples), *(torch.nn.functional.pad(kept[o].flatten(), (0, samples % block)) for o in orders)]
-    order = torch.stack(rows).to(device, torch.int32, non_blocking=True)
-    probability = torch.empty(prompts, sum(counts), dtype=torch.float64, device=device)
+    begins = [0, *itertools.accumulate(counts)]
+
+    def sent(listed: Any) -> Tensor:
+        return torch.as_tensor(listed).to(device, torch.int32, non_blocking=True)
+
+    listed = [(shape, sent(table)) for shape, table in jobs.items() if table]
+    return _Groups(sent(torch.stack(rows)), listed, sent(begins[:-1]), sent(counts), begins[-1])
+
+
+def vote_recovery(
+    bits: Tensor, w_star: Tensor, block: int, orders: Tensor, groups: Sequence[tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
+    """As the function of this name in C++: float64 ``[B, len(groups)]``, and the right votes int64 ``[B, d]``."""
+    (prompts, _, samples), dim, device = bits.shape, w_star.shape[1], bits.device
+    given = _groups(samples, block, orders, tuple(groups), device)
+    probability = torch.empty(prompts, given.length, dtype=torch.float64, device=device)
     right = torch.empty(prompts, dim, dtype=torch.int64, device=device)
-    for (together, at_once), listed in jobs.items():
-        if listed and prompts:
-            table = torch.tensor(listed, dtype=torch.int32).to(device, non_blocking=True)
-            launch(
-                recovery_kernel, prompts * len(listed), bits, w_star.contiguous(), order, table, probability, right,
-                len(listed), sum(counts), samples, dim, G=together, T=at_once, D=padded(dim),
-            )  # fmt: skip
-    # Every probability is a multiple of 2^-d: their sum is exact in any order up to 53 bits.
-    lengths = torch.tensor(counts).to(device, non_blocking=True).expand(prompts, -1)
-    return torch.segment_reduce(probability, "mean", lengths=lengths, axis=1, unsafe=True)[:, :-1], right
+    out = torch.empty(prompts, len(groups), dtype=torch.float64, device=device)
+    if not prompts:
+        return out, right
+    for (together, at_once), table in given.jobs:
+        launch(
+            recovery_kernel, prompts * len(table), bits, w_star.contiguous(), given.order, table, probability, right,
+            len(table), given.length, samples, dim, G=together, T=at_once, D=padded(dim),
+        )  # fmt: skip
+    if groups:
+        launch(
+            mean_kernel, prompts * len(groups), probability, given.begins, given.counts, out, given.length,
+            len(groups), BN=256,
+        )  # fmt: skip
+    return out, right

@@ -153,3 +153,14 @@ def recovery_kernel(
     tl.store(probability + prompt * groups + place + g, tl.reduce(share, 1, _product), mask=g < limit)
     whole = tl.where(place == groups - 1, g == 0, False)[:, None] & (c < dim)[None, :]
     tl.store(right + prompt * dim + c[None, :] + 0 * g[:, None], votes.to(tl.int64), mask=whole)
+
+
+@triton.jit
+def mean_kernel(values, begins, counts, out, length, segments, BN: tl.constexpr):
+    """Means of the segments of every row ``[length]`` of float64, in a fixed order."""
+    row, k = (tl.program_id(0) // segments).to(tl.int64), tl.program_id(0) % segments
+    begin, count, j = tl.load(begins + k), tl.load(counts + k), tl.arange(0, BN)
+    total = tl.zeros([BN], tl.float64)
+    for first in range(0, count, BN):
+        total += tl.load(values + row * length + begin + first + j, mask=first + j < count, other=0.0)
+    tl.store(out + row * segments + k, tl.sum(total, 0) / count.to(tl.float64))

@@ -73,7 +73,7 @@ def kernels(w: Tensor, w_star: Tensor, x: Tensor, y: Tensor, engine: Any = None)
         )
         for lowest in (False, True)
     ]
-    votes = [engine.vote_recovery(found[2], w_star, *job[1:]) for job in Partitions(samples, 3).by_block(sizes)]
+    votes = [engine.vote_recovery(found[2], w_star, *job[1:]) for job in Partitions(samples, 3).by_block(tuple(sizes))]
     return [
         *found,
         engine.tree_sum(w * w[:, :1]),

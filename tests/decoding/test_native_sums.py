@@ -240,7 +240,7 @@ def test_group_answers(name: str, isa: str, dim: int, samples: int, monkeypatch:
     part = Prompts(torch.ones(3, 1, dim), torch.ones(3, 1), w[:, 0], first=5)
     partitions, technique, sizes = Partitions(samples, seed=9), TECHNIQUES[name], powers_of_two(samples)
     assert technique.native is not None
-    ((_, block, orders, counts),) = partitions.by_block(sizes)
+    ((_, block, orders, counts),) = partitions.by_block(tuple(sizes))
     answers = candidates.group_answers(
         *technique.native, w, score, block, orders, counts, seed=9, first_prompt=5, step=6
     )

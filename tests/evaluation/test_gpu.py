@@ -66,6 +66,21 @@ def test_a_default_run_asks_little_of_the_gpu(interpreter: ProcessPoolExecutor, 
     assert counts["copied"] <= figures + 4 * 2 * 4 * 5
 
 
+def law_on_gpu(kind: str) -> tf.Table:
+    torch.use_deterministic_algorithms(False)
+    with torch.inference_mode(), pretended_gpu():
+        prompts = task(kind).sample(2).to("cuda")
+        table = tf.evaluate(decoder(kind, on_gpu=True), prompts, steps=2, samples=8)
+        return tf.overlay(decoder(kind, on_gpu=True), prompts, table)
+
+
+def test_the_law_of_a_decode_on_a_gpu(interpreter: ProcessPoolExecutor) -> None:
+    found = interpreter.submit(law_on_gpu, "continuous").result()
+    prompts = task("continuous").sample(2)
+    wanted = tf.overlay(decoder("continuous"), prompts, tf.evaluate(decoder("continuous"), prompts, steps=2, samples=8))
+    np.testing.assert_allclose(found.theory, wanted.theory, rtol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("technique", ["particle_filter", "beam_search"])
 def test_searches_wait_only_for_their_results(interpreter: ProcessPoolExecutor, technique: str) -> None:

@@ -180,7 +180,7 @@ class Bank:
         aim = (w_star > 0.5).to(w_star)
         if self._packed is not None and self._engine is not None:
             parts = [self.w] * len(budgets)
-            for places, block, orders, divisions in self.partitions.by_block(budgets):
+            for places, block, orders, divisions in self.partitions.by_block(tuple(budgets)):
                 found, right = self._engine.vote_recovery(self._packed, aim, block, orders, divisions)
                 for i, part in zip(places, found.to(self.w).unbind(1)):
                     parts[i] = part
@@ -206,7 +206,7 @@ class Bank:
             return {name: value.to(self.w.device, non_blocking=True) for name, value in found.items()}
         if technique.native is not None and candidates.supported(self.w) and candidates.supported(self.score):
             counts, parts = self.partitions.group_counts(budgets), [self.w] * len(budgets)
-            for places, block, orders, divisions in self.partitions.by_block(budgets):
+            for places, block, orders, divisions in self.partitions.by_block(tuple(budgets)):
                 groups_of = candidates.group_answers(
                     *technique.native, self.w, self.score, block, orders, divisions,
                     seed=self.seed, first_prompt=self.prompts.first, step=self.step,

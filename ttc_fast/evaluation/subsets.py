@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,14 +53,17 @@ class Partitions:
         """How many groups there are of each size, over all its partitions."""
         return [self.samples // size * self.count(size) for size in sizes]
 
-    def by_block(self, sizes: Sequence[int]) -> Iterator[tuple[list[int], int, Tensor, list[tuple[int, int]]]]:
+    @functools.lru_cache(maxsize=8)  # noqa: B019  # of few objects, which are small: tensors to know again, once sent
+    def by_block(self, sizes: tuple[int, ...]) -> list[tuple[list[int], int, Tensor, list[tuple[int, int]]]]:
         """As C++ takes them, the sizes with the same block together: their places among ``sizes``, the block, the
         orders of the blocks in the partitions after the first, and how many partitions each size has."""
+        found = []
         for block in sorted({self.block(size) for size in sizes}):
             places = [i for i, size in enumerate(sizes) if self.block(size) == block]
             counts = [(sizes[i], self.count(sizes[i])) for i in places]
             shuffled = [_shuffled(self.samples // block, p, self.seed) for p in range(max(n for _, n in counts))]
-            yield places, block, torch.stack(shuffled)[1:], counts
+            found.append((places, block, torch.stack(shuffled)[1:], counts))
+        return found
 
     def order(self, partition: int, size: int) -> Tensor:
         """The samples in the order of a partition into groups.

@@ -72,8 +72,15 @@ def described(part: Any) -> str:
     return type(original(part)).__name__ if " at 0x" in text else text
 
 
+_MEMBERS: dict[type, list[str]] = {}
+"""Of every protocol seen: ``torch.compile`` can look them up, but not find them."""
+
+
 def _members(protocol: type) -> list[str]:
-    return [name for kind in protocol.__mro__[:-3] for name in vars(kind) if not name.startswith("_")]
+    if protocol not in _MEMBERS:
+        kinds = protocol.__mro__[:-3]
+        _MEMBERS[protocol] = [name for kind in kinds for name in vars(kind) if not name.startswith("_")]
+    return _MEMBERS[protocol]
 
 
 def _listed(names: list[str]) -> str:

@@ -36,12 +36,15 @@ class Problem:
     verifier: Verifier
     w0: Tensor | None = None
     """Where the chains begin ``[B, d]``; None: at zero."""
+    there: Prompts | None = None
+    """``seen`` on the device of the model, if that is not the CPU."""
 
     @cached_property
     def state(self) -> Tensor | None:
         """The linear-attention state ``[B, d, d+1]`` in float64; None if the model has no linear state."""
+        seen = self.seen if self.there is None else self.there
         with torch.no_grad():
-            linear: Tensor | None = getattr(self.model.prefill(self.seen), "linear", None)
+            linear: Tensor | None = getattr(self.model.prefill(seen), "linear", None)
         return None if linear is None else linear.detach().cpu().double()
 
     @cached_property

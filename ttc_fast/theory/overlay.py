@@ -76,7 +76,7 @@ def overlay(
     repeats = np.full(table.values.shape, np.nan) if table.repeats is None else table.repeats
     with one_thread(), reporting(progress) as report:
         for tile in sums.tiles(len(source), TILE):
-            part = source.part(tile.start, tile.stop).to("cpu")
+            part = source.part(tile.start, tile.stop)
             if part.first != table.prompts[tile.start]:
                 raise ValueError(f"prompts: expected number {table.prompts[tile.start]}, got number {part.first}")
             figures = _Figures(table.keys, theory[:, tile], variance[:, tile], scale[:, tile], repeats[:, tile])
@@ -149,7 +149,8 @@ def _affordable(entry: LawEntry, dim: int, prompts: int) -> bool:
 def _problem(decoder: StochasticDecoder, prompts: Prompts, verifier: Verifier) -> Problem:
     seen = verifier.context(prompts)
     w0 = None if getattr(decoder, "first", None) is None else decoder.start(seen)
-    return Problem(decoder.model, decoder.rule, prompts, seen, verifier, w0)
+    w0 = None if w0 is None else w0.cpu()
+    return Problem(decoder.model, decoder.rule, prompts.to("cpu"), seen.to("cpu"), verifier, w0, there=seen)
 
 
 @dataclass(frozen=True)
