@@ -64,12 +64,15 @@ def kernels(w: Tensor, w_star: Tensor, x: Tensor, y: Tensor, engine: Any = None)
     if engine is None:
         engine = importlib.import_module("ttc_fast.kernels.aggregate") if interpreted() or w.is_cuda else candidates
     _, samples, dim = w.shape
-    weight = torch.stack((torch.full((dim,), 1 / dim), torch.arange(dim) / dim))
+    weight = torch.stack((torch.full((dim,), 1 / dim), torch.arange(dim) / dim)).to(w)
     found = engine.measure(w, examples=(x, y), factor=0.5, aim=(w_star, weight), equality=True, pack=True)
     sizes = powers_of_two(samples)
     best = [
         engine.best_of_k(
-            found[0].round(), [found[0], found[1][0]], weights_of_ranks(samples, tuple(sizes)), lowest=lowest
+            found[0].round(),
+            [found[0], found[1][0]],
+            weights_of_ranks(samples, tuple(sizes)).to(w.device),
+            lowest=lowest,
         )
         for lowest in (False, True)
     ]

@@ -37,7 +37,9 @@ def compared(kind: str, **settings: Any) -> None:
     found, wanted = run(kind, "cuda", **settings), run(kind, "cpu", **settings)
     assert found.keys == wanted.keys
     # Thoughts of unit size differ by a few roundings of 2^-24: 1e-5 of their errors, 1e-4 of what the errors leave.
-    np.testing.assert_allclose(found.values, wanted.values, rtol=1e-3, atol=1e-5)
+    # A bit near a tie may be another one, of one of at least 40 samples.
+    tolerance = 1e-3 if kind == "continuous" else 1 / 40
+    np.testing.assert_allclose(found.values, wanted.values, rtol=tolerance, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

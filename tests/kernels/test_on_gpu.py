@@ -123,7 +123,13 @@ def test_more_than_2_to_the_31_coefficients() -> None:
 
 def test_a_cuda_graph_can_capture_a_decode() -> None:
     state, w0 = (x.cuda() for x in problem(2, 31))
-    arguments: dict[str, Any] = {"rule": GaussianNoise(0.3), "steps": [1, 4, 9], "samples": 100, "seed": 5}
+    arguments: dict[str, Any] = {
+        "rule": GaussianNoise(0.3),
+        "steps": [1, 4, 9],
+        "samples": 100,
+        "seed": 5,
+        "checked": True,
+    }
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):  # compiles, and sends the tables
         wanted = decode(state, w0, backend="triton", **arguments).thoughts
