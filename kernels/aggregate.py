@@ -19,6 +19,9 @@ from .decode import Launch, start
 SMALL, WIDE = (16, 1), (1, 64)
 """Groups and samples at a time of groups below and from 64 samples."""
 
+PART = 256
+"""Ranks that one program adds up: enough programs for a GPU where prompts are few."""
+
 
 def supported(w: Tensor) -> bool:
     """Whether the functions below can work on candidates ``w [B, N, d]``, or numbers of them ``[B, N]``: float32, up to
@@ -100,14 +103,15 @@ def best_of_k(score: Tensor, values: Sequence[Tensor], weight: Tensor, *, lowest
     stop = torch.searchsorted(ascending, ascending, right=True)
     running = _running(weight)
     table = torch.stack(tuple(values))
-    out = weight.new_empty(len(table), len(score), weight.shape[1])
+    parts = triton.cdiv(score.shape[1], PART)
+    out = weight.new_empty(len(table) * len(score), parts, weight.shape[1])
     columns = triton.next_power_of_2(weight.shape[1])
     if out.numel():
         launch(
-            best_kernel, len(table) * len(score), table, order, start, stop, weight, running, out, len(score),
-            score.shape[1], weight.shape[1], K=columns, BN=64,
+            best_kernel, len(out) * parts, table, order, start, stop, weight, running, out, len(score),
+            score.shape[1], weight.shape[1], K=columns, BN=64, PART=PART,
         )  # fmt: skip
-    return out
+    return tree_sum(out).view(len(table), len(score), -1)
 
 
 @functools.lru_cache(maxsize=4)

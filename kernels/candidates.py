@@ -96,13 +96,15 @@ def sum_kernel(x, out, length: tl.int64, width: tl.int32, T: tl.constexpr, C: tl
 @compiled_once
 def best_kernel(
     values, order, start, stop, weight, running, out, prompts: tl.int32, samples: tl.int64, columns: tl.int32,
-    K: tl.constexpr, BN: tl.constexpr,
+    K: tl.constexpr, BN: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """sum_j weight[j, k] value_(j) of every row of values; those of a run of equal scores share the run's weight."""
-    row = tl.program_id(0).to(tl.int64)
+    """sum_j weight[j, k] value_(j) over PART ranks of every row of values; those of a run of equal scores share the
+    run's weight."""
+    parts = tl.cdiv(samples, PART).to(tl.int32)
+    row, part = (tl.program_id(0) // parts).to(tl.int64), tl.program_id(0) % parts
     prompt, k = row % prompts, tl.arange(0, K)
     total = tl.zeros([K], tl.float64)
-    for first in range(0, samples, BN):
+    for first in range(part * PART, tl.minimum(part * PART + PART, samples), BN):
         j = first + tl.arange(0, BN)
         there = j < samples
         at = prompt * samples + j
@@ -115,7 +117,7 @@ def best_kernel(
         run -= tl.load(running + begin[:, None] * columns + k[None, :], mask=cell, other=0.0)
         share = tl.where((end - begin == 1)[:, None], own, run / (end - begin)[:, None].to(tl.float64))
         total += tl.sum(tl.where(share == 0.0, 0.0, share * value[:, None]), 0)
-    tl.store(out + row * columns + k, total, mask=k < columns)
+    tl.store(out + (row * parts + part) * columns + k, total, mask=k < columns)
 
 
 @triton.jit
@@ -155,8 +157,8 @@ def recovery_kernel(
     tl.store(right + prompt * dim + c[None, :] + 0 * g[:, None], votes.to(tl.int64), mask=whole)
 
 
-@triton.jit
-def mean_kernel(values, begins, counts, out, length, segments, BN: tl.constexpr):
+@compiled_once
+def mean_kernel(values, begins, counts, out, length: tl.int64, segments: tl.int32, BN: tl.constexpr):
     """Means of the segments of every row ``[length]`` of float64, in a fixed order."""
     row, k = (tl.program_id(0) // segments).to(tl.int64), tl.program_id(0) % segments
     begin, count, j = tl.load(begins + k), tl.load(counts + k), tl.arange(0, BN)

@@ -78,6 +78,8 @@ def test_the_law_of_a_decode_on_a_gpu(interpreter: ProcessPoolExecutor) -> None:
     found = interpreter.submit(law_on_gpu, "continuous").result()
     prompts = task("continuous").sample(2)
     wanted = tf.overlay(decoder("continuous"), prompts, tf.evaluate(decoder("continuous"), prompts, steps=2, samples=8))
+    assert found.theory is not None
+    assert wanted.theory is not None
     np.testing.assert_allclose(found.theory, wanted.theory, rtol=1e-4)
 
 

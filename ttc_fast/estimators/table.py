@@ -134,6 +134,12 @@ class Table:
         parts: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays.items()}
         return replace(self, keys=tuple(self.keys[i] for i in rows), **parts)
 
+    def _in_order_of(self, keys: tuple[Key, ...]) -> Table:
+        if self.keys == keys:
+            return self
+        row = {key: i for i, key in enumerate(self.keys)}
+        return self._rows([row[key] for key in keys])
+
     @staticmethod
     def concat(tables: Iterable[Table]) -> Table:
         """One table of the prompts of all; the order in which they are given does not matter.
@@ -151,13 +157,15 @@ class Table:
         if not parts:
             raise ValueError("tables: expected at least one, got none")
         first: Table = parts[0]
+        if len(parts) == 1:
+            return first
         for part in parts[1:]:
             if set(part.keys) != set(first.keys):
                 key = min(set(part.keys) ^ set(first.keys))
                 raise ValueError(f"tables: expected the same keys in all parts, got {key} in one of them only")
             if dict(part.about) != dict(first.about):
                 raise ValueError(f"tables: expected the same facts, got {dict(first.about)} and {dict(part.about)}")
-        parts = [part._rows([part.keys.index(key) for key in first.keys]) for part in parts]
+        parts = [part._in_order_of(first.keys) for part in parts]
         prompts = np.concatenate([part.prompts for part in parts])
         order = np.argsort(prompts, kind="stable")
         if len(set(prompts.tolist())) < len(prompts):

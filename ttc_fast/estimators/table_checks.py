@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from ..numerics import check
 from .arrays import Integers, integers
 from .key import Key
 
+_PARTS = f"({', '.join(Key._fields)})"
+
 
 def checked_keys(keys: Any) -> tuple[Key, ...]:
     """``keys`` as a tuple of :class:`Key`.
@@ -17,8 +20,7 @@ def checked_keys(keys: Any) -> tuple[Key, ...]:
     Raises:
         TypeError, ValueError: one is no such key.
     """
-    wanted = f"a sequence of keys ({', '.join(Key._fields)})"
-    return tuple(checked_key("keys", key) for key in check.listed("keys", keys, wanted))
+    return tuple(checked_key("keys", key) for key in check.listed("keys", keys, f"a sequence of keys {_PARTS}"))
 
 
 def checked_key(name: str, key: Any) -> Key:
@@ -31,15 +33,28 @@ def checked_key(name: str, key: Any) -> Key:
     Raises:
         TypeError, ValueError: it is none.
     """
-    parts = check.listed(name, key, f"({', '.join(Key._fields)})")
+    parts = check.listed(name, key, _PARTS)
     if len(parts) != len(Key._fields):
-        raise ValueError(f"{name}: expected ({', '.join(Key._fields)}), got {check.shown(key)}")
-    coefficients, technique, steps, samples, metric = parts
+        raise ValueError(f"{name}: expected {_PARTS}, got {check.shown(key)}")
+    return _of_parts(name, *parts)
+
+
+def _made(name: str, coefficients: Any, technique: Any, steps: Any, samples: Any, metric: Any) -> Key:
     for text in (coefficients, technique, metric):
         check.text(name, text)
-    return Key(
-        coefficients, technique, check.integer(name, steps, 0, 2**63), check.integer(name, samples, 0, 2**63), metric
-    )
+    steps, samples = (check.integer(name, number, 0, 2**63) for number in (steps, samples))
+    return Key(coefficients, technique, steps, samples, metric)
+
+
+_known = functools.lru_cache(maxsize=2**14, typed=True)(_made)
+
+
+def _of_parts(name: str, *parts: Any) -> Key:
+    """A table is made, cut and joined with the same thousand keys again and again."""
+    try:
+        return _known(name, *parts)
+    except TypeError:  # that of a check, or a part has no hash
+        return _made(name, *parts)
 
 
 def checked_prompts(prompts: Any) -> Integers:

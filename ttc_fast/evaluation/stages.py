@@ -163,30 +163,30 @@ class _Figures:
 
     def add(self, plan: Plan, technique: str, step: int, found: MetricValues, work: Sequence[Work]) -> None:
         """Metrics with their values at every budget ``[K, b]``, and the work at every budget."""
+        budgets = plan.budgets_of(plan.techniques[technique])
+        repeats = [_repeats(plan.techniques[technique], plan.samples, budget) for budget in budgets]
         for metric, values in found.items():
-            for k, budget in enumerate(plan.budgets_of(plan.techniques[technique])):
-                self.keys.append(Key(plan.kind, technique, step, budget, metric))
-                self.values.append(values[k])
-                self.work.append(work[k])
-                self.repeats.append(_repeats(plan.techniques[technique], plan.samples, budget))
+            self.keys += [Key(plan.kind, technique, step, budget, metric) for budget in budgets]
+            self.values.append(values)
+            self.work += work
+            self.repeats += repeats
 
     def table(self, plan: Plan, prompts: Prompts, context: str) -> Table:
         """The third stage."""
-        count = len(prompts)
-        spent = np.array(
-            [[np.broadcast_to(np.asarray(part, dtype=np.float64), (count,)) for part in w] for w in self.work]
-        )
-        values = torch.stack(self.values).cpu()
+        spent = np.empty((len(self.work), 2, len(prompts)))
+        for row, (thoughts, scores) in zip(spent, self.work):
+            row[0], row[1] = thoughts, scores
+        values = torch.cat(self.values).cpu()
         if self.risk_of_error is not None:
             values[[key.metric == "prediction_risk" for key in self.keys]] *= self.risk_of_error
         return Table(
             tuple(self.keys),
-            prompts.first + np.arange(count),
+            prompts.first + np.arange(len(prompts)),
             values.double().numpy(),
             thoughts=spent[:, 0],
             scores=spent[:, 1],
             about=plan.facts() | {"context": context},
-            repeats=np.repeat(np.array(self.repeats, dtype=np.float64)[:, None], count, 1),
+            repeats=np.repeat(np.array(self.repeats, dtype=np.float64)[:, None], len(prompts), 1),
         )
 
 
