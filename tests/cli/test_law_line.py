@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 
 from ttc_fast import Key, RunConfig, Table, run
-from ttc_fast.cli import full
+from ttc_fast.cli import full, screen
 from ttc_fast.cli.screen import law_line
 
 KEYS = tuple(Key("binary", name, 2, 4, "hamming") for name in ("mean", "single"))
@@ -48,3 +49,10 @@ def test_full_screen() -> None:
     text = full.text(run(RunConfig(rule="rank_one", **settings)))  # type: ignore[arg-type]  # of several types
     assert "2 its variance; these agree" in text.replace("\n", " ")
     assert re.search(r"theory [\d.e-]+ [+-][\d.e-]+±[\d.e-]+", text)
+
+
+def test_compilation_is_told_apart_from_the_decode() -> None:
+    result = run(RunConfig(coefficients="continuous", dim=3, examples=9, prompts=2, samples=4, steps=(2,)))
+    assert "compile" not in screen.text(result)
+    slow = screen.text(replace(result, compile_seconds={"continuous": 2.14}))
+    assert "coefficient-steps per second, after 2.1 s to compile the kernel" in slow

@@ -60,6 +60,7 @@ def test_json() -> None:
         "instruction_set",
         "wall_time",
         "throughput",
+        "compile_seconds",
         "unstable_prompts",
         "theory_check",
         "records",

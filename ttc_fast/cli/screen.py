@@ -46,7 +46,9 @@ def _kind(result: RunResult, kind: str) -> str:
     lines.append(law_line(whole))
     if result.throughput[kind]:  # no step, no work
         speed = result.throughput[kind] / 1e6
-        lines.append(f"decoded {speed:,.{0 if speed >= 10 else 1}f} million coefficient-steps per second")
+        compiled = result.compile_seconds.get(kind, 0.0)
+        before = f", after {compiled:.1f} s to compile the kernel" if compiled >= 0.05 else ""
+        lines.append(f"decoded {speed:,.{0 if speed >= 10 else 1}f} million coefficient-steps per second{before}")
     return "\n".join([*(line for line in lines if line), *warnings(result, kind)])
 
 

@@ -52,6 +52,7 @@ def run_json(result: RunResult) -> str:
         "instruction_set": result.instruction_set,
         "wall_time": result.wall_time,
         "throughput": dict(result.throughput),
+        "compile_seconds": dict(result.compile_seconds),
         "unstable_prompts": dict(result.unstable),
         "theory_check": _verdict(result),
         "records": run_records(result),

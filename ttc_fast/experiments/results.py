@@ -40,6 +40,8 @@ class RunResult:
     """The transformer in words."""
     thought_work: int | None = None
     """Multiplications that a thought costs, given what the model has made of the prompt; default d^2."""
+    compile_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Until the first thought of a GPU, whose kernel may have to be compiled: no part of the throughput."""
 
     @property
     def transformer(self) -> str:

@@ -89,6 +89,7 @@ def run(config: RunConfig, *, progress: bool | Report = False) -> RunResult:
         extension.isa() if extension.module is not None else None,
         repr(model),
         getattr(model.prefill(verifier.context(example)), "multiplications", prompts.dim**2),
+        {kind: part.compile_seconds for kind, part in parts.items()},
     )
 
 
