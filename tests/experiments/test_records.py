@@ -45,6 +45,7 @@ CONFIG = {
     "method",
     "device",
     "prompts_file",
+    "model_class",
 }
 """Fields of files that others have written and read; new ones may join them."""
 
