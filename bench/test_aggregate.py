@@ -22,7 +22,7 @@ PROMPTS, SAMPLES, DIM = 32, 4096, 32
 
 def aggregate(part: Prompts, w: Tensor, step: int, binary: bool) -> int:
     """Number of results."""
-    bank = Bank(part, w, "in_context_score", w[:, 0], binary=binary, step=step, seed=0)
+    bank = Bank(part, w, "in_context_score", w[:, 0], binary=binary, steps=[step], seed=0)
     found = [bank.scores(TECHNIQUES[name], powers_of_two(w.shape[1])) for name in DEFAULT]
     return sum(len(values) for metrics in found for values in metrics.values())
 

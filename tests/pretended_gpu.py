@@ -22,7 +22,7 @@ VIEWS = frozenset(
         "view", "expand", "unsqueeze", "slice", "select", "permute", "transpose", "t", "alias", "detach", "squeeze",
         "as_strided", "unbind", "split", "split_with_sizes", "_unsafe_view", "unfold", "diagonal", "lift_fresh",
         "_reshape_alias", "empty", "empty_like", "new_empty", "empty_strided", "resolve_conj", "resolve_neg",
-        "is_same_size", "set_", "narrow", "unflatten", "_to_cpu",
+        "is_same_size", "set_", "narrow", "unflatten", "chunk", "_to_cpu",
     ]
 )  # fmt: skip
 """Operators that launch nothing."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ..numerics import candidates, sums
 from ..tasks import metrics
 from ..tasks.engine import engine
 from ..tasks.metrics import Metric
-from ..tasks.prompts import Prompts
+from ..tasks.prompts import Prompts, repeated
 from ..tasks.quadratic import QUADRATIC
 from ..techniques import aggregate
 from ..techniques.base import Candidates, Technique
@@ -32,16 +32,16 @@ MetricValues = dict[str, Tensor]
 
 
 class Bank:
-    """The candidates of some prompts at one step, and the means over their subsets that have a formula
-    (:class:`ttc_fast.techniques.base.Statistics`).
+    """The candidates of some prompts at S steps, and the means over their subsets that have a formula
+    (:class:`ttc_fast.techniques.base.Statistics`). Below, b counts a prompt once for each step.
 
     Args:
-        prompts: the b prompts, as the chains saw them.
-        w: candidates ``[b, N, d]``.
+        prompts: as the chains saw them.
+        w: candidates ``[b, N, d]``: those of all prompts at the first step, then at the next.
         score: of every candidate ``[b, N]``, or the name of the metric that it is.
         greedy: the noise-free decode ``[b, d]``.
         binary: whether the candidates are bits.
-        step: of the chain.
+        steps: of the chain; several on a GPU only.
         seed: of the coins that decide ties and of the choice of subsets.
         extra: the task's own metrics.
     """
@@ -54,12 +54,13 @@ class Bank:
         greedy: Tensor,
         *,
         binary: bool,
-        step: int,
+        steps: Sequence[int],
         seed: int,
         extra: Mapping[str, Metric] | None = None,
     ) -> None:
-        self.prompts, self.w, self.greedy = prompts, w, greedy
-        self.binary, self.step, self.seed, self.extra = binary, step, seed, dict(extra or {})
+        self._once, self.w, self.greedy = prompts, w, greedy
+        self.prompts = prompts = prompts if len(steps) == 1 else repeated(prompts, len(steps))
+        self.binary, self.steps, self.seed, self.extra = binary, steps, seed, dict(extra or {})
         self.samples, self._engine = w.shape[1], engine(w)
         self.partitions = Partitions(self.samples, seed)
         names = (*metrics.applicable(prompts, binary), *self.extra)
@@ -202,14 +203,14 @@ class Bank:
     ) -> MetricValues:
         """The mean of metrics over random subsets, ``[K, b]`` each; ``bits``: what the answers are."""
         if self.w.device.type == "cuda":
-            found = self._in_memory._resampled(technique, names, budgets, bits=bits)
-            return {name: value.to(self.w.device, non_blocking=True) for name, value in found.items()}
+            found = [bank._resampled(technique, names, budgets, bits=bits) for bank in self._in_memory]
+            return {n: torch.cat([f[n] for f in found], 1).to(self.w.device, non_blocking=True) for n in names}
         if technique.native is not None and candidates.supported(self.w) and candidates.supported(self.score):
             counts, parts = self.partitions.group_counts(budgets), [self.w] * len(budgets)
             for places, block, orders, divisions in self.partitions.by_block(tuple(budgets)):
                 groups_of = candidates.group_answers(
                     *technique.native, self.w, self.score, block, orders, divisions,
-                    seed=self.seed, first_prompt=self.prompts.first, step=self.step,
+                    seed=self.seed, first_prompt=self.prompts.first, step=self.steps[0],
                 )  # fmt: skip
                 for i, part in zip(places, groups_of.split([counts[i] for i in places], 1)):
                     parts[i] = part
@@ -219,11 +220,13 @@ class Bank:
         return self._means(answers, self.partitions.group_counts(budgets), names, bits)
 
     @functools.cached_property
-    def _in_memory(self) -> Bank:
-        """The same bank on the CPU, copied once: thousands of small groups are nothing for a GPU."""
+    def _in_memory(self) -> list[Bank]:
+        """The same, step by step, on the CPU, copied once: thousands of small groups are nothing for a GPU."""
         w = self.w.to("cpu", non_blocking=True)  # pinned; done when the next copies are, which wait
-        prompts, score, greedy = self.prompts.to("cpu"), self.score.cpu(), self.greedy.cpu()
-        return Bank(prompts, w, score, greedy, binary=self.binary, step=self.step, seed=self.seed, extra=self.extra)
+        prompts, score, greedy = self._once.to("cpu"), self.score.cpu(), self.greedy.cpu()
+        parts = zip(*(whole.chunk(len(self.steps)) for whole in (w, score, greedy)), self.steps)
+        same: dict[str, Any] = {"binary": self.binary, "seed": self.seed, "extra": self.extra}
+        return [Bank(prompts, *tensors, steps=[step], **same) for *tensors, step in parts]
 
     def _answers(self, technique: Technique, size: int) -> Tensor:
         """Answers of all groups of a size, partition by partition: ``[b, groups, d]``."""
@@ -235,7 +238,7 @@ class Bank:
                 groups(self.score[:, order], size),
                 None if self.error is None else groups(self.error[:, order], size),
                 self.greedy,
-                Coins(self.prompts, groups(order[None], size)[0, :, 0], self.step, self.seed),
+                Coins(self.prompts, groups(order[None], size)[0, :, 0], self.steps[0], self.seed),
             )
             answer = technique(given)
             self._check_answer(technique, answer, given)

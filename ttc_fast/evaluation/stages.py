@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -24,12 +24,15 @@ from ..techniques.base import Chains, Technique, Work
 from ..techniques.verifiers import Verifier, as_verifier, check_numbers, check_scores
 from .bank import Bank, MetricValues
 from .plan import Plan
-from .subsets import SUBSETS
+from .searches import repeats_of, searched
 
 CHUNK = {"cpu": 2**20, "cuda": 2**26}
 """Coefficients decoded between two reports of progress, by the kind of device: on a GPU one launch."""
 BANK = {"cpu": 2**25, "cuda": 2**28}
 """Coefficients of candidates held at a time, as far as one prompt's allow: 128 MB in float32, on a GPU 1 GB."""
+
+TOGETHER = 2**24
+"""Candidates up to which a GPU measures those of all steps at once."""
 
 ALL_EXAMPLES = "all examples"
 """Fact ``context`` of a table whose chains saw everything."""
@@ -164,7 +167,7 @@ class _Figures:
     def add(self, plan: Plan, technique: str, step: int, found: MetricValues, work: Sequence[Work]) -> None:
         """Metrics with their values at every budget ``[K, b]``, and the work at every budget."""
         budgets = plan.budgets_of(plan.techniques[technique])
-        repeats = [_repeats(plan.techniques[technique], plan.samples, budget) for budget in budgets]
+        repeats = [repeats_of(plan.techniques[technique], plan.samples, budget) for budget in budgets]
         for metric, values in found.items():
             self.keys += [Key(plan.kind, technique, step, budget, metric) for budget in budgets]
             self.values.append(values)
@@ -207,19 +210,23 @@ def evaluate_part(plan: Plan, prompts: Prompts, chunk: int | None, share: Share)
         backend=plan.backend, method=plan.method, chunk=chunk, report=lambda done: share(done / stages),
     )  # fmt: skip
     figures, done = _Figures(), 1
-    for i, step in enumerate(plan.steps):
-        candidates = _candidates(plan, bank, i)
+    for group in _steps_together(plan, bank):
+        candidates = _candidates(plan, bank, group)
         figures.risk_of_error = candidates.risk_of_error
-        chains = Chains(
-            plan.decoder, prompts, bank.state, plan.steps[: i + 1], bank.thoughts[: i + 1], 0, plan.seed,
-            plan.verifier, bank.backend,
-        )  # fmt: skip
-        for name, technique in plan.techniques.items():
-            if technique.search is None:
-                found = candidates.scores(technique, plan.budgets)
-                figures.add(plan, name, step, found, _work_of_answers(plan, technique, step))
-            else:
-                figures.add(plan, name, step, *_search(technique, chains, plan.budgets_of(technique), candidates))
+        found = {n: candidates.scores(t, plan.budgets) for n, t in plan.techniques.items() if t.search is None}
+        for j, i in enumerate(group):
+            for name, technique in plan.techniques.items():
+                if technique.search is None:
+                    own = {m: value.chunk(len(group), 1)[j] for m, value in found[name].items()}
+                    figures.add(plan, name, plan.steps[i], own, _work_of_answers(plan, technique, plan.steps[i]))
+                    continue
+                chains = Chains(
+                    plan.decoder, prompts, bank.state, plan.steps[: i + 1], bank.thoughts[: i + 1], 0, plan.seed,
+                    plan.verifier, bank.backend,
+                )  # fmt: skip
+                figures.add(
+                    plan, name, plan.steps[i], *searched(technique, chains, plan.budgets_of(technique), candidates)
+                )
                 done += 1
                 share(done / stages)
     linear = getattr(bank.state, "linear", None)
@@ -239,62 +246,34 @@ def _context(bank: DecodedBank) -> str:
     return ALL_EXAMPLES if same else "without what the verifier holds out"
 
 
-def _candidates(plan: Plan, bank: DecodedBank, i: int) -> Bank:
-    """The candidates at the step number ``i``, with their scores."""
+def _steps_together(plan: Plan, bank: DecodedBank) -> list[range]:
+    """All steps at once on a GPU, where a launch may cost more than its work; one by one where it does not, and where
+    a search, or a metric of the user's, must see the prompts as they are."""
+    steps, thoughts = len(plan.steps), bank.thoughts
+    own = plan.metrics or any(technique.search is not None for technique in plan.techniques.values())
+    together = thoughts.device.type == "cuda" and not own and thoughts[..., 0].numel() <= TOGETHER
+    return [range(steps)] if together else [range(i, i + 1) for i in range(steps)]
+
+
+def _candidates(plan: Plan, bank: DecodedBank, group: range) -> Bank:
+    """The candidates at the steps number ``group``, with their scores."""
     score: Tensor | str | None = plan.verifier.measured_as
     if score is None:
-        score = plan.verifier.score_chain(bank.prompts, bank.thoughts[: i + 1], plan.steps[: i + 1])
-        check_scores(score, bank.thoughts[i])
-        check_numbers(score, bank.thoughts[i])
+        scores = []
+        for i in group:
+            scores.append(plan.verifier.score_chain(bank.prompts, bank.thoughts[: i + 1], plan.steps[: i + 1]))
+            check_scores(scores[-1], bank.thoughts[i])
+            check_numbers(scores[-1], bank.thoughts[i])
+        score = scores[0] if len(scores) == 1 else torch.cat(scores)
+    thoughts, greedy = (x[group.start : group.stop].flatten(0, 1) for x in (bank.thoughts, bank.greedy))
     return Bank(
-        bank.seen, bank.thoughts[i], score, bank.greedy[i], binary=plan.decoder.rule.binary, step=plan.steps[i],
+        bank.seen, thoughts, score, greedy, binary=plan.decoder.rule.binary, steps=[plan.steps[i] for i in group],
         seed=plan.seed, extra=plan.metrics,
     )  # fmt: skip
 
 
 def _work_of_answers(plan: Plan, technique: Technique, step: int) -> list[Work]:
     return [Work(step * k, k if technique.uses_score else 0) for k in plan.budgets_of(technique)]
-
-
-def _repeats(technique: Technique, samples: int, size: int) -> int:
-    """Groups of ``size`` samples, none in common, of which a figure is the mean; a search has few."""
-    most = SUBSETS if technique.uses_budget else 1
-    return samples // size if technique.search is None else min(samples // size, most)
-
-
-def _search(
-    technique: Technique, chains: Chains, budgets: Sequence[int], bank: Bank
-) -> tuple[MetricValues, list[Work]]:
-    """Metrics with their values at every budget ``[K, b]``, means over repeats, and what these cost on average."""
-    if technique.search is None:
-        raise TypeError(f"{technique.name}: expected a search, got none")
-    values: dict[str, list[Tensor]] = {}
-    work = []
-    for size in budgets:
-        firsts = range(0, size * _repeats(technique, chains.samples, size), size)
-        found = [
-            technique.search(replace(chains, thoughts=chains.thoughts[:, :, n : n + size], first_sample=n))
-            for n in firsts
-        ]
-        for result in found:
-            _check_found(technique, result, chains)
-        answers = torch.stack([result.answer for result in found], 1)
-        for metric, value in bank.measure(answers, bits=technique.binary_only).items():
-            values.setdefault(metric, []).append(value)
-        spent = [torch.stack([torch.as_tensor(r.work[i]).cpu().double() for r in found]).mean(0) for i in (0, 1)]
-        work.append(Work(*(part.numpy() for part in spent)))
-    return {metric: torch.stack(value) for metric, value in values.items()}, work
-
-
-def _check_found(technique: Technique, result: object, chains: Chains) -> None:
-    wanted = [len(chains.prompts), chains.thoughts.shape[3]]
-    answer = getattr(result, "answer", None)
-    if answer is None or not hasattr(result, "work"):
-        raise TypeError(f"technique: expected a SearchResult of {technique.name!r}, got {type(result).__name__}")
-    if list(answer.shape) != wanted:
-        raise ValueError(
-            f"technique: expected answers [B, d] = {wanted} of {technique.name!r}, got {list(answer.shape)}"
-        )
 
 
 def _check_applicable(plan: Plan, known: bool) -> None:

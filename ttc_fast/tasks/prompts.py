@@ -161,6 +161,18 @@ def isotropic(prompts: Prompts) -> float | None:
     return _facts(prompts)[1]
 
 
+def repeated(prompts: Prompts, times: int) -> Prompts:
+    """All prompts again and again: an operation on a GPU costs no more for several steps than for one.
+
+    Args:
+        prompts: any.
+        times: how often they come.
+    """
+    w_star = None if prompts.w_star is None else prompts.w_star.repeat(times, 1)
+    x, y = prompts.x.repeat(times, 1, 1), prompts.y.repeat(times, 1)
+    return prompts._with(x=x, y=y, w_star=w_star, **{_FACTS: _facts(prompts)})
+
+
 def check_part(start: int, stop: int, count: int) -> tuple[int, int]:
     """A part of some prompts, at least one.
 
