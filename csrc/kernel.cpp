@@ -7,6 +7,7 @@
 #include "math.h"
 #include "subset.h"
 #include "sums.h"
+#include "tables.h"
 #include "tile.h"
 #include "words.h"
 
@@ -15,30 +16,18 @@ namespace {
 
 std::int64_t matrix_size(std::int64_t dim, Layout layout) {
   if (layout == Layout::kColumns) return columns_size(dim);
-  return padded(dim) * (dim + 1 + (kTables && layout == Layout::kTables ? groups(dim) * 16 : 0));
+  return rows_size(dim) + (layout == Layout::kTables ? tables_size(dim) : 0);
 }
 
-// I - P S and P b, by columns or by blocks of rows. For kTables there follow, block by block and group by group, the
-// 16 sums of each row over the group.
+// I - P S and P b, by columns or by blocks of rows, which tables may follow.
 void pack(const float* state, std::int64_t dim, Layout layout, float* matrix) {
   const auto entry = [&](std::int64_t i, std::int64_t j) {
     const float value = i < dim ? state[i * (dim + 1) + j] : 0.0f;
     return j == dim ? -value : i == j && i < dim ? 1.0f + value : value;
   };
   if (layout == Layout::kColumns) return pack_columns(dim, entry, matrix);
-  matrix = pack_rows(dim, dim, entry, matrix);
-  if (!kTables || layout != Layout::kTables) return;
-  for (std::int64_t block = 0; block < padded(dim); block += kRows) {
-    for (std::int64_t j = 0; j < dim; j += kGroup) {
-      for (int r = 0; r < kRows; ++r) {
-        for (int subset = 0; subset < 16; ++subset) {
-          float sum = 0.0f;  // in the order of Product::kGrouped
-          for (int k = 0; k < kGroup && j + k < dim; ++k) sum += subset >> k & 1 ? entry(block + r, j + k) : 0.0f;
-          *matrix++ = sum;
-        }
-      }
-    }
-  }
+  pack_rows(dim, dim, entry, matrix);
+  if (layout == Layout::kTables) pack_tables(dim, entry, matrix + rows_size(dim));
 }
 
 // The draws of the block of four steps that holds step t: normals, exponentials twice as large, or the words of the
@@ -131,6 +120,16 @@ void transform(const Job& job, Tile& tile, const float* draws, float scale) {
   }
 }
 
+// The same for thoughts of bits, by tables.
+template <bool lookup = kLookup>
+void transform_bits(const Job& job, Tile& tile) {
+  if constexpr (lookup) {
+    transform<Product::kLookup, Noise::kNone>(job, tile, nullptr, 0.0f);
+  } else {
+    add_sums(job, tile);
+  }
+}
+
 void swap(Tile& tile) {
   float* const old = tile.w;
   tile.w = tile.next;
@@ -178,22 +177,18 @@ void draw_index(const Job& job, Tile& tile, const float* words) {
 
 template <Rule rule>
 void advance_binary(const Job& job, Tile& tile, std::int64_t begin, std::int64_t end) {
-  bool indexed = kTables && pack_thoughts<kGroup>(job.dim, groups(job.dim), tile.w, tile.index);
+  bool indexed = pack_thoughts<kGroup>(job.dim, groups(job.dim), tile.w, tile.index);
   for (std::int64_t t = begin; t < end; ++t) {
     if (rule != Rule::kThreshold && (t % 4 == 0 || t == job.first_step)) make_draws(job, tile, t);
     if (indexed) {
-      transform<Product::kTables, Noise::kNone>(job, tile, nullptr, 0.0f);
+      transform_bits(job, tile);
     } else {
       transform<Product::kGrouped, Noise::kNone>(job, tile, nullptr, 0.0f);
     }
-    if (kTables) {
-      draw_index<rule>(job, tile, draws_of(job, tile, t));
-    } else {
-      draw_bits<rule>(job, tile.next, draws_of(job, tile, t), tile.w);
-    }
-    indexed = kTables;
+    draw_index<rule>(job, tile, draws_of(job, tile, t));
+    indexed = true;
   }
-  if (indexed && begin < end) unpack_thoughts<kGroup>(job.dim, tile.index, tile.w);
+  if (begin < end) unpack_thoughts<kGroup>(job.dim, tile.index, tile.w);
 }
 
 template <bool drawn>
@@ -323,24 +318,19 @@ void draws_only(const Job& job, Tile& tile, std::int64_t repeats) {
 }
 
 void steps_only(const Job& job, Tile& tile, std::int64_t repeats) {
-  constexpr Product kBinary = kTables ? Product::kTables : Product::kGrouped;
   for (std::int64_t t = 0; t < repeats; ++t) {
     if (job.rule == Rule::kGaussian) {
       transform<Product::kSequential, Noise::kPlain>(job, tile, tile.draws, 0.0f);
       swap(tile);
     } else {
-      transform<kBinary, Noise::kNone>(job, tile, nullptr, 0.0f);
+      transform_bits(job, tile);
     }
   }
 }
 
 void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
   for (std::int64_t t = 0; t < repeats; ++t) {
-    if (kTables) {
-      draw_index<Rule::kSigmoid>(job, tile, tile.draws);
-    } else {
-      draw_bits<Rule::kSigmoid>(job, tile.next, tile.draws, tile.w);
-    }
+    draw_index<Rule::kSigmoid>(job, tile, tile.draws);
   }
 }
 

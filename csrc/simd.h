@@ -2,7 +2,8 @@
 //
 // TTC_FAST_ISA_<NAME> selects it; without any, plain C++ that runs everywhere. All sets but the plain
 // one have a fused multiply-add and give the same bits, lane by lane. A tile is kVectors vectors of samples;
-// the matrix product keeps kRows rows of it in registers, the random words kTogether vectors.
+// the matrix product keeps kRows rows of it in registers, the random words kTogether vectors. A set with kLookup has
+// lookup: of 16 numbers those with the indices' four low bits.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +59,7 @@ template <int n> U right(U x) { return _mm512_srli_epi32(x, n); }
 template <int n> U right_signed(U x) { return _mm512_srai_epi32(x, n); }
 inline F from_signed(U x) { return _mm512_cvtepi32_ps(x); }
 inline F from_unsigned(U x) { return _mm512_cvtepu32_ps(x); }
-constexpr bool kTables = true;  // a table of 16 numbers is one register, looked up by one instruction
+constexpr bool kLookup = true;  // a table of 16 numbers is one register, looked up by one instruction
 inline F lookup(const float* table, U index) { return _mm512_permutexvar_ps(index, load(table)); }
 inline U value_if_less(F a, F b, std::uint32_t value) {
   return _mm512_maskz_mov_epi32(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), all(value));
@@ -97,6 +98,7 @@ inline U narrow(W x) {
   return _mm512_permutex2var_epi32(x.even, order, x.odd);
 }
 inline W bxor(W a, U b) { return {bxor(a.even, b), bxor(a.odd, b)}; }
+inline W bxor(W a, W b) { return {bxor(a.even, b.even), bxor(a.odd, b.odd)}; }
 inline W bxor(W a, W b, U c) { return {bxor(a.even, b.even, c), bxor(a.odd, b.odd, c)}; }
 inline void multiply(W x, U m, W& high, W& low) {
   low = {_mm512_mul_epu32(x.even, m), _mm512_mul_epu32(x.odd, m)};
@@ -106,7 +108,7 @@ inline void multiply(W x, U m, W& high, W& low) {
 #elif defined(TTC_FAST_ISA_AVX2)
 
 constexpr const char* kIsa = "avx2";
-constexpr int kLanes = 8, kVectors = 2, kRows = 4, kTogether = 1;
+constexpr int kLanes = 8, kVectors = 2, kRows = 4, kTogether = 2;
 using F = __m256;
 using U = __m256i;
 
@@ -139,7 +141,7 @@ inline U sub(U a, U b) { return _mm256_sub_epi32(a, b); }
 inline U band(U a, U b) { return _mm256_and_si256(a, b); }
 inline U bor(U a, U b) { return _mm256_or_si256(a, b); }
 inline U bxor(U a, U b) { return _mm256_xor_si256(a, b); }
-inline U bxor(U a, U b, U c) { return bxor(bxor(a, b), c); }
+inline U bxor(U a, U b, U c) { return bxor(a, bxor(b, c)); }  // a is what is waited for
 template <int n> U left(U x) { return _mm256_slli_epi32(x, n); }
 template <int n> U right(U x) { return _mm256_srli_epi32(x, n); }
 template <int n> U right_signed(U x) { return _mm256_srai_epi32(x, n); }
@@ -147,11 +149,7 @@ inline F from_signed(U x) { return _mm256_cvtepi32_ps(x); }
 inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded once
   return fma(from_signed(right<16>(x)), all(65536.0f), from_signed(band(x, all(0xFFFFu))));
 }
-constexpr bool kTables = true;  // a table of 16 numbers is two registers
-inline F lookup(const float* table, U index) {
-  const F low = _mm256_permutevar8x32_ps(load(table), index), high = _mm256_permutevar8x32_ps(load(table + 8), index);
-  return _mm256_blendv_ps(low, high, from_bits(left<28>(index)));
-}
+constexpr bool kLookup = false;
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
 // As for AVX-512.
@@ -169,6 +167,7 @@ struct W { U even, odd; };
 inline W widen(U x) { return {x, _mm256_srli_epi64(x, 32)}; }
 inline U narrow(W x) { return _mm256_blend_epi32(x.even, _mm256_slli_epi64(x.odd, 32), 0xAA); }
 inline W bxor(W a, U b) { return {bxor(a.even, b), bxor(a.odd, b)}; }
+inline W bxor(W a, W b) { return {bxor(a.even, b.even), bxor(a.odd, b.odd)}; }
 inline W bxor(W a, W b, U c) { return {bxor(a.even, b.even, c), bxor(a.odd, b.odd, c)}; }
 inline void multiply(W x, U m, W& high, W& low) {
   low = {_mm256_mul_epu32(x.even, m), _mm256_mul_epu32(x.odd, m)};
@@ -215,13 +214,7 @@ template <int n> U right_signed(U x) { return vreinterpretq_u32_s32(vshrq_n_s32(
 inline F select(U sign, F plus, F minus) { return vbslq_f32(right_signed<31>(sign), minus, plus); }
 inline F from_signed(U x) { return vcvtq_f32_s32(vreinterpretq_s32_u32(x)); }
 inline F from_unsigned(U x) { return vcvtq_f32_u32(x); }
-constexpr bool kTables = true;  // a table of 16 numbers is four registers, looked up by bytes
-inline F lookup(const float* table, U index) {
-  uint8x16x4_t bytes;
-  for (int i = 0; i < 4; ++i) bytes.val[i] = vreinterpretq_u8_f32(load(table + 4 * i));
-  const U at = vmlaq_n_u32(all(0x03020100u), index, 0x04040404u);
-  return vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_u32(at)));
-}
+constexpr bool kLookup = false;
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
 inline F load_fours(const float* const* p, std::int64_t i) { return load(p[0] + i); }
@@ -298,14 +291,7 @@ inline F from_signed(U x) { return __builtin_convertvector(reinterpret_cast<S>(x
 inline F from_unsigned(U x) {  // both halves are exact, so their sum is rounded once
   return from_signed(x >> 16) * 65536.0f + from_signed(x & 0xFFFFu);
 }
-constexpr bool kTables = false;
-inline F lookup(const float* table, U index) {
-  std::uint32_t i[kLanes];
-  float found[kLanes];
-  store(i, index);
-  for (int lane = 0; lane < kLanes; ++lane) found[lane] = table[i[lane]];
-  return load(found);
-}
+constexpr bool kLookup = false;
 inline F flip(F x, U s) { return from_bits(bxor(bits(x), band(s, all(0x80000000u)))); }
 
 inline F load_fours(const float* const* p, std::int64_t i) { return load(p[0] + i); }

@@ -86,6 +86,9 @@ void unpack_thoughts(std::int64_t dim, const std::uint32_t* packed, float* w) {
   }
 }
 
+// Numbers of packed rows, and up to the next line of the cache.
+std::int64_t rows_size(std::int64_t dim) { return (padded(dim) * (dim + 1) + 15) / 16 * 16; }
+
 // Rows in blocks of kRows, the dim + 1 columns one after another within a block. Returns the end.
 template <class Entry>
 float* pack_rows(std::int64_t rows, std::int64_t dim, Entry entry, float* matrix) {
@@ -97,9 +100,13 @@ float* pack_rows(std::int64_t rows, std::int64_t dim, Entry entry, float* matrix
   return matrix;
 }
 
-// How u = (I - P S) w + P b is summed over the coordinates of w. For a binary thought kGrouped and kTables
-// give the same bits: a table holds the sums that kGrouped makes.
-enum class Product { kSequential, kGrouped, kTables };
+// How u = (I - P S) w + P b is summed over the coordinates of w. For a binary thought kGrouped and kLookup give the same
+// bits: a table holds the sums that kGrouped makes.
+enum class Product { kSequential, kGrouped, kLookup };
+
+// So that `lookup` hangs on a template, and a set without it compiles.
+template <Product product>
+struct IndexOf { using Vector = U; };
 
 // sum += a block of kRows rows times `columns` rows of w.
 __attribute__((always_inline)) inline void add_products(const float* matrix, std::int64_t columns, const float* w,
@@ -124,10 +131,10 @@ __attribute__((always_inline)) inline void multiply_rows(const float* all_rows, 
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) sum[r][v] = all(matrix[dim * kRows + r]);
   }
-  if constexpr (product == Product::kTables) {
-    const float* table = all_rows + padded(dim) * (dim + 1) + block * groups(dim) * 16;
+  if constexpr (product == Product::kLookup) {
+    const float* table = all_rows + rows_size(dim) + block * groups(dim) * 16;
     for (std::int64_t g = 0; g < groups(dim); ++g) {
-      U entry[kVectors];
+      typename IndexOf<product>::Vector entry[kVectors];
       for (int v = 0; v < kVectors; ++v) entry[v] = load(index + g * kSamples + v * kLanes);
       for (int r = 0; r < kRows; ++r, table += 16) {
         for (int v = 0; v < kVectors; ++v) sum[r][v] = add(sum[r][v], lookup(table, entry[v]));

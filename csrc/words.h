@@ -66,7 +66,7 @@ void for_words(const Job& job, const Tile& tile, std::uint32_t stream, std::int6
       for (int k = 0; k < kTogether; ++k) {
         W hi, lo;
         multiply(bxor(third[start + k], all(high2 ^ keys.key1[1])), m1, hi, lo);    // round 3
-        c[k][0] = bxor(hi, first[start + k], all(0u));
+        c[k][0] = bxor(hi, first[start + k]);
         c[k][1] = lo;
         c[k][2] = bxor(high3[start + k], all(low2 ^ keys.key1[2]));
         c[k][3] = low3[start + k];

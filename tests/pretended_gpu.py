@@ -1,22 +1,26 @@
 """Tensors on the CPU that say they are on a GPU, and count what a GPU would be asked: launches, copies, waiting.
 
-To mix them with tensors that do not say so is an error, as on a GPU. Kernels run in Triton's interpreter.
+To mix them with tensors that do not say so, or are on another GPU, is an error, as on a GPU; so is a launch on another GPU
+than that of the tensors, and float64 on Apple's. Kernels run in Triton's interpreter.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 CUDA = torch.device("cuda", 0)
+KINDS = ("cuda", "mps", "xpu")
 VIEWS = frozenset(
     [
         "view", "expand", "unsqueeze", "slice", "select", "permute", "transpose", "t", "alias", "detach", "squeeze",
@@ -45,14 +49,24 @@ def plain(x: Any) -> Any:
     return {k: plain(v) for k, v in x.items()} if type(x) is dict else x
 
 
-def pretending(x: Any) -> Any:
+def pretending(x: Any, place: torch.device = CUDA) -> Any:
     """``x`` with tensors that say they are on the GPU."""
     if isinstance(x, Tensor):
+        if x.dtype == torch.float64 and place.type == "mps":
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
         with torch._C.DisableTorchFunctionSubclass():
-            return x if isinstance(x, Gpu) else x.as_subclass(Gpu)
+            found = x if isinstance(x, Gpu) else x.as_subclass(Gpu)
+        found.place = place  # type: ignore[attr-defined]
+        return found
     if type(x).__module__ == "torch.return_types":
-        return type(x)([pretending(v) for v in x])
-    return type(x)(map(pretending, x)) if type(x) in (list, tuple) else x
+        return type(x)([pretending(v, place) for v in x])
+    return type(x)(pretending(v, place) for v in x) if type(x) in (list, tuple) else x
+
+
+def numbered(device: torch.device | str) -> torch.device:
+    """The device, with its number."""
+    device = torch.device(device)
+    return torch.device(device.type, device.index or 0) if device.type in KINDS else device
 
 
 def tensors(x: Any) -> Iterator[Tensor]:
@@ -78,60 +92,72 @@ class _Launches(TorchDispatchMode):
 class Gpu(Tensor):
     """A tensor that says it is on a GPU."""
 
+    place: torch.device = CUDA
+
     counts: ClassVar[Counter[str]] = Counter()
     """launches, waits, copied (bytes to the host)."""
     operators: ClassVar[Counter[str]] = Counter()
+    current: ClassVar[threading.local] = threading.local()
+    """The device of launches."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = getattr(func, "__name__", str(func)), dict(kwargs or {})
         with torch._C.DisableTorchFunctionSubclass():
             if name == "__get__" and (owner := getattr(func.__self__, "__name__", "")) in ("device", "is_cuda"):
-                return CUDA if owner == "device" else True
+                return args[0].place if owner == "device" else args[0].place.type == "cuda"
             if name in ("numpy", "__array__"):
-                raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()")
+                raise TypeError(f"can't convert {args[0].place} device type tensor to numpy. Use Tensor.cpu()")
             if name in FACTS:
                 return func(*plain(args), **plain(kwargs))
+            place = cls._place_of((args, kwargs), name)
             if name in ASKED:
                 cls.counts["waits"] += 1
                 found = func(*plain(args), **plain(kwargs))
-                return pretending(found) if name == "nonzero" else found
+                return pretending(found, place) if name == "nonzero" else found
             if name in ("cpu", "to"):
                 return cls._moved(name, args, kwargs)
             if name == "__get__":
-                return pretending(func(*plain(args)))
-            mixed = [t for t in tensors((args, kwargs)) if not isinstance(t, Gpu) and t.ndim]
-            if mixed and name not in ("copy_", "type_as"):
-                raise RuntimeError(f"Expected all tensors to be on the same device, cuda:0 and cpu: {name}")
+                return pretending(func(*plain(args)), place)
             if "device" in kwargs:
-                kwargs["device"] = "cpu"
+                place, kwargs["device"] = numbered(kwargs["device"] or place), "cpu"
             with _Launches():  # type: ignore[no-untyped-call]
-                return pretending(func(*plain(args), **plain(kwargs)))
+                found = func(*plain(args), **plain(kwargs))
+            return pretending(found, place) if place.type != "cpu" else found
+
+    @classmethod
+    def _place_of(cls, given: Any, name: str) -> torch.device:
+        """Where tensors are, which must be one device; numbers may come from the host."""
+        places = {t.place if isinstance(t, Gpu) else torch.device("cpu") for t in tensors(given) if t.ndim}
+        if len(places) > 1 and name not in ("copy_", "type_as", "to"):
+            raise RuntimeError(f"Expected all tensors to be on the same device, {places}: {name}")
+        return next((t.place for t in tensors(given) if isinstance(t, Gpu)), torch.device("cpu"))
 
     @classmethod
     def _moved(cls, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         source, blocking = args[0], not kwargs.pop("non_blocking", False)
         target = "cpu" if name == "cpu" else [*args[1:], *kwargs.values()]
-        device, dtype = None, None
+        here = goal = source.place if isinstance(source, Gpu) else torch.device("cpu")
+        dtype = None
         for t in [target] if isinstance(target, str) else target:
             if isinstance(t, Tensor):
-                device, dtype = (CUDA if isinstance(t, Gpu) else torch.device("cpu")), t.dtype
+                goal, dtype = (t.place if isinstance(t, Gpu) else torch.device("cpu")), t.dtype
             elif isinstance(t, torch.dtype):
                 dtype = t
             elif isinstance(t, (str, torch.device)):
-                device = torch.device(t)
-        here = isinstance(source, Gpu)
-        goal = here if device is None else device.type == "cuda"
-        result = plain(source)
+                goal = numbered(t)
+        result, on_gpu = plain(source), here.type != "cpu"
         if dtype is not None and dtype != result.dtype:
-            cls.counts["launches"] += here
+            cls.counts["launches"] += on_gpu
+            if goal.type == "mps" and here == goal:
+                pretending(result.new_empty(0, dtype=dtype), goal)  # is refused before it is moved
             result = result.to(dtype)
         if here != goal:
             cls.counts["waits"] += blocking
             cls.counts["launches"] += 1
-            cls.counts["copied"] += here * result.numel() * result.element_size()
+            cls.counts["copied"] += on_gpu * result.numel() * result.element_size()
             result = result.clone()
-        return pretending(result) if goal else result
+        return pretending(result, goal) if goal.type != "cpu" else result
 
 
 class _Mode(TorchFunctionMode):
@@ -140,8 +166,8 @@ class _Mode(TorchFunctionMode):
         name = getattr(func, "__name__", str(func))
         if any(isinstance(t, Gpu) for t in tensors((args, kwargs))) or (name == "to" and isinstance(args[0], Tensor)):
             return Gpu.__torch_function__(func, types, args, kwargs)
-        if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cuda":
-            return pretending(func(*args, **kwargs | {"device": "cpu"}))
+        if kwargs.get("device") is not None and torch.device(kwargs["device"]).type in KINDS:
+            return pretending(func(*args, **kwargs | {"device": "cpu"}), numbered(kwargs["device"]))
         return func(*args, **kwargs)
 
 
@@ -164,6 +190,10 @@ class _Interpreted:
 
     def __getitem__(self, grid: Any) -> Any:
         def run(*args: Any, **kwargs: Any) -> None:
+            places = {t.place for t in tensors((args, kwargs)) if isinstance(t, Gpu)}
+            current = getattr(Gpu.current, "device", CUDA)
+            if places - {current}:
+                raise RuntimeError(f"a launch on {current} of tensors on {places}")
             Gpu.counts["launches"] += 1
             Gpu.operators["triton " + self.kernel.__name__] += 1
             with torch._C.DisableTorchFunction():
@@ -173,35 +203,60 @@ class _Interpreted:
 
 
 @contextlib.contextmanager
-def pretended_gpu() -> Iterator[Counter[str]]:
-    """Within, "cuda" is a device whose tensors pretend; what they are asked is counted."""
+def _on(device: torch.device) -> Iterator[None]:
+    """For :class:`torch.cuda.device`."""
+    before, Gpu.current.device = getattr(Gpu.current, "device", CUDA), numbered(device)
+    try:
+        yield
+    finally:
+        Gpu.current.device = before
+
+
+def _to(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """For :meth:`torch.nn.Module.to`: a Parameter cannot pretend."""
+    for part in module.modules():
+        for name, value in list(part._parameters.items()):
+            del part._parameters[name]
+            part.__dict__[name] = value.detach().to(device)  # type: ignore[union-attr]
+    return module
+
+
+@contextlib.contextmanager
+def pretended_device() -> Iterator[Counter[str]]:
+    """Within, "cuda", "mps" and "xpu" are devices whose tensors pretend; what they are asked is counted. Kernels are
+    left out."""
+    from ttc_fast.decoding.decode import _decode
+
+    def decoded(state: Tensor, *rest: Any) -> Tensor:
+        place = state.place if isinstance(state, Gpu) else torch.device("cpu")
+        return pretending(_decode(state, *rest), place) if place.type != "cpu" else _decode(state, *rest)
+
+    operators: Any = torch.ops.ttc_fast
+    Gpu.counts.clear()
+    Gpu.operators.clear()
+    with pytest.MonkeyPatch.context() as patch, _Mode():
+        patch.setattr(operators, "decode", decoded)
+        patch.setattr(torch.nn.Module, "to", _to)
+        yield Gpu.counts
+
+
+@contextlib.contextmanager
+def pretended_gpu(count: int = 1) -> Iterator[Counter[str]]:
+    """The same with CUDA's kernels, in Triton's interpreter, on so many GPUs."""
     backends: Any = importlib.import_module("ttc_fast.decoding.backends")
     from ttc_fast.kernels import aggregate, decode
 
-    from ttc_fast.decoding.decode import _decode
-
-    kernels = [(m, n) for m in (aggregate, decode) for n in vars(m) if n.endswith("_kernel")]
-    kept = [(m, n, getattr(m, n)) for m, n in kernels]
-    names = ("Event", "current_stream", "is_available", "device", "get_device_capability")
-    kept += [(torch.cuda, n, getattr(torch.cuda, n)) for n in names]
-    kept += [(torch.ops.ttc_fast, "decode", torch.ops.ttc_fast.decode)]
-    kept += [(backends, "interpreted", backends.interpreted), (decode, "_tile_here", decode._tile_here)]
-    for module, name in kernels:
-        setattr(module, name, _Interpreted(getattr(module, name)))
-    cuda: Any = torch.cuda
-    cuda.Event, cuda.current_stream, cuda.is_available = _Event, lambda device=None: None, lambda: True
-    cuda.device = lambda device: contextlib.nullcontext()
-    cuda.get_device_capability = lambda device=None: (9, 0)
-    tile_here = decode._tile_here
-    backends.interpreted = lambda: False
-    operators: Any = torch.ops.ttc_fast
-    operators.decode = lambda *args: pretending(_decode(*args))
-    decode._tile_here = lambda dim, device, *rest: tile_here(dim, torch.device("cpu"), *rest)
-    Gpu.counts.clear()
-    Gpu.operators.clear()
-    try:
-        with _Mode():
-            yield Gpu.counts
-    finally:
-        for module, name, old in kept:
-            setattr(module, name, old)
+    tile_here, cuda = decode._tile_here, torch.cuda
+    with pytest.MonkeyPatch.context() as patch, pretended_device() as counts:
+        for module in (aggregate, decode):
+            for name in [name for name in vars(module) if name.endswith("_kernel")]:
+                patch.setattr(module, name, _Interpreted(getattr(module, name)))
+        patch.setattr(cuda, "Event", _Event)
+        patch.setattr(cuda, "current_stream", lambda device=None: None)
+        patch.setattr(cuda, "is_available", lambda: True)
+        patch.setattr(cuda, "device_count", lambda: count)
+        patch.setattr(cuda, "get_device_capability", lambda device=None: (9, 0))
+        patch.setattr(cuda, "device", _on)
+        patch.setattr(backends, "interpreted", lambda: False)
+        patch.setattr(decode, "_tile_here", lambda dim, _, *rest: tile_here(dim, torch.device("cpu"), *rest))
+        yield counts
