@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 import triton
 import triton.language as tl
@@ -63,5 +65,6 @@ def philox(counters: Tensor, seed: int) -> Tensor:
     words = torch.empty_like(counters)
     block = 1024
     grid = (triton.cdiv(len(counters), block),)
-    philox_kernel[grid](counters.contiguous(), words, seed, len(counters), TARGET=target(), BLOCK=block)
+    with contextlib.nullcontext() if counters.device.type == "cpu" else torch.cuda.device(counters.device):
+        philox_kernel[grid](counters.contiguous(), words, seed, len(counters), TARGET=target(), BLOCK=block)
     return words

@@ -1,16 +1,18 @@
 """Tensors on the CPU that say they are on a GPU, and count what a GPU would be asked: launches, copies, waiting.
 
-To mix them with tensors that do not say so, or are on another GPU, is an error, as on a GPU; so is a launch on another GPU
-than that of the tensors, and float64 on Apple's. Kernels run in Triton's interpreter.
+To mix them with tensors that do not say so, or are on another GPU, is an error, as on a GPU; so is a launch on another
+GPU than that of the tensors, and float64 on Apple's. Kernels run in Triton's interpreter.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pytest
@@ -21,6 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 CUDA = torch.device("cuda", 0)
 KINDS = ("cuda", "mps", "xpu")
+LAUNCHING = threading.Lock()
+"""Triton's interpreter knows but one launch at a time."""
 VIEWS = frozenset(
     [
         "view", "expand", "unsqueeze", "slice", "select", "permute", "transpose", "t", "alias", "detach", "squeeze",
@@ -53,10 +57,12 @@ def pretending(x: Any, place: torch.device = CUDA) -> Any:
     """``x`` with tensors that say they are on the GPU."""
     if isinstance(x, Tensor):
         if x.dtype == torch.float64 and place.type == "mps":
-            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+            raise TypeError(
+                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
+            )
         with torch._C.DisableTorchFunctionSubclass():
             found = x if isinstance(x, Gpu) else x.as_subclass(Gpu)
-        found.place = place  # type: ignore[attr-defined]
+        found.place = place
         return found
     if type(x).__module__ == "torch.return_types":
         return type(x)([pretending(v, place) for v in x])
@@ -196,7 +202,7 @@ class _Interpreted:
                 raise RuntimeError(f"a launch on {current} of tensors on {places}")
             Gpu.counts["launches"] += 1
             Gpu.operators["triton " + self.kernel.__name__] += 1
-            with torch._C.DisableTorchFunction():
+            with LAUNCHING, torch._C.DisableTorchFunction():
                 self.kernel[grid](*plain(args), **plain(kwargs))
 
         return run
@@ -217,8 +223,15 @@ def _to(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     for part in module.modules():
         for name, value in list(part._parameters.items()):
             del part._parameters[name]
-            part.__dict__[name] = value.detach().to(device)  # type: ignore[union-attr]
+            part.__dict__[name] = value.detach()  # type: ignore[union-attr]
+        moved = {name: value.to(device) for name, value in part.__dict__.items() if isinstance(value, Tensor)}
+        part.__dict__.update(moved)
     return module
+
+
+def _enter() -> None:
+    """For a thread: modes are its own."""
+    _Mode().__enter__()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
@@ -237,6 +250,8 @@ def pretended_device() -> Iterator[Counter[str]]:
     with pytest.MonkeyPatch.context() as patch, _Mode():
         patch.setattr(operators, "decode", decoded)
         patch.setattr(torch.nn.Module, "to", _to)
+        leading = functools.partial(ThreadPoolExecutor, initializer=_enter)
+        patch.setattr("ttc_fast.evaluation.devices.ThreadPoolExecutor", leading)
         yield Gpu.counts
 
 

@@ -14,7 +14,7 @@ import torch
 
 import ttc_fast as tf
 from evaluation_problems import assert_kernels_equal, candidates_problem, kernels
-from pretended_gpu import pretended_gpu, pretending
+from pretended_gpu import pretended_gpu
 from ttc_fast.numerics import extension
 
 pytestmark = pytest.mark.skipif(
@@ -29,13 +29,8 @@ def task(kind: str) -> tf.LinearRegression:
     return tf.LinearRegression(4, 12, kind, label_noise=0.1)  # type: ignore[arg-type]
 
 
-def decoder(kind: str, *, on_gpu: bool = False) -> tf.StochasticDecoder:
-    model = tf.LinearAttention.gradient_descent(4, examples=12)
-    if on_gpu:  # a Parameter cannot pretend
-        weights = {name: pretending(getattr(model, name).detach()) for name in ("V", "W")}
-        for name, value in weights.items():
-            del model._parameters[name]
-            model.__dict__[name] = value
+def decoder(kind: str, *, device: str = "cpu") -> tf.StochasticDecoder:
+    model = tf.LinearAttention.gradient_descent(4, examples=12).to(device)
     return tf.StochasticDecoder(model, tf.GaussianNoise(0.2) if kind == "continuous" else tf.BernoulliSampling())
 
 
@@ -43,9 +38,10 @@ def on_gpu(kind: str, settings: dict[str, Any]) -> tuple[tf.Table, Counter[str]]
     torch.use_deterministic_algorithms(False)
     with torch.inference_mode(), pretended_gpu() as counts:
         prompts = task(kind).sample(2).to("cuda")
-        tf.evaluate(decoder(kind, on_gpu=True), prompts, **settings | {"steps": 1})  # tables are sent once
+        there = decoder(kind, device="cuda")
+        tf.evaluate(there, prompts, **settings | {"steps": 1})  # tables are sent once
         counts.clear()
-        return tf.evaluate(decoder(kind, on_gpu=True), prompts, **settings), +counts
+        return tf.evaluate(there, prompts, **settings), +counts
 
 
 def compared(interpreter: ProcessPoolExecutor, kind: str, **settings: Any) -> Counter[str]:
@@ -70,8 +66,8 @@ def law_on_gpu(kind: str) -> tf.Table:
     torch.use_deterministic_algorithms(False)
     with torch.inference_mode(), pretended_gpu():
         prompts = task(kind).sample(2).to("cuda")
-        table = tf.evaluate(decoder(kind, on_gpu=True), prompts, steps=2, samples=8)
-        return tf.overlay(decoder(kind, on_gpu=True), prompts, table)
+        there = decoder(kind, device="cuda")
+        return tf.overlay(there, prompts, tf.evaluate(there, prompts, steps=2, samples=8))
 
 
 def test_the_law_of_a_decode_on_a_gpu(interpreter: ProcessPoolExecutor) -> None:
@@ -81,6 +77,28 @@ def test_the_law_of_a_decode_on_a_gpu(interpreter: ProcessPoolExecutor) -> None:
     assert found.theory is not None
     assert wanted.theory is not None
     np.testing.assert_allclose(found.theory, wanted.theory, rtol=1e-4)
+
+
+def on_gpus(device: str, found: list[Any]) -> Any:
+    """A run where there are two GPUs, or the error; progress goes to ``found``."""
+    torch.use_deterministic_algorithms(False)
+    config = tf.RunConfig(device=device, coefficients="binary", dim=4, prompts=3, samples=3, steps=(2,), theory=False)
+    with pretended_gpu(2):
+        return tf.run(config, progress=lambda stage, share: found.append((stage, share))), found
+
+
+def test_runs_on_any_gpu_and_on_all_of_them(interpreter: ProcessPoolExecutor) -> None:
+    """Prompts are divided among the GPUs; a launch on another one than the current would be an error."""
+    (one, _), (every, progress) = (interpreter.submit(on_gpus, f"cuda:{n}", []).result() for n in ("1", "all"))
+    assert every.backend == one.backend == "triton"
+    assert every.table.keys == one.table.keys
+    np.testing.assert_array_equal(every.table.values, one.table.values)
+    np.testing.assert_array_equal(every.table.prompts, one.table.prompts)
+    assert every.config.device == "cuda:all"
+    shares = [share for _, share in progress]
+    assert len(shares) >= 2
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
 
 
 @pytest.mark.slow

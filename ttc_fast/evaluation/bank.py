@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..estimators import selection
 from ..numerics import candidates, sums
+from ..numerics.wide import wide
 from ..tasks import metrics
 from ..tasks.engine import engine
 from ..tasks.metrics import Metric
@@ -146,12 +147,12 @@ class Bank:
         if native is not None:
             best = native.best_of_k(key, values, weights, lowest=lowest)
         else:
-            keys = (-key if lowest else key).double().cpu().numpy()
-            ranked = [torch.from_numpy(selection.ranked(keys, value.double().cpu().numpy())) for value in values]
+            keys = (-key if lowest else key).cpu().double().numpy()
+            ranked = [torch.from_numpy(selection.ranked(keys, value.cpu().double().numpy())) for value in values]
             best = torch.stack(
                 [torch.stack([sums.tree_sum(value * weight, 1) for weight in weights.T.cpu()], 1) for value in ranked]
             )
-        found = dict(zip(measured, best[:, :, : len(budgets)].mT.to(self.w)))
+        found = dict(zip(measured, best[:, :, : len(budgets)].mT.to(self.w.dtype).to(self.w.device)))
         return found | ({"hamming": found["squared_error"]} if "hamming" in self._values and self.binary else {})
 
     def of_mean(self, budgets: Sequence[int]) -> MetricValues:
@@ -160,10 +161,10 @@ class Bank:
         found = {}
         if names:
             share = constant(share_of_one, self.samples, tuple(budgets), self.w.device)[:, None, None]
-            whole = torch.stack([error_of_mean[name][:, 0] for name in names]).double()
-            single = torch.stack([self._mean_values[name] for name in names]).double()
+            whole = wide(torch.stack([error_of_mean[name][:, 0] for name in names]))
+            single = wide(torch.stack([self._mean_values[name] for name in names]))
             # For a quadratic error, see selection.mean_of_k.
-            found = dict(zip(names, (whole + share * (single - whole)).to(self.w.dtype).unbind(1)))
+            found = dict(zip(names, (whole + share * (single - whole)).to(self.w.dtype).to(self.w.device).unbind(1)))
         # A mean of bits, read at 1/2, is a vote.
         return found | {name: value for name, value in self.of_majority(budgets).items() if name in metrics.READ}
 

@@ -10,21 +10,22 @@ import torch
 from torch import Tensor
 
 from ..estimators import selection, votes
+from ..numerics.wide import home
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def constant(
     make: Callable[[int, tuple[int, ...]], Tensor], samples: int, budgets: tuple[int, ...], device: torch.device
 ) -> Tensor:
-    """Something of samples and budgets, sent to a device once.
+    """Something of samples and budgets in float64, sent to a device once.
 
     Args:
         make: makes it.
         samples: N.
         budgets: the k.
-        device: where it goes.
+        device: where it goes, if float64 is there; else the CPU.
     """
-    return make(samples, budgets).to(device, non_blocking=True)
+    return make(samples, budgets).to(home(device), non_blocking=True)
 
 
 def share_of_one(samples: int, budgets: tuple[int, ...]) -> Tensor:
@@ -46,8 +47,12 @@ def majority(ones: Tensor, samples: int, budgets: tuple[int, ...], dtype: torch.
         budgets: the k.
         dtype: of the result.
     """
-    if ones.device.type == "cpu":
-        return torch.from_numpy(votes.majority_correct_at_k(ones.numpy(), samples, budgets)).to(dtype)
+    if home(ones.device).type == "cpu":
+        return (
+            torch.from_numpy(votes.majority_correct_at_k(ones.cpu().numpy(), samples, budgets))
+            .to(dtype)
+            .to(ones.device)
+        )
     return constant(law_of_majority, samples, budgets, ones.device).to(dtype)[ones]
 
 

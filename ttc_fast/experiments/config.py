@@ -112,7 +112,7 @@ class RunConfig:
     method: Literal["stepwise", "exact"] = "stepwise"
     """Decode step by step, or draw continuous thoughts of the asked steps from their exact law."""
     device: str = "cpu"
-    """Device of PyTorch."""
+    """Device of PyTorch, such as cuda, cuda:1 or mps; cuda:all divides the prompts among all GPUs of the machine."""
     prompts_file: Path | None = None
     """Take the prompts from an .npz file: x [B, n, d], y [B, n] and, if known, w_star [B, d]."""
     theory: bool = True

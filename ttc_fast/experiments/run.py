@@ -14,6 +14,7 @@ from ..decoding.backends import resolve_backend
 from ..decoding.gaussian_chain import affine, stable_factor
 from ..decoding.rules import Rule
 from ..estimators.table import Table
+from ..evaluation.devices import evaluation_on
 from ..evaluation.evaluate import evaluation
 from ..evaluation.plan import Plan, verifier_for
 from ..evaluation.stages import Evaluation
@@ -36,7 +37,7 @@ from .config import Kind, RunConfig
 from .model import loaded_model, model_of, start_of, with_dim
 from .results import RunResult
 from .rules import make_rules, with_rules
-from .source import RunPrompts, run_prompts, usable_device, with_task
+from .source import ALL_GPUS, RunPrompts, home_device, run_prompts, usable_devices, with_task
 from .verifiers import held_out, make_verifier, wrong_by
 
 TILE = 64
@@ -128,11 +129,11 @@ class _Prepared(NamedTuple):
 
 def _prepared(config: RunConfig) -> _Prepared:
     config = with_rules(with_task(_with_tuples(config)))
-    device = usable_device(config.device)
+    device = usable_devices(config.device)[0]
     resolve_backend(config.backend, device=device)  # fails before the prompts are made
-    loaded = loaded_model(config, device)
+    loaded = loaded_model(config, home_device(config.device))
     config = with_dim(config, loaded)
-    prompts = run_prompts(config, device)
+    prompts = run_prompts(config, home_device(config.device))
     backend = resolve_backend(config.backend, device=device, dim=prompts.dim)
     if loaded is not None or config.task in SIGNS:  # a model without a linear state runs in PyTorch alone
         backend = config.backend
@@ -146,7 +147,7 @@ def _prepared(config: RunConfig) -> _Prepared:
 
 def _decoders(filled: RunConfig, prompts: RunPrompts, loaded: Any) -> tuple[Any, dict[Kind, StochasticDecoder]]:
     """The model, and a decoder for each kind of coefficients."""
-    model, rules = model_of(filled, loaded, usable_device(filled.device)), make_rules(filled)
+    model, rules = model_of(filled, loaded, home_device(filled.device)), make_rules(filled)
     return model, {kind: StochasticDecoder(model, rules[kind], start_of(filled)) for kind in prompts.kinds}
 
 
@@ -196,7 +197,10 @@ def _evaluated(
 ) -> Evaluation:
     """One kind of coefficients, with theory if asked for."""
     plan = _plan(config, decoder, prompts, verifier, backend)
-    part = evaluation(plan, prompts, progress=report)
+    if config.device == ALL_GPUS:
+        part = evaluation_on(usable_devices(ALL_GPUS), plan, prompts, progress=report)
+    else:
+        part = evaluation(plan, prompts, progress=report)
     if not config.theory:
         return part
     return replace(part, table=overlay(decoder, prompts, part.table, verifier=verifier, progress=report))

@@ -148,6 +148,31 @@ def _loaded(path: Path) -> Prompts:
         raise ValueError(f"prompts_file: {error}") from error
 
 
+ALL_GPUS = "cuda:all"
+"""Name of all GPUs of the machine together."""
+
+
+def usable_devices(name: str) -> list[torch.device]:
+    """Where the prompts are decoded: the device, or each GPU of the machine.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: PyTorch cannot use it here.
+    """
+    if name != ALL_GPUS:
+        return [usable_device(name)]
+    return [usable_device(f"cuda:{number}") for number in range(max(1, torch.cuda.device_count()))]
+
+
+def home_device(name: str) -> torch.device:
+    """Where the prompts and the model wait: the device itself, or the CPU for all GPUs together.
+
+    Raises:
+        TypeError, ValueError: as :func:`usable_devices`.
+    """
+    return torch.device("cpu") if name == ALL_GPUS else usable_device(name)
+
+
 def usable_device(name: str) -> torch.device:
     """The device of PyTorch.
 

@@ -114,7 +114,7 @@ def _in_one_pass(native: Any, prompts: Prompts, w: Tensor, names: Collection[str
     return found | dict(zip([name for name in ("prediction_risk", "exact_recovery") if name in names], others))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _equal(dim: int, device: torch.device) -> Tensor:
     """The weights of a mean ``[1, d]``."""
     return torch.full((1, dim), 1 / dim, dtype=torch.float32, device=device)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..numerics import check, files, npz
+from ..numerics.wide import wide
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,8 @@ class Prompts:
             given["w_star"] = check.tensor("w_star", self.w_star, (prompts, dim))
         check.finite("x", self.x)
         if self.covariance is None:
-            rows = self.x.flatten(0, 1).double()
-            second = (rows.mT @ rows / len(rows)).to(self.x.dtype)
+            rows = wide(self.x.flatten(0, 1))
+            second = (rows.mT @ rows / len(rows)).to(self.x.dtype).to(self.x.device)
             object.__setattr__(self, "covariance", second)
             if not second.isfinite().all():
                 raise ValueError(
@@ -136,7 +137,7 @@ def _facts(prompts: Prompts) -> tuple[bool, float | None]:
         bits = covariance.new_zeros(()) if w_star is None else ((w_star == 0) | (w_star == 1)).all()
         first = covariance.flatten()[0]
         equal = covariance.new_tensor(covariance.ndim == 1) * (covariance == first).all()
-        of_bits, isotropic, variance = torch.stack([part.double() for part in (bits, equal, first)]).tolist()
+        of_bits, isotropic, variance = torch.stack([part.to(first.dtype) for part in (bits, equal, first)]).tolist()
         known = bool(of_bits), variance if isotropic else None
         if hasattr(prompts, "__dict__"):
             vars(prompts)[_FACTS] = known

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..models.decoder import StochasticDecoder
 from ..numerics import check, rng, sums
+from ..numerics.wide import home, wide
 from ..tasks.prompts import Prompts
 from .base import Chains, SearchResult
 from .resumable import Resumable, equal_work, steps_of_checks
@@ -123,11 +124,11 @@ def _filter(
     check.choice("resampling", resampling, ("multinomial", "systematic", "residual"))
     check.number("ess_threshold", ess_threshold, 0.0, 1.0)
     w = chains.start(samples)
-    log_weights = torch.full(w.shape[:2], -math.log(samples), dtype=torch.float64, device=w.device)
-    evidence, sizes, before = torch.zeros(len(w), dtype=torch.float64, device=w.device), [], 0
+    log_weights = torch.full(w.shape[:2], -math.log(samples), dtype=torch.float64, device=home(w.device))
+    evidence, sizes, before = torch.zeros_like(log_weights[:, 0]), [], 0
     for step in steps_of_checks(steps, every):
         w = chains.advance(w, before, step)
-        log_weights = log_weights + potential(chains.score(w, step).double())
+        log_weights = log_weights + potential(wide(chains.score(w, step)))
         top = log_weights.amax(1)
         total = top + sums.tree_sum((log_weights - top[:, None]).exp(), 1).log()
         evidence = evidence + total
@@ -138,11 +139,12 @@ def _filter(
         if step < steps and (poor.device.type != "cpu" or poor.any()):  # a GPU would be waited for
             first = chains.first_sample
             index = resample(log_weights.exp(), resampling, chains.prompts.first, step, chains.seed, first)
-            w = torch.where(poor[:, None, None], w.gather(1, index[..., None].expand_as(w)), w)
+            taken = w.gather(1, index.to(w.device)[..., None].expand_as(w))
+            w = torch.where(poor.to(w.device)[:, None, None], taken, w)
             log_weights = torch.where(poor[:, None], -math.log(samples), log_weights)
         before = step
     return SearchResult(
-        sums.tree_sum(log_weights.exp()[..., None].to(w) * w, 1),
+        sums.tree_sum(log_weights.exp()[..., None].to(w.dtype).to(w.device) * w, 1),
         equal_work(w, steps * samples, len(sizes) * samples),
         candidates=w,
         log_weights=log_weights,
