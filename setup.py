@@ -45,7 +45,7 @@ class BuildVariants(build_ext):
 
 extension = Pybind11Extension(
     "ttc_fast._C",
-    [f"csrc/{name}.cpp" for name in ("bindings", "decode", "aggregate", "answers", "kernel", "votes", "first_votes")],
+    [f"csrc/{name}.cpp" for name in ("bindings", "decode", "aggregate", "answers", "medians", "kernel", "votes", "first_votes")],
     depends=sorted(glob("csrc/*.h")),
     cxx_std=17,
     extra_compile_args=FLAGS,

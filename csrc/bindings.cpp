@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "aggregate.h"
 #include "answers.h"
 #include "decode.h"
+#include "medians.h"
 #include "memory.h"
 #include "philox.h"
 #include "votes.h"
@@ -314,6 +316,33 @@ py::tuple vote_recovery_of(const Array<std::int64_t>& bits, const Array<float>& 
   return py::make_tuple(out, right);
 }
 
+Array<double> median_errors_of(const Array<float>& w, const Array<float>& target, const Array<double>& square,
+                               const Array<double>& cross, const std::vector<std::array<std::int64_t, 3>>& ranges,
+                               int threads, const std::string& isa) {
+  const Candidates c = candidates(w, threads);
+  expect(c.samples < std::int64_t{1} << 32, "w: expected shape [B, N, d], N < 2^32");
+  expect(target.ndim() == 2 && target.shape(0) == c.prompts && target.shape(1) == c.dim,
+         "target: expected shape [B, d]");
+  const auto count = static_cast<std::int64_t>(ranges.size());
+  for (const Array<double>* const weight : {&square, &cross}) {
+    expect(weight->ndim() == 2 && weight->shape(0) == count && weight->shape(1) == c.samples,
+           "square, cross: expected shape [K, N]");
+  }
+  std::vector<Middle> middles;
+  for (std::int64_t k = 0; k < count; ++k) {
+    const auto& [start, stop, half] = ranges[k];
+    expect(start >= 0 && start <= stop && stop <= c.samples && half >= 0 && half <= c.samples,
+           "ranges: expected (start, stop, half) with 0 <= start <= stop <= N and half from 0 to N");
+    middles.push_back({square.data() + k * c.samples, cross.data() + k * c.samples, start, stop, half});
+  }
+  Array<double> out({c.prompts, count, c.dim});
+  std::fill_n(out.mutable_data(), out.size(), 0.0);
+  double* const result = out.mutable_data();
+  const py::gil_scoped_release release;
+  median_errors(c, find_kernel(isa), target.data(), middles, result);
+  return out;
+}
+
 Technique find_technique(const std::string& name) {
   if (name == "softmax_mean") return Technique::kSoftmaxMean;
   if (name == "weighted_vote") return Technique::kWeightedVote;
@@ -522,6 +551,11 @@ PYBIND11_MODULE(_C, m) {
         "Probability that the majority of a group of candidates with these bits is w_star [B, d]: mean over the groups "
         "of each size in so many partitions, of the candidates and of the orders [P, N / block] of blocks of them, for "
         "each pair (size, so many), [B, pairs]; and how many candidates have each coefficient right, [B, d].");
+  m.def("median_errors", &median_errors_of, py::arg("w").noconvert(), py::arg("target").noconvert(),
+        py::arg("square").noconvert(), py::arg("cross").noconvert(), py::kw_only(), py::arg("ranges"),
+        py::arg("threads"), py::arg("isa"),
+        "Squared error of the median of k candidates [B, N, d], mean over all subsets, for each law of the middle "
+        "(square, cross [K, N], ranges of (start, stop, half)) of ttc_fast/estimators/medians.py: [B, K, d].");
   m.def("group_answers", &group_answers_of, py::arg("w").noconvert(), py::arg("score").noconvert(),
         py::arg("orders").noconvert(), py::kw_only(), py::arg("technique"), py::arg("parameter"), py::arg("block"),
         py::arg("groups"), py::arg("seed"), py::arg("first_prompt"), py::arg("step"), py::arg("threads"),

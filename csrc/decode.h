@@ -75,6 +75,8 @@ struct Tile {
   std::uint32_t* lanes;      // what the random words of a sample have in common, three arrays [samples]
 };
 
+constexpr int kColumns = 16;  // of medians
+
 struct Kernel {
   const char* isa;
   std::int64_t samples;      // per tile
@@ -114,6 +116,10 @@ struct Kernel {
   // ranks[k / 8] may differ from 0: each m to out + m stride.
   void (*weigh)(const double* value, std::int64_t kinds, const double* weight, std::int64_t samples,
                 std::int64_t columns, const std::int64_t* ranks, std::int64_t stride, double* out);
+  // Over sorted columns [samples][kColumns] with a_j = sorted_j - target: the sum over ranks j of square[j] a_j^2 and
+  // cross[j] a_j m_j, where m_j is the mean of the largest of `half` of the a below a_j, over all subsets; see medians.h.
+  void (*middle_sums)(const float* sorted, const double* square, const double* cross, std::int64_t start,
+                      std::int64_t stop, std::int64_t half, const float* target, double* out);
   // For tests and benchmarks, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
   // 2 pi b 2^-32, 2^t, and gelu.
   void (*log)(const std::uint32_t* a, std::size_t n, float* out);

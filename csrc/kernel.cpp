@@ -357,8 +357,8 @@ void activations_only(Activation activation, std::int64_t keys, Tile& tile, std:
 const Kernel kKernel = {
     kIsa, kSamples, padded, transpose, transpose_back, matrix_size, pack, attention_size, pack_attention, begin,
     advance, draw_answer, residual_rows, gram_size, pack_examples, squared_residuals, squared_distances, pack_bits,
-    weighted_sum, weigh, log, sincos, power_of_two, gelu_of, words_only, draws_only, steps_only, links_only,
-    attention_only, activations_only};
+    weighted_sum, weigh, middle_sums, log, sincos, power_of_two, gelu_of, words_only, draws_only, steps_only,
+    links_only, attention_only, activations_only};
 
 }  // namespace
 

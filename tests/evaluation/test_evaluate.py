@@ -158,20 +158,37 @@ def test_votes_by_hand() -> None:
 
 
 def test_what_has_no_closed_form_comes_from_random_subsets() -> None:
-    """The median: equal to all its subsets where there is one, or one for each sample; near them elsewhere."""
+    """A median that is not told to have one: equal to all its subsets where there is one, or one for each sample; near
+    them elsewhere."""
     prompts = LinearRegression(3, 8).sample(200)
-    rule = GaussianNoise(0.3)
-    table = evaluate(decoder(rule), prompts, steps=3, samples=6, seed=4, techniques=["median", "mean"])
+    rule, middle = GaussianNoise(0.3), Technique("middle", TECHNIQUES["median"].answer)
+    table = evaluate(decoder(rule), prompts, steps=3, samples=6, seed=4, techniques=[middle, "mean"])
     thoughts = decoder(rule)(prompts, steps=[3], samples=6, seed=4).thoughts[0].numpy()
     assert prompts.w_star is not None
     for k in (1, 2, 4, 6):
         medians = [np.median(thoughts[:, list(s)], axis=1) for s in itertools.combinations(range(6), k)]
         exact = np.mean([((m - prompts.w_star.numpy()) ** 2).mean(1) for m in medians], axis=0)
-        got = table[Key("continuous", "median", 3, k, "squared_error")]
+        got = table[Key("continuous", "middle", 3, k, "squared_error")]
         if k in (1, 6):
             np.testing.assert_allclose(got, exact, rtol=1e-5)
         # unbiased: the mean difference over prompts is within its t interval at oracles.ALPHA
         assert stats.ttest_1samp(got - exact, 0.0).pvalue > ALPHA or k in (1, 6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["continuous", "binary"])
+def test_medians_over_all_subsets(kind: Any, dtype: torch.dtype) -> None:
+    """Against enumeration, by C++ and without it; bits, whose even medians may be 1/2, by their counts."""
+    prompts = LinearRegression(3, 8, kind, label_noise=0.4, spectrum=(1.0, 2.0, 0.5)).sample(4, dtype=dtype)
+    decode = decoder(GaussianNoise(0.3) if kind == "continuous" else BernoulliSampling()).to(dtype)
+    table = evaluate(decode, prompts, steps=3, samples=7, seed=4, budgets=range(1, 8), techniques=["median"])
+    thoughts = decode(prompts, steps=[3], samples=7, seed=4).thoughts[0].numpy()
+    assert prompts.w_star is not None
+    weights = {"squared_error": np.full(3, 1 / 3), "prediction_risk": np.array([1.0, 2.0, 0.5])}
+    for k, (metric, weight) in itertools.product(range(1, 8), weights.items()):
+        medians = [np.median(thoughts[:, list(s)], axis=1) for s in itertools.combinations(range(7), k)]
+        exact = np.mean([((m - prompts.w_star.numpy()) ** 2) @ weight for m in medians], axis=0)
+        np.testing.assert_allclose(table[Key(kind, "median", 3, k, metric)], exact, rtol=1e-5, atol=1e-7)
 
 
 def test_recovery_by_a_vote_is_unbiased() -> None:

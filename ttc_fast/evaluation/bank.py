@@ -10,15 +10,16 @@ Every sum has a fixed order, so that results do not depend on the chunk.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..estimators import selection
+from ..estimators import medians, selection
 from ..numerics import candidates, sums
-from ..numerics.wide import wide
+from ..numerics.wide import CPU, wide
 from ..tasks import metrics
 from ..tasks.engine import engine
 from ..tasks.metrics import Metric
@@ -26,7 +27,7 @@ from ..tasks.prompts import Prompts, repeated
 from ..tasks.quadratic import QUADRATIC
 from ..techniques import aggregate
 from ..techniques.base import Candidates, Technique
-from .constants import constant, majority, share_of_one, weights_of_ranks
+from .constants import constant, majority, middles, share_of_one, share_of_ties, weights_of_ranks
 from .subsets import Coins, Partitions, groups
 
 MetricValues = dict[str, Tensor]
@@ -191,13 +192,41 @@ class Bank:
         else:  # the metric reads a mean at 1/2 as a fair coin
             recovered = self._resampled(aggregate.mean, ["exact_recovery"], budgets, bits=False)["exact_recovery"]
         share = majority(self._total.to(torch.int64), self.samples, tuple(budgets), self.w.dtype)
-        wrong = share * (1 - w_star[..., None]).square() + (1 - share) * w_star[..., None].square()  # [b, d, K]
-        error = _sum(wrong).T / wrong.shape[1]
-        risk = {}
+        wrong = share * (1 - w_star[..., None]).square() + (1 - share) * w_star[..., None].square()
+        found = self._over_coefficients(wrong)
+        read = {"hamming": found["squared_error"], "exact_recovery": recovered}
+        return found | {name: read[name] for name in metrics.READ if name in self.metrics}
+
+    def of_median(self, budgets: Sequence[int]) -> MetricValues:
+        if self.error is None:
+            return {}
+        ks, w_star = tuple(budgets), metrics.truth(self.prompts)[:, 0]
+        if self.binary:  # the majority, but 1/2 where that tosses a coin: by 1/4 nearer to both
+            votes = self.of_majority(budgets)
+            nearer = self._over_coefficients(
+                share_of_ties(self._total.to(torch.int64), self.samples, ks, self.w.dtype) / 4
+            )
+            return votes | {name: votes[name] - value for name, value in nearer.items()}
+        if self.w.device.type == "cuda":
+            return {name: value.to(self.w.device) for name, value in self._in_memory.of_median(budgets).items()}
+        if candidates.supported(self.w):
+            square, cross = constant(middles, self.samples, ks, CPU)
+            ranges = [medians.middle(self.samples, k)[2:] for k in ks]
+            errors = candidates.median_errors(self.w, w_star, square, cross, ranges).mT
+        else:
+            rows = self.w.cpu().double().mT
+            known = ~rows.isnan().any(2, keepdim=True)
+            flat = torch.where(known, rows, 0.0).flatten(0, 1).numpy()
+            found = medians.squared_error_of_median(flat, w_star.cpu().double().flatten().numpy(), ks)
+            errors = torch.where(known, torch.from_numpy(found).unflatten(0, w_star.shape), math.nan)
+        return self._over_coefficients(errors.to(self.w.dtype).to(self.w.device))
+
+    def _over_coefficients(self, squares: Tensor) -> MetricValues:
+        """Metrics that add up over the coefficients, of their squared errors ``[b, d, K]``."""
+        found = {"squared_error": _sum(squares).T / squares.shape[1]}
         if self.prompts.covariance.ndim == 1 and self.risk_of_error is None:
-            risk = {"prediction_risk": _sum(wrong * self.prompts.covariance[:, None]).T}
-        read = {"hamming": error, "exact_recovery": recovered}
-        return {"squared_error": error, **risk, **{name: read[name] for name in metrics.READ if name in self.metrics}}
+            found["prediction_risk"] = _sum(squares * self.prompts.covariance[:, None]).T
+        return found
 
     def _resampled(
         self, technique: Technique, names: Sequence[str], budgets: Sequence[int], *, bits: bool

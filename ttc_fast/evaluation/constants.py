@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..estimators import selection, votes
-from ..numerics.wide import home
+from ..estimators import medians, selection, votes
+from ..numerics.wide import CPU, home
 
 
 @functools.lru_cache(maxsize=64)
@@ -64,6 +64,44 @@ def law_of_majority(samples: int, budgets: tuple[int, ...]) -> Tensor:
         budgets: the k.
     """
     return torch.from_numpy(votes.majority_correct_at_k(np.arange(samples + 1), samples, budgets))
+
+
+def middles(samples: int, budgets: tuple[int, ...]) -> Tensor:
+    """The laws of the middle of k (:func:`ttc_fast.estimators.medians.middle`), square and cross: ``[2, K, N]``.
+
+    Args:
+        samples: N.
+        budgets: the k.
+    """
+    laws = [medians.middle(samples, k) for k in budgets]
+    return torch.from_numpy(np.stack([[law.square for law in laws], [law.cross for law in laws]]))
+
+
+def share_of_ties(ones: Tensor, samples: int, budgets: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Probability that half of k of the samples, of which so many ``[b, d]`` are 1, are 1: ``[b, d, K]``.
+
+    Args:
+        ones: int64.
+        samples: N.
+        budgets: the k.
+        dtype: of the result.
+    """
+    return constant(law_of_ties, samples, budgets, CPU)[ones.cpu()].to(dtype).to(ones.device)
+
+
+def law_of_ties(samples: int, budgets: tuple[int, ...]) -> Tensor:
+    """The same for every number of ones, float64 ``[samples + 1, K]``.
+
+    Args:
+        samples: N.
+        budgets: the k.
+    """
+    laws = np.zeros((samples + 1, len(budgets)))
+    for column, k in enumerate(budgets):
+        if k % 2 == 0:  # the lower of the middle two is 0, the upper one 1; zeros have the first ranks
+            lower, upper = (medians.rank_law(samples, k, r).cumsum() for r in (k // 2, k // 2 + 1))
+            laws[samples - 1 :: -1, column] = lower - upper
+    return torch.from_numpy(laws)
 
 
 def weights_of_ranks(samples: int, budgets: tuple[int, ...]) -> Tensor:

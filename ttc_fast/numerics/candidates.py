@@ -102,6 +102,24 @@ def vote_recovery(
     return torch.from_numpy(recovery), torch.from_numpy(right)
 
 
+def median_errors(
+    w: Tensor, target: Tensor, square: Tensor, cross: Tensor, ranges: Sequence[tuple[int, int, int]]
+) -> Tensor:
+    """(median of k - target)^2 of every coefficient, mean over all subsets of k of the candidates, for each law of the
+    middle of k (``ttc_fast/estimators/medians.py``): float64 ``[B, K, d]``.
+
+    Args:
+        w: candidates ``[B, N, d]``.
+        target: ``[B, d]``.
+        square, cross: of the laws, float64 ``[K, N]``.
+        ranges: their start, stop and half.
+    """
+    errors = extension.loaded().median_errors(
+        *_arrays(w, target, square, cross), ranges=list(ranges), threads=torch.get_num_threads(), isa=extension.isa()
+    )
+    return torch.from_numpy(errors)
+
+
 def group_answers(
     technique: str,
     parameter: float,

@@ -45,7 +45,7 @@ def mean(candidates: Candidates) -> Tensor:
     return sums.tree_mean(candidates.coefficients, 2)
 
 
-@technique("median per coefficient", "classical")
+@technique("median per coefficient", "classical", closed_form=lambda bank, budgets: bank.of_median(budgets))
 def median(candidates: Candidates) -> Tensor:
     """The median of each coefficient; of an even number of candidates, the mean of the middle two."""
     order = candidates.coefficients.sort(2).values

@@ -122,6 +122,9 @@ class Statistics(Protocol):
     def of_mean(self, budgets: Sequence[int]) -> Mapping[str, Tensor]:
         """Of the mean of k candidates."""
 
+    def of_median(self, budgets: Sequence[int]) -> Mapping[str, Tensor]:
+        """Of the median of k candidates, coefficient by coefficient."""
+
     def of_majority(self, budgets: Sequence[int]) -> Mapping[str, Tensor]:
         """Of the majority of k candidates, coefficient by coefficient."""
 
