@@ -14,11 +14,12 @@ from setuptools.errors import CompileError
 FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno"]
 VARIANTS = {
     "AVX512": ("x86_64", ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma"]),
-    # GCC would put exclusive ors in an order in which they wait for each other: the random words take a sixth longer.
+    # GCC would put exclusive ors in an order in which they wait for each other: random words take a tenth longer.
     "AVX2": ("x86_64", ["-mavx2", "-mfma", "-fno-tree-reassoc"]),
     "NEON": ("arm64", []),
 }
 """Instruction sets for which csrc/kernel.cpp is compiled once more: machine and flags of GCC and Clang."""
+SOURCES = ("bindings", "decode", "aggregate", "answers", "medians", "kernel", "votes", "first_votes")
 
 
 class BuildVariants(build_ext):
@@ -45,7 +46,7 @@ class BuildVariants(build_ext):
 
 extension = Pybind11Extension(
     "ttc_fast._C",
-    [f"csrc/{name}.cpp" for name in ("bindings", "decode", "aggregate", "answers", "medians", "kernel", "votes", "first_votes")],
+    [f"csrc/{name}.cpp" for name in SOURCES],
     depends=sorted(glob("csrc/*.h")),
     cxx_std=17,
     extra_compile_args=FLAGS,
@@ -53,5 +54,6 @@ extension = Pybind11Extension(
     optional=True,
 )
 
-# Microsoft's compiler lacks the vectors of GCC and Clang; ttc_fast/numerics/extension.py says so.
-setup(ext_modules=[] if sys.platform == "win32" else [extension], cmdclass={"build_ext": BuildVariants})
+if __name__ == "__main__":
+    # Microsoft's compiler lacks the vectors of GCC and Clang; ttc_fast/numerics/extension.py says so.
+    setup(ext_modules=[] if sys.platform == "win32" else [extension], cmdclass={"build_ext": BuildVariants})

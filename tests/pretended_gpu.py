@@ -238,17 +238,21 @@ def _enter() -> None:
 def pretended_device() -> Iterator[Counter[str]]:
     """Within, "cuda", "mps" and "xpu" are devices whose tensors pretend; what they are asked is counted. Kernels are
     left out."""
-    from ttc_fast.decoding.decode import _decode
+    decode, attention = (
+        importlib.import_module(f"ttc_fast.decoding.{name}") for name in ("decode", "attention_decode")
+    )
 
-    def decoded(state: Tensor, *rest: Any) -> Tensor:
-        place = state.place if isinstance(state, Gpu) else torch.device("cpu")
-        return pretending(_decode(state, *rest), place) if place.type != "cpu" else _decode(state, *rest)
+    def there(implementation: Any, *given: Any) -> Tensor:
+        place = next((t.place for t in tensors(given) if isinstance(t, Gpu)), torch.device("cpu"))
+        thoughts: Tensor = implementation(*given)
+        return pretending(thoughts, place) if place.type != "cpu" else thoughts
 
     operators: Any = torch.ops.ttc_fast
     Gpu.counts.clear()
     Gpu.operators.clear()
     with pytest.MonkeyPatch.context() as patch, _Mode():
-        patch.setattr(operators, "decode", decoded)
+        for name, implementation in (("decode", decode._decode), ("decode_attention", attention._decode)):
+            patch.setattr(operators, name, functools.partial(there, implementation))
         patch.setattr(torch.nn.Module, "to", _to)
         leading = functools.partial(ThreadPoolExecutor, initializer=_enter)
         patch.setattr("ttc_fast.evaluation.devices.ThreadPoolExecutor", leading)

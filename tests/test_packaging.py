@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import textwrap
 import zipfile
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+from setuptools import Distribution, Extension
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 import ttc_fast
 
@@ -101,6 +108,73 @@ def test_every_package_is_listed() -> None:
     assert {".".join(folder.parts) for folder in folders} | {"ttc_fast.kernels"} == set(
         re.findall(r'"([\w.]+)"', listed[1])
     )
+
+
+def built_on(system: str, machine: str, unknown: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
+    """Instruction sets that setup.py compiles the kernel for, and that the extension is told of; what setup() is given
+    must be an extension but on Windows. A compiler records what it is asked."""
+    kernels: list[str] = []
+
+    class Compiler:
+        def compile(self, sources: list[str], macros: list[tuple[str, None]], **_: object) -> list[str]:
+            name = macros[0][0].removeprefix("TTC_FAST_ISA_")
+            if name in unknown:
+                raise CompileError
+            kernels.append(name)
+            return [f"{name}.o"]
+
+    given: dict[str, Any] = {}
+    helpers = ModuleType("pybind11.setup_helpers")  # it is there while the package is built only
+    vars(helpers).update(build_ext=build_ext, Pybind11Extension=lambda *a, cxx_std, **more: Extension(*a, **more))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pybind11.setup_helpers", helpers)
+        patch.setattr(sys, "platform", system)
+        patch.setattr(platform, "machine", lambda: machine)
+        patch.setattr("setuptools.setup", lambda **arguments: given.update(arguments))
+        patch.chdir(ROOT)
+        runpy.run_path(str(ROOT / "setup.py"), run_name="__main__")
+        if not given["ext_modules"]:
+            return [], []
+        (extension,), command = given["ext_modules"], given["cmdclass"]["build_ext"](Distribution())
+        command.compiler, command.build_temp = Compiler(), "build"
+        patch.setattr(build_ext, "build_extension", lambda self, ext: None)
+        command.build_extension(extension)
+    assert extension.extra_objects == [f"{name}.o" for name in kernels]
+    return kernels, [name.removeprefix("TTC_FAST_HAVE_") for name, _ in extension.define_macros if "HAVE" in name]
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "unknown", "built"),
+    [
+        ("linux", "x86_64", (), ["AVX512", "AVX2"]),
+        ("linux", "x86_64", ("AVX512",), ["AVX2"]),
+        ("linux", "aarch64", (), ["NEON"]),
+        ("linux", "riscv64", (), []),
+        ("darwin", "arm64", (), ["NEON"]),
+        ("darwin", "x86_64", ("AVX512", "AVX2"), []),
+        ("win32", "AMD64", (), []),
+    ],
+)
+def test_what_is_compiled_where(system: str, machine: str, unknown: tuple[str, ...], built: list[str]) -> None:
+    assert built_on(system, machine, unknown) == (built, built)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None or platform.machine() != "x86_64", reason="no compiler for x86-64")
+def test_a_build_for_two_machines_compiles_neon_on_the_other_one(tmp_path: Path) -> None:
+    """As universal2 of macOS does: the kernel is left out there, and nothing asks for it."""
+    for name, macro in (("kernel", "TTC_FAST_ISA_NEON"), ("decode", "TTC_FAST_HAVE_NEON")):
+        program = [
+            "c++",
+            "-std=c++17",
+            f"-D{macro}",
+            "-c",
+            str(ROOT / "csrc" / f"{name}.cpp"),
+            "-o",
+            str(tmp_path / name),
+        ]
+        subprocess.run(program, check=True)
+        symbols = subprocess.run(["nm", str(tmp_path / name)], capture_output=True, text=True, check=True).stdout
+        assert "neon_kernel" not in symbols
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def _random_call(random: np.random.Generator) -> tuple[str, list[Any], dict[str,
     pairs = [(_number(random, 1, 8) * max(1, min(block, 9)), _number(random, 1, 3)) for _ in range(3)]
     groups: dict[str, Any] = {"block": block, "groups": pairs, **shared}
     name = str(random.choice(["decode_into", "normals", "measure", "tree_sum", "best_of_k", "vote_recovery",
-                              "group_answers", "win_probability", "philox", "exp2"]))  # fmt: skip
+                              "group_answers", "win_probability", "philox", "exp2", "median_errors"]))  # fmt: skip
     if name == "decode_into":
         steps = [_number(random, 0, 9) % 20 for _ in range(random.integers(0, 4))]
         rules = ["gaussian", "rank_one", "elementwise", "clip", "sigmoid", "threshold", "subset", "largest", "none"]
@@ -140,6 +140,10 @@ def _random_call(random: np.random.Generator) -> tuple[str, list[Any], dict[str,
             [_some(random, (prompts, (dim + 63) // 64, samples), np.int64), _some(random, of_prompts), orders],
             groups,
         )
+    if name == "median_errors":
+        square, cross = (_some(random, (2, samples), np.float64) for _ in range(2))
+        ranges = [(_number(random, 0, 9), _number(random, 0, samples), _number(random, 0, 9)) for _ in range(2)]
+        return name, [w, _some(random, of_prompts), square, cross], {"ranges": ranges, **shared}
     if name == "group_answers":
         techniques = ["softmax_mean", "weighted_vote", "plurality", "weighted_best_of_n", "majority_of_best", "none"]
         parameter = float(random.choice([0.0, 0.25, 1.0, 1.5, -1.0, 1e300, math.nan]))
@@ -173,5 +177,5 @@ def test_random_arguments(part: int) -> None:
             done[name] = done.get(name, 0) + 1
         except (ValueError, TypeError, MemoryError):
             continue
-    assert len(done) == 10
+    assert len(done) == 11
     assert min(done.values()) > 30

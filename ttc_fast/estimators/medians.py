@@ -119,7 +119,8 @@ def squared_error_of_median(values: ArrayLike, target: ArrayLike, budgets: Seque
     for i, k in enumerate(ks):
         if k <= samples:
             found[i] = _of_sorted(a, middle(samples, int(k)))
-    return found.T
+    result: Array = found.T
+    return result
 
 
 def _of_sorted(a: Array, law: Middle) -> Array:

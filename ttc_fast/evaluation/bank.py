@@ -100,9 +100,7 @@ class Bank:
         if (technique.binary_only and not self.binary) or (technique.needs_truth and self.error is None):
             return {}
         ks = list(budgets) if technique.uses_budget else [1]
-        found: MetricValues = {}
-        if technique.closed_form is not None:
-            found = dict(technique.closed_form(self, ks))
+        found = {} if technique.closed_form is None else dict(technique.closed_form(self, ks))
         rest = [name for name in self.metrics if name not in found]
         if rest:
             found |= self._resampled(technique, rest, ks, bits=technique.binary_only)
