@@ -48,7 +48,8 @@ def test_runs_as_on_the_cpu(device: str, settings: str) -> None:
     # The same operators, but for sums in PyTorch for those in C++: some roundings of 2^-24.
     np.testing.assert_allclose(found.table.values, wanted.table.values, rtol=1e-4, atol=1e-6)
     if found.table.theory is not None and wanted.table.theory is not None:
-        np.testing.assert_allclose(found.table.theory, wanted.table.theory, rtol=1e-9, atol=0)
+        # Of the state that the device made, whose sums of 64 products in float32 may be 64 roundings of 2^-24 off.
+        np.testing.assert_allclose(found.table.theory, wanted.table.theory, rtol=64 * 2**-23, atol=1e-9)
 
 
 def test_other_models_and_given_prompts() -> None:

@@ -67,8 +67,8 @@ def rank_law(samples: int, k: int, r: int) -> Array:
         k: from 1 to N.
         r: from 1 to k.
 
-    >>> rank_law(4, 2, 1).tolist()
-    [0.5, 0.3333333333333333, 0.16666666666666666, 0.0]
+    >>> rank_law(4, 2, 1).round(9).tolist()
+    [0.5, 0.333333333, 0.166666667, 0.0]
     """
     first, last = r - 1, samples - 1 - (k - r)
     j = np.arange(first, last, dtype=np.float64)

@@ -275,7 +275,7 @@ class Table:
         Raises:
             ImportError: xarray or pandas is not installed; the message says how to get it.
         """
-        return table_file.dataset(self.to_pandas(work=True), [*Key._fields, "prompt"], UNITS, self.about)
+        return table_file.dataset(lambda: self.to_pandas(work=True), [*Key._fields, "prompt"], UNITS, self.about)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table to a Parquet file, whole or not at all.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -206,12 +206,12 @@ def _keys_in_order(
 
 
 def dataset(
-    frame: pandas.DataFrame, dimensions: Sequence[str], units: Mapping[str, str], facts: Mapping[str, Any]
+    frame: Callable[[], pandas.DataFrame], dimensions: Sequence[str], units: Mapping[str, str], facts: Mapping[str, Any]
 ) -> xarray.Dataset:
     """A frame as a dataset of xarray, with units of its variables, and facts as its own attributes.
 
     Args:
-        frame: a row for each place.
+        frame: makes it, a row for each place.
         dimensions: columns that say where it is.
         units: by name of the variable.
         facts: by name.
@@ -220,7 +220,7 @@ def dataset(
         ImportError: xarray is not installed; the message says how to get it.
     """
     imported("xarray")
-    found: xarray.Dataset = frame.set_index([*dimensions]).to_xarray()
+    found: xarray.Dataset = frame().set_index([*dimensions]).to_xarray()
     for name in found.variables:
         if str(name) in units:
             found[name].attrs["units"] = units[str(name)]

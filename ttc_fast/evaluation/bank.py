@@ -206,7 +206,7 @@ class Bank:
             )
             return votes | {name: votes[name] - value for name, value in nearer.items()}
         if self.w.device.type == "cuda":
-            return {name: value.to(self.w.device) for name, value in self._in_memory.of_median(budgets).items()}
+            return self._back([bank.of_median(budgets) for bank in self._in_memory])
         if candidates.supported(self.w):
             square, cross = constant(middles, self.samples, ks, CPU)
             ranges = [medians.middle(self.samples, k)[2:] for k in ks]
@@ -231,8 +231,7 @@ class Bank:
     ) -> MetricValues:
         """The mean of metrics over random subsets, ``[K, b]`` each; ``bits``: what the answers are."""
         if self.w.device.type == "cuda":
-            found = [bank._resampled(technique, names, budgets, bits=bits) for bank in self._in_memory]
-            return {n: torch.cat([f[n] for f in found], 1).to(self.w.device, non_blocking=True) for n in names}
+            return self._back([bank._resampled(technique, names, budgets, bits=bits) for bank in self._in_memory])
         if technique.native is not None and candidates.supported(self.w) and candidates.supported(self.score):
             counts, parts = self.partitions.group_counts(budgets), [self.w] * len(budgets)
             for places, block, orders, divisions in self.partitions.by_block(tuple(budgets)):
@@ -255,6 +254,10 @@ class Bank:
         parts = zip(*(whole.chunk(len(self.steps)) for whole in (w, score, greedy)), self.steps)
         same: dict[str, Any] = {"binary": self.binary, "seed": self.seed, "extra": self.extra}
         return [Bank(prompts, *tensors, steps=[step], **same) for *tensors, step in parts]
+
+    def _back(self, found: list[MetricValues]) -> MetricValues:
+        """What the banks in memory found, step by step, together on the device."""
+        return {n: torch.cat([f[n] for f in found], 1).to(self.w.device, non_blocking=True) for n in found[0]}
 
     def _answers(self, technique: Technique, size: int) -> Tensor:
         """Answers of all groups of a size, partition by partition: ``[b, groups, d]``."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..estimators import medians, selection, votes
-from ..numerics.wide import CPU, home
+from ..numerics.wide import home
 
 
 @functools.lru_cache(maxsize=64)
@@ -86,7 +86,8 @@ def share_of_ties(ones: Tensor, samples: int, budgets: tuple[int, ...], dtype: t
         budgets: the k.
         dtype: of the result.
     """
-    return constant(law_of_ties, samples, budgets, CPU)[ones.cpu()].to(dtype).to(ones.device)
+    law = constant(law_of_ties, samples, budgets, ones.device)
+    return law[ones.to(law.device)].to(dtype).to(ones.device)
 
 
 def law_of_ties(samples: int, budgets: tuple[int, ...]) -> Tensor:

@@ -160,7 +160,7 @@ class SweepTable:
         """
         names = [*self.axes, *Key._fields, "prompt"]
         units = {**TABLE_UNITS, **UNITS, **self.told.units}
-        return table_file.dataset(self.to_pandas(work=True), names, units, self.facts)
+        return table_file.dataset(lambda: self.to_pandas(work=True), names, units, self.facts)
 
 
 def _distinct(values: Any) -> list[Any]:
