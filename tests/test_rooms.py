@@ -170,7 +170,7 @@ def test_imports_are_light(room: str) -> None:
     assert python(code) == "[]"
 
 
-@pytest.mark.parametrize("command", ["run", "analyze", "fit", "plan", "train", "techniques", "theory"])
+@pytest.mark.parametrize("command", ["run", "analyze", "fit", "plan", "train", "predict", "techniques", "theory"])
 def test_help_is_light(command: str) -> None:
     code = (
         f"import sys; from ttc_fast.cli.main import main; main([{command!r}, '--help']);"

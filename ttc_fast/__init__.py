@@ -25,12 +25,16 @@ _HOMES = {
     "tasks.shifted": ("ShiftedRegression",),
     "tasks.heavy_tailed": ("HeavyTailedRegression",),
     "tasks.logistic_regression": ("LogisticRegression",),
+    "tasks.two_layer_network": ("TwoLayerNetwork",),
+    "tasks.decision_tree": ("DecisionTree",),
+    "tasks.parity": ("Parity",),
     "models.base": ("Model", "LinearState"),
     "models.linear_attention": ("LinearAttention",),
     "models.linear_transformer": ("LinearTransformer",),
     "models.attention_transformer": ("AttentionTransformer",),
     "models.logistic_descent": ("LogisticDescent",),
     "models.transformer": ("Transformer",),
+    "models.parity_attention": ("ParityAttention",),
     "models.start": ("RandomStart",),
     "models.train_config": ("TrainConfig",),
     "models.train": ("train", "Trained"),
@@ -124,6 +128,7 @@ if TYPE_CHECKING:
     from .models.linear_attention import LinearAttention as LinearAttention
     from .models.linear_transformer import LinearTransformer as LinearTransformer
     from .models.logistic_descent import LogisticDescent as LogisticDescent
+    from .models.parity_attention import ParityAttention as ParityAttention
     from .models.start import RandomStart as RandomStart
     from .models.train import Trained as Trained
     from .models.train import train as train
@@ -131,12 +136,15 @@ if TYPE_CHECKING:
     from .models.transformer import Transformer as Transformer
     from .tasks.base import Task as Task
     from .tasks.base import TaskPrompts as TaskPrompts
+    from .tasks.decision_tree import DecisionTree as DecisionTree
     from .tasks.heavy_tailed import HeavyTailedRegression as HeavyTailedRegression
     from .tasks.linear_regression import LinearRegression as LinearRegression
     from .tasks.logistic_regression import LogisticRegression as LogisticRegression
+    from .tasks.parity import Parity as Parity
     from .tasks.prompts import Prompts as Prompts
     from .tasks.prompts import load_prompts as load_prompts
     from .tasks.shifted import ShiftedRegression as ShiftedRegression
+    from .tasks.two_layer_network import TwoLayerNetwork as TwoLayerNetwork
     from .techniques.base import Candidates as Candidates
     from .techniques.base import SearchResult as SearchResult
     from .techniques.base import Technique as Technique

@@ -174,7 +174,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("heads = 2", "layers = 2", "[model] layers: expected one of heads, hidden"),
     ("batch = 8", "batch = 0", "[train] batch: expected an integer from 1"),
     ("batch = 8", "noise_scale = 0.1", "[train] noise_scale: expected none for the objective 'one_step'"),
-    ("[model]", "[modell]", "expected the sections [task], [model], [train]"),
+    ("[model]", "[modell]", "expected the sections [task], [held_out], [model], [train]"),
     ("[model]", "[model", "study: expected TOML in"),
 ]
 

@@ -305,6 +305,19 @@ CASES: dict[str, Case] = {
     "LogisticDescent.prefill": Case(
         tf.LogisticDescent(3).prefill, lambda: {"prompts": tf.LogisticRegression(3, 4).sample(2)}, names="x y"
     ),
+    "LinearAttention.trained": Case(
+        tf.LinearAttention.trained, lambda: {"prompts": _task().sample(40), "dtype": torch.float32}, names="w_star"
+    ),
+    "TwoLayerNetwork": Case(
+        tf.TwoLayerNetwork, lambda: {"dim": 3, "examples": 4, "hidden": 5, "label_noise": 0.1}
+    ),
+    "DecisionTree": Case(tf.DecisionTree, lambda: {"dim": 3, "examples": 4, "depth": 2, "label_noise": 0.1}),
+    "Parity": Case(tf.Parity, lambda: {"bits": 6, "ones": 3}),
+    "Parity.sample": Case(tf.Parity(6, 3).sample, lambda: {"prompts": 2, "seed": 1, "first_prompt": 3}),
+    "ParityAttention": Case(tf.ParityAttention, lambda: {"task": tf.Parity(6, 3), "sharpness": 9.0}),
+    "ParityAttention.prefill": Case(
+        tf.ParityAttention(tf.Parity(2, 2)).prefill, lambda: {"prompts": _task().sample(2)}, names="x"
+    ),
     "LogisticRegression": Case(
         tf.LogisticRegression, lambda: {"dim": 3, "examples": 4, "sharpness": 1.0, "target": "direction"}
     ),

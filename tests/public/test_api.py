@@ -18,16 +18,16 @@ from test_packaging import python
 HERE = Path(__file__).parent
 
 NAMES = """
-    AttentionState AttentionTransformer Backend BernoulliSampling Candidates DecodeOutput Draws ElementwiseNoise
-    EncodedRule Expected GaussianNoise GeometricDecay Heads HeavyTailedRegression HeldOutLoss InContextLoss Key LAWS
-    LargestCoefficients LinearAttention LinearRegression LinearState LinearTransformer LogisticDescent
-    LogisticRegression Model NoisyVerifier Oracle Plan PlanConfig PowerLawDecay Problem ProcessReward Prompts
-    RandomStart RankOneNoise Rule RunConfig RunResult Schedule SearchResult ShiftedRegression SmallestNorm
-    StochasticDecoder SubsetSampling SweepTable TECHNIQUES Table Task TaskPrompts Technique TrainConfig Trained
-    Transformer Verifier WrongVerifier __version__ adaptive_vote analyze backends beam_search best_of_k compare_logs
-    decode evaluate fit law load load_model load_prompts majority_at_k mean_of_k merge overlay particle_filter
-    pass_at_k plan plot read rejection_search run save_model self_refinement stop_early sweep train
-    weighted_vote_at_k
+    AttentionState AttentionTransformer Backend BernoulliSampling Candidates DecisionTree DecodeOutput Draws
+    ElementwiseNoise EncodedRule Expected GaussianNoise GeometricDecay Heads HeavyTailedRegression HeldOutLoss
+    InContextLoss Key LAWS LargestCoefficients LinearAttention LinearRegression LinearState LinearTransformer
+    LogisticDescent LogisticRegression Model NoisyVerifier Oracle Parity ParityAttention Plan PlanConfig
+    PowerLawDecay Problem ProcessReward Prompts RandomStart RankOneNoise Rule RunConfig RunResult Schedule
+    SearchResult ShiftedRegression SmallestNorm StochasticDecoder SubsetSampling SweepTable TECHNIQUES Table Task
+    TaskPrompts Technique TrainConfig Trained Transformer TwoLayerNetwork Verifier WrongVerifier __version__
+    adaptive_vote analyze backends beam_search best_of_k compare_logs decode evaluate fit law load load_model
+    load_prompts majority_at_k mean_of_k merge overlay particle_filter pass_at_k plan plot read rejection_search run
+    save_model self_refinement stop_early sweep train weighted_vote_at_k
 """
 PROGRAMS = {
     "custom_parts": "('last_sample', 1, 64): ",

@@ -22,9 +22,9 @@ from ..experiments.config import (
     RunConfig,
     StatusConfig,
     SweepConfig,
-    TrainCommand,
 )
 from ..experiments.presets import PRESETS
+from ..experiments.training_config import PredictConfig, TrainCommand
 from ..numerics import check, files
 from ..numerics.visible import tell, visible, write_error
 from . import (
@@ -33,6 +33,7 @@ from . import (
     fit,
     interruption,
     plan,
+    predict,
     reproduce,
     run,
     streams,
@@ -55,6 +56,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "plot": (PlotConfig, sweep_pictures.plot),
     "report": (ReportConfig, sweep_pictures.report),
     "train": (TrainCommand, train.main),
+    "predict": (PredictConfig, predict.main),
     "reproduce": (ReproduceConfig, reproduce.main),
     "techniques": (techniques.TechniquesConfig, techniques.main),
     "theory": (theory.TheoryConfig, theory.main),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..experiments.config import TrainCommand
+from ..experiments.training_config import TrainCommand
 
 
 def main(config: TrainCommand) -> None:
@@ -18,11 +18,12 @@ def main(config: TrainCommand) -> None:
     Raises:
         ValueError, TypeError, OSError: with a message for the user.
     """
-    from ..experiments.training import load_training, run_training
+    from ..experiments.training import load_training, run_training, with_tasks
     from ..models.train import CURVE, MODEL
     from . import console
 
-    study, began = load_training(config.study), time.monotonic()
+    study = with_tasks(load_training(config.study), config.train_task, config.task)
+    began = time.monotonic()
     first: list[float] = []
 
     def watch(line: Mapping[str, float]) -> None:

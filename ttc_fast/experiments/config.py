@@ -14,7 +14,7 @@ RuleName: TypeAlias = Literal["gaussian", "rank_one", "elementwise", "bernoulli"
 
 TaskName: TypeAlias = Literal[
     "linear", "skewed", "quadrants", "half_subspace", "sphere", "scaled_x", "scaled_y", "student", "laplace",
-    "logistic", "max_margin",
+    "logistic", "max_margin", "two_layer", "tree", "parity",
 ]  # fmt: skip
 
 VerifierName: TypeAlias = Literal[
@@ -36,8 +36,15 @@ class RunConfig:
     subset sampling for binary ones (default gaussian and bernoulli)."""
     task: TaskName = "linear"
     """What the prompts are: linear regression; with other features (skewed, quadrants, half_subspace, sphere, scaled_x
-    or scaled_y by 2) or noise of heavy tails (student, laplace) in the labels; or with labels of signs, where thoughts
-    are judged by the direction that made them (logistic) or that of the largest margin (max_margin)."""
+    or scaled_y by 2) or noise of heavy tails (student, laplace) in the labels; with labels of signs, where thoughts are
+    judged by the direction that made them (logistic) or that of the largest margin (max_margin); with labels of a ReLU
+    network (two_layer) or a decision tree (tree), judged by the best linear predictor; or parity, where thoughts are
+    tapes of d bits, with parities of two, for that of --nonzero of them."""
+    train_task: TaskName | None = None
+    """Decode with the linear attention that training on this task would find, in closed form (default, with
+    --train-examples, the task)."""
+    train_examples: int | None = None
+    """In-context examples of its prompts (default those of the task)."""
     dim: int | None = None
     """Coefficients of a prompt (default 16, or the file's)."""
     examples: int | None = None
@@ -254,18 +261,5 @@ class ReportConfig:
     """The page, such as report.html."""
     title: str | None = None
     """Of the page (default the folder's name)."""
-    quiet: bool = False
-    """Print nothing but errors."""
-
-
-@dataclass(frozen=True)
-class TrainCommand:
-    """Train a transformer on prompts of a task, as a study in TOML says: sections [task], [model] and [train], see
-    ttc_fast/models/README.md. A training that was interrupted goes on from its folder, to the same bits."""
-
-    study: Positional[Path]
-    """The TOML file."""
-    out: Path
-    """Folder of the model, its checkpoints and its curve; it is made if it is not there."""
     quiet: bool = False
     """Print nothing but errors."""

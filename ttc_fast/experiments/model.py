@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,14 @@ import torch
 from ..models.checkpoint import load_model
 from ..models.linear_attention import LinearAttention
 from ..models.logistic_descent import LogisticDescent
+from ..models.parity_attention import ParityAttention
 from ..models.start import RandomStart, Start
+from ..models.train import derived_seed
 from ..numerics import check
-from ..tasks.registry import SIGNS
+from ..tasks.base import TaskPrompts
+from ..tasks.linear_regression import LinearRegression
+from ..tasks.parity import Parity
+from ..tasks.registry import VARIANTS
 from .config import RunConfig
 
 
@@ -102,9 +108,54 @@ def model_of(config: RunConfig, loaded: Any, device: torch.device) -> Any:
     """
     if loaded is not None:
         return loaded
-    if config.task in SIGNS:
-        return LogisticDescent(config.dim or 0, config.step_size or 0.0).to(device)
+    if config.task in OWN_MODELS:
+        return OWN_MODELS[config.task](config).to(device)
+    if config.train_task is not None or config.train_examples is not None:
+        return _trained(config).to(device)
     return LinearAttention.gradient_descent(config.dim or 0, step_size=config.step_size).to(device)
+
+
+OWN_MODELS: dict[str, Callable[[RunConfig], Any]] = {
+    "logistic": lambda config: LogisticDescent(config.dim or 0, config.step_size or 0.0),
+    "max_margin": lambda config: LogisticDescent(config.dim or 0, config.step_size or 0.0),
+    "parity": lambda config: ParityAttention(
+        Parity((config.dim or 0) - (config.nonzero or 1) + 1, config.nonzero or 1)
+    ),
+}
+"""Of the tasks that linear attention is not for; none of them has a linear state."""
+
+TRAINING_PROMPTS = 4096
+"""That the weights of ``--train-task`` are the best for."""
+
+
+def check_training(config: RunConfig) -> None:
+    """Nothing, if the settings of a training law fit the others.
+
+    Raises:
+        ValueError: the weights come from elsewhere.
+    """
+    for name in ("train_task", "train_examples"):
+        if getattr(config, name) is None:
+            continue
+        for other in ("model", "step_size", "prompts_file"):
+            if getattr(config, other) is not None:
+                raise ValueError(f"{name}: expected none with {other}={getattr(config, other)}; leave one of them out")
+        if config.task in OWN_MODELS or (config.train_task or "linear") in OWN_MODELS:
+            raise ValueError(f"{name}: expected none with the task {config.task}, whose transformer is another one")
+
+
+def _trained(config: RunConfig) -> LinearAttention:
+    name = config.train_task or config.task
+    if name == "linear":
+        spectrum: Any = config.covariance[0] if len(config.covariance) == 1 else config.covariance
+        task: Any = LinearRegression(
+            config.dim or 0, config.train_examples or config.examples or 0, label_noise=config.label_noise or 0.0,
+            spectrum=spectrum if name == config.task else 0.0,
+        )  # fmt: skip
+    else:
+        examples = config.train_examples or config.examples or 0
+        task = VARIANTS[name].make(config.dim or 0, examples, config.label_noise or 0.0)
+    return LinearAttention.trained(TaskPrompts(task, TRAINING_PROMPTS, derived_seed(config.seed, 0)))
 
 
 def start_of(config: RunConfig) -> Start | None:

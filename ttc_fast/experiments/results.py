@@ -49,7 +49,8 @@ class RunResult:
         config = self.config
         if not self.model.startswith("LinearAttention"):
             return f"{self.model}, n = {config.examples}"
-        return f"linear attention, d = {config.dim}, n = {config.examples}, step size {config.step_size:.3g}"
+        step = "trained weights" if config.step_size is None else f"step size {config.step_size:.3g}"
+        return f"linear attention, d = {config.dim}, n = {config.examples}, {step}"
 
     @property
     def largest_budget(self) -> int:

@@ -24,9 +24,8 @@ from ..numerics import check, extension, sums
 from ..numerics.progress import Report, reporting
 from ..numerics.protocols import is_default
 from ..tasks.base import Source
-from ..tasks.logistic_regression import OF_SIGNS
 from ..tasks.metrics import METRICS
-from ..tasks.registry import SIGNS
+from ..tasks.registry import VARIANTS
 from ..techniques.base import Technique
 from ..techniques.registry import TECHNIQUES
 from ..techniques.ridge import ridge
@@ -34,7 +33,7 @@ from ..techniques.verifiers import Verifier
 from ..theory.ensemble import exact_curve
 from ..theory.overlay import overlay
 from .config import Kind, RunConfig
-from .model import loaded_model, model_of, start_of, with_dim
+from .model import OWN_MODELS, check_training, loaded_model, model_of, start_of, with_dim
 from .results import RunResult
 from .rules import make_rules, with_rules
 from .source import ALL_GPUS, RunPrompts, home_device, run_prompts, usable_devices, with_task
@@ -131,11 +130,12 @@ def _prepared(config: RunConfig) -> _Prepared:
     config = with_rules(with_task(_with_tuples(config)))
     device = usable_devices(config.device)[0]
     resolve_backend(config.backend, device=device)  # fails before the prompts are made
+    check_training(config)
     loaded = loaded_model(config, home_device(config.device))
     config = with_dim(config, loaded)
     prompts = run_prompts(config, home_device(config.device))
     backend = resolve_backend(config.backend, device=device, dim=prompts.dim)
-    if loaded is not None or config.task in SIGNS:  # a model without a linear state runs in PyTorch alone
+    if loaded is not None or config.task in OWN_MODELS:  # a model without a linear state runs in PyTorch alone
         backend = config.backend
     filled = _filled(config, prompts)
     if config.method == "exact" and "binary" in prompts.kinds:
@@ -178,7 +178,7 @@ def _with_tuples(config: RunConfig) -> RunConfig:
     rule: Any = check.names("rule", config.rule)
     metric = check.names("metric", config.metric)
     for name in metric:
-        check.choice("metric", name, (*METRICS, *(OF_SIGNS if config.task in SIGNS else ())))
+        check.choice("metric", name, (*METRICS, *VARIANTS[config.task].metrics))
     check.flag("theory", config.theory)
     names = check.names("technique", config.technique)
     if not names:
@@ -237,17 +237,20 @@ def _filled(config: RunConfig, prompts: RunPrompts) -> RunConfig:
         examples=prompts.examples,
         prompts=prompts.count,
         label_noise=prompts.label_noise,
-        step_size=None if config.model is not None else _step_size(config, prompts.dim, seen),
+        step_size=_step_size(config, prompts.dim, seen),
         held_out=hidden,
         wrong_by=wrong_by(config),
     )
 
 
-def _step_size(config: RunConfig, dim: int, seen: int) -> float:
-    """Half of where chains begin to diverge, which falls with the largest eigenvalue of the features' covariance."""
+def _step_size(config: RunConfig, dim: int, seen: int) -> float | None:
+    """Half of where chains begin to diverge, which falls with the largest eigenvalue of the features' covariance; None
+    for weights that have none."""
+    if (config.model, config.train_task, config.train_examples) != (None, None, None) or VARIANTS[config.task].bits:
+        return None
     if config.step_size is not None:
         return check.number("step_size", config.step_size)
-    if config.task in SIGNS:
+    if config.task in OWN_MODELS:
         return 1.0
     largest = max(config.covariance) if len(config.covariance) > 1 else 1.0
     return stable_step_size(dim, seen) / (largest or 1.0)

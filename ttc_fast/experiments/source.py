@@ -13,7 +13,7 @@ from ..numerics import check
 from ..tasks.base import Source, TaskPrompts
 from ..tasks.linear_regression import LinearRegression
 from ..tasks.prompts import Prompts, load_prompts
-from ..tasks.registry import SIGNS, VARIANTS
+from ..tasks.registry import VARIANTS
 from .config import Kind, RunConfig, TaskName
 from .rules import kinds
 
@@ -76,13 +76,32 @@ def with_task(config: RunConfig) -> RunConfig:
     check.choice("task", config.task, get_args(TaskName))
     if config.task == "linear":
         return config
+    variant = VARIANTS[config.task]
+    if variant.bits:
+        return _with_bits(config)
     if config.prompts_file is not None:
         raise ValueError(f"task: expected linear, the default, with a prompts file, got {config.task!r}; leave it out")
     _check_left_to(config, ("truth", "nonzero", "support", "prior", "covariance"), f"the task {config.task}")
     if config.coefficients == "binary" or ("binary" in kinds(replace(config, coefficients="both")) and config.rule):
         raise ValueError(f"coefficients: expected continuous ones for the task {config.task}, got binary ones")
-    metric = config.metric or (("direction_error",) if config.task in SIGNS else ())
-    return replace(config, coefficients="continuous", metric=metric)
+    return replace(config, coefficients="continuous", metric=config.metric or tuple(variant.metrics)[:1])
+
+
+def _with_bits(config: RunConfig) -> RunConfig:
+    """Of a task of bits: one example, the ones, no continuous thoughts."""
+    what = f"the task {config.task}"
+    _check_left_to(config, ("truth", "support", "prior", "covariance", "step_size"), what)
+    _check_left_to(config, ("train_task", "train_examples", "held_out", "model"), what)
+    if config.examples not in (None, 1):
+        raise ValueError(f"examples: expected none for {what}, got {config.examples}; leave it out")
+    if config.label_noise:
+        raise ValueError(f"label_noise: expected none for {what}, got {config.label_noise}; leave it out")
+    if config.nonzero is None:
+        raise ValueError(f"nonzero: expected the number of bits that {what} is of, got none; add --nonzero")
+    if config.coefficients == "continuous" or (config.rule and "continuous" in kinds(config)):
+        raise ValueError(f"coefficients: expected binary ones for {what}, got continuous ones")
+    metric = config.metric or tuple(VARIANTS[config.task].metrics)[:1]
+    return replace(config, coefficients="binary", examples=1, label_noise=0.0, metric=metric)
 
 
 def _label_noise(config: RunConfig) -> float:
@@ -94,7 +113,8 @@ def _label_noise(config: RunConfig) -> float:
 def _task(config: RunConfig, kind: Kind, noise: float) -> Any:
     dim, examples = DIM if config.dim is None else config.dim, EXAMPLES if config.examples is None else config.examples
     if config.task != "linear":
-        return VARIANTS[config.task](dim, examples, noise)
+        variant = VARIANTS[config.task]
+        return variant.make(dim, (config.nonzero or 1) if variant.bits else examples, noise)
     if config.prior is not None and len(kinds(config)) > 1:
         raise ValueError(f"prior: expected one kind of coefficients with it, got {config.coefficients!r}; say which")
     return LinearRegression(

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from ..numerics import check, sums
+from ..tasks.base import Source
+from ..tasks.metrics import truth
 from ..tasks.prompts import Prompts, check_prompts
 from .base import LinearState, linear_output
 from .tokens import token_matrix
@@ -168,6 +170,40 @@ class LinearAttention(nn.Module):
             came = check.shown(covariance)
             raise ValueError(f"covariance: expected one whose Gamma has an inverse in {kind}, got {came}")
         return cls._constructed(inverse.to(kind))
+
+    @classmethod
+    def trained(cls, prompts: Source, *, dtype: torch.dtype = torch.float32) -> LinearAttention:
+        """Weights with the P that is best for one thought from w_0 ~ N(0, I) on these prompts, in closed form: what
+        training for ``one_step`` on this pool finds. With u(w_0) - w* = (w_0 - w*) - P (S w_0 - b), P is
+
+            (mean of S + w* b^T) (mean of S^2 + b b^T)^-1
+
+        Args:
+            prompts: with w*; as many as suffice, such as 4,096 of ``task.prompts``.
+            dtype: of the weights.
+
+        Raises:
+            ValueError: the prompts lack w*, or are too few for the inverse.
+
+        >>> import ttc_fast as tf
+        >>> model = LinearAttention.trained(tf.LinearRegression(2, 5).prompts(5000))
+        >>> (-model.V[3:5, :2]).diagonal().detach().round(decimals=1).tolist()  # n / (n + d + 1) = 0.625
+        [0.6, 0.6]
+        """
+        check.has("prompts", prompts, ("part", "__len__"), "Prompts, or what task.prompts(4096) gives")
+        check.dtype("dtype", dtype)
+        left = right = torch.zeros((), dtype=torch.float64)
+        for tile in sums.tiles(len(prompts), 64):
+            part = prompts.part(tile.start, tile.stop)
+            check_prompts(part)
+            x, y, w_star = part.x.double(), part.y.double(), truth(part).double()
+            S, b = x.mT @ x / x.shape[1], (y[:, None] @ x).mT / x.shape[1]  # [B, d, d], [B, d, 1]
+            left = left + (S + w_star.mT @ b.mT).sum(0)
+            right = right + (S @ S + b @ b.mT).sum(0)
+        inverse, failed = torch.linalg.inv_ex(right)
+        if failed or not inverse.isfinite().all():
+            raise ValueError(f"prompts: expected more of them, got {len(prompts)}: their moments have no inverse")
+        return cls._constructed((left @ inverse).to(dtype))
 
     @classmethod
     def _constructed(cls, P: Tensor) -> LinearAttention:

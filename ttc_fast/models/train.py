@@ -59,6 +59,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     rule: Rule | None = None,
+    held_out: Task | None = None,
     folder: str | os.PathLike[str] | None = None,
     progress: bool | Report = False,
     watch: Watch | None = None,
@@ -72,6 +73,7 @@ def train(
         task: where prompts come from, with w* unless the objective is ``"prediction"``.
         config: the settings; default ``TrainConfig()``.
         rule: of the chain of the objective ``"outcome"``; default none, a chain without noise.
+        held_out: where held-out prompts come from, if they have another law or number of examples.
         folder: where checkpoints, the curve and the result are kept; a training that was interrupted goes on from it.
         progress: True, or a function of a stage and the share of it that is done.
         watch: called with every line of the curve.
@@ -93,7 +95,8 @@ def train(
     if watch is not None:
         check.function("watch", watch)
     used = TrainConfig() if config is None else config
-    training = _Training(model, complete(task, Task, "task"), used, rule)
+    tested = None if held_out is None else complete(held_out, Task, "held_out")
+    training = _Training(model, complete(task, Task, "task"), used, rule, tested)
     if folder is not None:
         model_facts(model)  # what cannot be kept is refused before it is trained
     home = None if folder is None else _made(folder)
@@ -154,6 +157,7 @@ class _Training:
     task: Task
     config: TrainConfig
     rule: Rule | None
+    tested: Task | None
     iteration: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -166,7 +170,8 @@ class _Training:
         self.chain = NO_NOISE if self.rule is None else check_rule(self.rule)
         self.key = derived_seed(self.config.seed, 0)
         self.parameters = list(self.model.parameters())
-        held_out = self._sampled(self.config.held_out, derived_seed(self.config.seed, 1), 0)
+        law = self.task if self.tested is None else self.tested
+        held_out = self._sampled(law, self.config.held_out, derived_seed(self.config.seed, 1), 0)
         check_prompts(held_out, self.model.dim)
         check_objective(self.config.objective, self.chain, held_out.x.shape[1])
         if held_out.w_star is None and self.config.objective in ("one_step", "outcome"):
@@ -174,16 +179,17 @@ class _Training:
                 f"task: expected prompts with w_star for the objective {self.config.objective!r}, got none"
             )
         self.held_out = self._batch(held_out, derived_seed(self.config.seed, 1))
-        self.pool = self._sampled(self.config.pool, self.key, 0) if self.config.pool else None
+        self.pool = self._sampled(self.task, self.config.pool, self.key, 0) if self.config.pool else None
         self.optimizer = torch.optim.AdamW(self.parameters, weight_decay=self.config.weight_decay)
         self.facts = {
             "config": asdict(self.config), "task": described(self.task), "rule": described(self.chain),
             "model": repr(self.model), "initial": _digest(self.model.state_dict()),
+            "held_out": None if self.tested is None else described(self.tested),
         }  # fmt: skip
 
-    def _sampled(self, count: int, seed: int, first: int) -> Prompts:
-        """Prompts of the task, in the dtype and on the device of the weights."""
-        prompts, like = self.task.sample(count, seed=seed, first_prompt=first), self.parameters[0]
+    def _sampled(self, task: Task, count: int, seed: int, first: int) -> Prompts:
+        """Prompts of a task, in the dtype and on the device of the weights."""
+        prompts, like = task.sample(count, seed=seed, first_prompt=first), self.parameters[0]
         w_star = None if prompts.w_star is None else prompts.w_star.to(like)
         return Prompts(prompts.x.to(like), prompts.y.to(like), w_star, prompts.covariance.to(like), prompts.first)
 
@@ -194,7 +200,7 @@ class _Training:
         """Those of this iteration: fresh ones, or some of the pool under new indices, so that their noise is fresh."""
         first, count = self.iteration * self.config.batch, self.config.batch
         if self.pool is None:
-            return self._sampled(count, self.key, first)
+            return self._sampled(self.task, count, self.key, first)
         slot = torch.arange(first, first + count)
         word = rng.philox(rng.counter(rng.Stream.TRAINING, prompt=slot), self.key)[0]
         index = (word * self.config.pool >> 32).to(self.pool.x.device)
@@ -278,7 +284,7 @@ class _Training:
         if self.config.patience is not None:
             self.model.load_state_dict(self.best)
         if home is not None:
-            facts = {name: self.facts[name] for name in ("config", "task", "rule")}
+            facts = {name: self.facts[name] for name in ("config", "task", "rule", "held_out")}
             save_model(self.model, home / MODEL, facts | {"iterations": self.iteration, "rng_layout": rng.LAYOUT})
 
 

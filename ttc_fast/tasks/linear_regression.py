@@ -166,6 +166,18 @@ def label_words(prompts: Prompts, seed: int) -> Tensor:
     return torch.stack(words, 2).flatten(1)[:, : prompts.x.shape[1]]
 
 
+def label_normals(base: Prompts, seed: int) -> Tensor:
+    """Standard normals for labels ``[B, n]``, those of :class:`LinearRegression`, in float64.
+
+    Args:
+        base: the prompts.
+        seed: integer in [0, 2^64).
+    """
+    prompt = torch.arange(base.first, base.first + len(base))[:, None, None]
+    coordinate = torch.zeros(1, dtype=torch.int64)
+    return _normal_rows(rng.Stream.LABEL_NOISE, prompt, coordinate, base.x.shape[1], seed)[:, :, 0]
+
+
 def _normal_rows(stream: rng.Stream, prompt: Tensor, coordinate: Tensor, rows: int, seed: int) -> Tensor:
     """Standard normals ``[B, rows, coordinates]`` in float64; example i takes the word of step i."""
     block = torch.arange(-(-rows // rng.STEPS_PER_BLOCK))[:, None]
