@@ -174,7 +174,8 @@ class LinearAttention(nn.Module):
     @classmethod
     def trained(cls, prompts: Source, *, dtype: torch.dtype = torch.float32) -> LinearAttention:
         """Weights with the P that is best for one thought from w_0 ~ N(0, I) on these prompts, in closed form: what
-        training for ``one_step`` on this pool finds. With u(w_0) - w* = (w_0 - w*) - P (S w_0 - b), P is
+        training for ``one_step`` finds, but for what other blocks of V and W learn by heart of a small pool. With
+        u(w_0) - w* = (w_0 - w*) - P (S w_0 - b), P is
 
             (mean of S + w* b^T) (mean of S^2 + b b^T)^-1
 
