@@ -13,6 +13,7 @@ import torch
 
 import ttc_fast as tf
 from ttc_fast.cli.main import main
+from ttc_fast.decoding.backends import resolve_backend
 from ttc_fast.experiments.sweep_run import Runs
 from ttc_fast.experiments.work import key_of
 
@@ -105,7 +106,7 @@ def test_train_and_run(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[
             assert record["mean"] == pytest.approx(errors[record["steps"]], rel=1e-5)
             work = WORK.get(kind, 2 * 2 * 12 * 3)  # two heads with twelve keys and values
             assert record["multiplications"] == record["steps"] * work
-    assert document["backend"] == ("native" if kind == "linear" else "reference")
+    assert document["backend"] == ("reference" if kind == "transformer" else resolve_backend("auto"))
 
 
 def test_train_quietly_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +196,7 @@ def test_wrong_models_of_runs(tmp_path: Path) -> None:
         ({"step_size": 0.1}, "step_size: expected none with the weights of"),
         ({"dim": 4}, "dim: expected 3 as .* has it, got 4"),
         ({"model": tmp_path / "study.toml"}, "model: .*: expected a .safetensors file"),
-        ({"backend": "native"}, "backend: 'native' cannot run"),
+        ({"backend": "triton"}, "backend: 'triton' cannot run"),
         ({"start": "one"}, "start: expected one of 'zero', 'random'"),
     ]
     written(tmp_path)
