@@ -46,6 +46,8 @@ CONFIG = {
     "device",
     "prompts_file",
     "model_class",
+    "train_task",
+    "train_examples",
 }
 """Fields of files that others have written and read; new ones may join them."""
 
