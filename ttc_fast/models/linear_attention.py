@@ -188,7 +188,7 @@ class LinearAttention(nn.Module):
 
         >>> import ttc_fast as tf
         >>> model = LinearAttention.trained(tf.LinearRegression(2, 5).prompts(5000))
-        >>> [round(-float(v), 1) for v in model.V[3:5, :2].diagonal()]  # n / (n + d + 1) = 0.625
+        >>> [round(-v, 1) for v in model.V[3:5, :2].diagonal().tolist()]  # n / (n + d + 1) = 0.625
         [0.6, 0.6]
         """
         check.has("prompts", prompts, ("part", "__len__"), "Prompts, or what task.prompts(4096) gives")
