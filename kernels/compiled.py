@@ -75,28 +75,52 @@ def gpu(arch: str) -> GPUTarget:
     return GPUTarget("hip", arch, 64) if arch.startswith("gfx") else GPUTarget("cuda", int(arch[3:]), 32)
 
 
-def compile_decode(arch: str, rule: str, dim: int, precision: str = "fp32") -> Compiled:
+class Source(NamedTuple):
+    """What Triton compiles."""
+
+    kernel: Any
+    signature: dict[str, str]
+    constants: dict[str, Any]
+    options: dict[str, Any]
+
+
+def decode_source(arch: str, rule: str, dim: int, precision: str = "fp32") -> Source:
     """The kernel that a decode of ``dim`` coefficients launches on such a GPU; ``rule`` is a key of CONSTANTS."""
     backend = gpu(arch).backend
     chosen = tile(dim, SHARED_MEMORY[arch], precision, CONSTANTS[rule]["RULE"])
-    function = streamed_kernel if chosen.streamed else decode_kernel
-    signature = {p.name: argument_type(p) for p in function.params}
+    kernel = streamed_kernel if chosen.streamed else decode_kernel
     given = constants(CONSTANTS[rule], precision, backend, dim, chosen)
-    return _compiled(arch, function, signature, given, options(chosen, backend))
+    return Source(kernel, {p.name: argument_type(p) for p in kernel.params}, given, options(chosen, backend))
+
+
+def launch_source(launch: Launch) -> Source:
+    """The kernel of a launch."""
+    signature = {p.name: argument_type(p, launch.arguments.get(p.name)) for p in launch.kernel.params}
+    return Source(launch.kernel, signature, launch.constants, launch.options)
+
+
+def translate(arch: str, source: Source) -> Any:
+    """Triton's machine code of a kernel; it keeps it in its cache."""
+    kernel, signature, given, options = source
+    return triton.compile(
+        ASTSource(fn=kernel, signature=signature, constexprs=given), target=gpu(arch), options=options
+    )
+
+
+def compile_decode(arch: str, rule: str, dim: int, precision: str = "fp32") -> Compiled:
+    """See :func:`decode_source`."""
+    return examined(arch, decode_source(arch, rule, dim, precision))
 
 
 def compile_launch(arch: str, launch: Launch) -> Compiled:
     """The kernel of a launch that was prepared for such a GPU."""
-    signature = {p.name: argument_type(p, launch.arguments.get(p.name)) for p in launch.kernel.params}
-    return _compiled(arch, launch.kernel, signature, launch.constants, launch.options)
+    return examined(arch, launch_source(launch))
 
 
-def _compiled(
-    arch: str, function: Any, signature: dict[str, str], constants: dict[str, Any], options: dict[str, Any]
-) -> Compiled:
-    source = ASTSource(fn=function, signature=signature, constexprs=constants)
-    kernel = triton.compile(source, target=gpu(arch), options=options)
-    about = arch, constants.get("BN", 0), options["num_warps"], "scratch" in signature, kernel.metadata.shared
+def examined(arch: str, source: Source) -> Compiled:
+    """A kernel's machine code, with what the assembler says of it."""
+    kernel, (_, signature, given, options) = translate(arch, source), source
+    about = arch, given.get("BN", 0), options["num_warps"], "scratch" in signature, kernel.metadata.shared
     if arch.startswith("gfx"):
         assembly = kernel.asm["amdgcn"]
         registers, stack, spills = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -191,6 +191,18 @@ def _sent(numbers: bytes, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 _RAN: set[Any] = set()
 """Kernels, by device and constants, that have been launched."""
+_noted: list[Launch] | None = None
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[list[Launch]]:
+    """Within, launches are noted in the list instead of made: whatever they would write stays as it is."""
+    global _noted
+    _noted = []
+    try:
+        yield _noted
+    finally:
+        _noted = None
 
 
 def start(launch: Launch, device: torch.device) -> None:
@@ -199,6 +211,8 @@ def start(launch: Launch, device: torch.device) -> None:
     Raises:
         Unusable: it has not run there before, and cannot be compiled or loaded.
     """
+    if _noted is not None:
+        return _noted.append(launch)
     warn_unproved()
     kernel = (id(launch.kernel), device, *launch.constants.items())
     with contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device):
@@ -209,7 +223,7 @@ def start(launch: Launch, device: torch.device) -> None:
                 raise
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise Unusable(f"Triton fails on {device}: {type(error).__name__}: {reason}") from error
-    _RAN.add(kernel)
+    return _RAN.add(kernel)
 
 
 def decode(

@@ -29,6 +29,7 @@ from ..numerics import check, files
 from ..numerics.visible import tell, visible, write_error
 from . import (
     analyze,
+    build_kernels,
     console,
     fit,
     interruption,
@@ -58,6 +59,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "train": (TrainCommand, train.main),
     "predict": (PredictConfig, predict.main),
     "reproduce": (ReproduceConfig, reproduce.main),
+    "build-kernels": (build_kernels.BuildKernelsConfig, build_kernels.main),
     "techniques": (techniques.TechniquesConfig, techniques.main),
     "theory": (theory.TheoryConfig, theory.main),
 }
