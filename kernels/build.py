@@ -55,14 +55,19 @@ def _ask_candidates(dim: int) -> None:
         aggregate.measure(w, examples=examples, aim=aims, equality=equality, pack=pack)
     bits = torch.zeros(1, -(-dim // 64), samples, dtype=torch.int64)
     aggregate.vote_recovery(bits, aim, 1, torch.arange(samples)[None], [(1, 1), (64, 1)])
-    aggregate.tree_sum(w)
-    aggregate.tree_sum(score)
+    for width in (1, 2, 4, 8, 16, 32, 64):  # of thoughts, of errors, of figures at every budget
+        aggregate.tree_sum(torch.zeros(1, samples, width))
     for columns in BUDGETS:
         aggregate.best_of_k(score, [score], torch.zeros(samples, columns, dtype=torch.float64))
 
 
-def _build(arch: str, part: str | int) -> int:
-    return sum(1 for source in sources(arch, part) if translate(arch, source))
+def _surrounded(environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+
+
+def _build(arch: str, part: str | int) -> set[str]:
+    """Names of the kernels in the cache: dimensions have some in common."""
+    return {translate(arch, source).hash for source in sources(arch, part)}
 
 
 def build(archs: Sequence[str], folder: Path | None, report: Callable[[float], None] = lambda share: None) -> int:
@@ -80,10 +85,10 @@ def build(archs: Sequence[str], folder: Path | None, report: Callable[[float], N
     parts: list[str | int] = [*CONSTANTS, *DIMS]
     environment = {} if folder is None else {"TRITON_CACHE_DIR": str(folder.resolve())}
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(None, spawn, os.environ.update, (environment,)) as pool:
+    with ProcessPoolExecutor(None, spawn, _surrounded, (environment,)) as pool:
         asked = [pool.submit(_build, arch, part) for arch in archs for part in parts]
-        built = 0
+        built: set[str] = set()
         for i, job in enumerate(asked):
-            built += job.result()
+            built |= job.result()
             report((i + 1) / len(asked))
-    return built
+    return len(built)

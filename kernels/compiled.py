@@ -102,9 +102,10 @@ def launch_source(launch: Launch) -> Source:
 def translate(arch: str, source: Source) -> Any:
     """Triton's machine code of a kernel; it keeps it in its cache."""
     kernel, signature, given, options = source
-    return triton.compile(
-        ASTSource(fn=kernel, signature=signature, constexprs=given), target=gpu(arch), options=options
-    )
+    # As a launch gives them, or it would look for another name in the cache: nothing is known of an argument's value.
+    attributes: dict[tuple[int], list[Any]] = {(p.num,): [] for p in kernel.params if p.is_constexpr}
+    described = ASTSource(fn=kernel, signature=signature, constexprs=given, attrs=attributes)
+    return triton.compile(described, target=gpu(arch), options=options)
 
 
 def compile_decode(arch: str, rule: str, dim: int, precision: str = "fp32") -> Compiled:

@@ -20,7 +20,7 @@ import numpy as np
 from fuzz.cases import CASES
 from fuzz.nasty import nasty
 
-CALLED = ("progress", "make", "verifier", "techniques")
+CALLED = ("progress", "make", "verifier", "techniques", "watch")
 """Arguments that are called, if they can be."""
 
 

@@ -37,4 +37,5 @@ def build_kernels(arch: Sequence[str], out: Path | None = None, progress: bool |
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"out: expected a folder, got the file {out}")
     with reporting(progress) as report:
-        return build(arch, out, lambda share: report("kernels", share))
+        built: int = build(arch, out, lambda share: report("kernels", share))
+    return built

@@ -134,6 +134,10 @@ def check_training(config: RunConfig) -> None:
     Raises:
         ValueError: the weights come from elsewhere.
     """
+    if config.train_task is not None:
+        check.choice("train_task", config.train_task, ("linear", *VARIANTS, *OWN_MODELS))
+    if config.train_examples is not None:
+        check.integer("train_examples", config.train_examples, 1, 2**31)
     for name in ("train_task", "train_examples"):
         if getattr(config, name) is None:
             continue

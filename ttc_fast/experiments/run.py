@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -169,6 +169,8 @@ def _stable_step(
 def _with_tuples(config: RunConfig) -> RunConfig:
     """The settings with a tuple where a list, or a single value, was given."""
     check.has("config", config, [field.name for field in fields(RunConfig)], "a RunConfig")
+    if not is_dataclass(config):  # whose settings can be replaced by their defaults
+        raise TypeError(f"config: expected a RunConfig, got {type(config).__name__}")
     spectrum = check.numbers("covariance", config.covariance)
     if spectrum.ndim > 1 or not spectrum.numel():
         raise ValueError(f"covariance: expected a number, or all eigenvalues, got {check.shown(config.covariance)}")

@@ -95,7 +95,8 @@ class AttentionTransformer(TokenModel):
             scale: standard deviation of every weight.
             seed: of the weights.
         """
-        size = 2 * check.integer("dim", dim, 1, 2**16) + 2
+        dim = check.integer("dim", dim, 1, 2**16)
+        size = 2 * dim + 2
         shape = (check.integer("heads", heads, 1, 2**16), size, size)
         V, W = (draw_weights(shape, scale, seed, part) for part in (0, 1))
         hidden = check.integer("hidden", hidden, 0, 2**24)

@@ -37,9 +37,10 @@ class ParityAttention(nn.Module):
     def __init__(self, task: Parity, sharpness: float = 40.0) -> None:
         super().__init__()
         check.has("task", task, ("bits", "parents", "dim"), "a Parity")
-        self.dim, self.bits = task.dim, task.bits
-        scores = torch.zeros(task.dim - task.bits, task.dim)
-        self.scores = nn.Parameter(scores.scatter_(1, task.parents, check.number("sharpness", sharpness)))
+        self.bits = check.integer("task", task.bits, 1, 2**16)
+        self.dim = check.integer("task", task.dim, self.bits + 1, 2**17)
+        scores = torch.zeros(self.dim - self.bits, self.dim)
+        self.scores = nn.Parameter(scores.scatter_(1, task.parents, check.scale("sharpness", sharpness)))
 
     def prefill(self, prompts: Prompts) -> Tensor:
         """The input bits ``[B, m]``.

@@ -189,6 +189,7 @@ class _Training:
 
     def _sampled(self, task: Task, count: int, seed: int, first: int) -> Prompts:
         """Prompts of a task, in the dtype and on the device of the weights."""
+        check.function("task", task.sample)
         prompts, like = task.sample(count, seed=seed, first_prompt=first), self.parameters[0]
         w_star = None if prompts.w_star is None else prompts.w_star.to(like)
         return Prompts(prompts.x.to(like), prompts.y.to(like), w_star, prompts.covariance.to(like), prompts.first)
