@@ -9,6 +9,7 @@ import inspect
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
+from . import padded
+from .attention import attention_kernel
+from .attention_decode import TILES, constants_of
 from .chain import decode_kernel, streamed_kernel
 from .decode import Launch, constants, options, tile
 
@@ -113,6 +117,22 @@ def compile_decode(arch: str, rule: str, dim: int, precision: str = "fp32") -> C
     return examined(arch, decode_source(arch, rule, dim, precision))
 
 
+def compile_attention(
+    arch: str, rule: str, dim: int, activations: Sequence[str] = ("softmax",), precision: str = "fp32"
+) -> Compiled:
+    """The kernel that a decode of an attention state without A launches on such a GPU.
+
+    Args:
+        arch, rule, dim, precision: as of :func:`compile_decode`, up to 128 coefficients.
+        activations: of the groups of heads.
+    """
+    chosen = TILES[padded(dim)]
+    known = constants(CONSTANTS[rule], precision, gpu(arch).backend, dim, chosen)
+    given = {**known, **constants_of(activations, True, dim)}
+    signature = {p.name: argument_type(p) for p in attention_kernel.params}
+    return examined(arch, Source(attention_kernel, signature, given, options(chosen, gpu(arch).backend)))
+
+
 def compile_launch(arch: str, launch: Launch) -> Compiled:
     """The kernel of a launch that was prepared for such a GPU."""
     return examined(arch, launch_source(launch))
@@ -151,7 +171,11 @@ def examined(arch: str, source: Source) -> Compiled:
     )
 
 
-POINTERS = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64"}
+POINTERS = {
+    torch.float32: "*fp32", torch.float64: "*fp64", torch.int16: "*i16", torch.int32: "*i32", torch.int64: "*i64",
+}  # fmt: skip
+_NAMED = {"stops": "*i32", "groups": "*i32", "keys": "*i16", "values": "*i16"}
+"""Pointers of the decode kernels that are not to float32."""
 
 
 def argument_type(parameter: Any, value: Any = None) -> str:
@@ -160,7 +184,7 @@ def argument_type(parameter: Any, value: Any = None) -> str:
         return "constexpr"
     if isinstance(value, torch.Tensor):
         return POINTERS[value.dtype]
-    return str(parameter.annotation_type) or ("*i32" if parameter.name == "stops" else "*fp32")
+    return str(parameter.annotation_type) or _NAMED.get(parameter.name, "*fp32")
 
 
 def _assembler_name(arch: str) -> str:

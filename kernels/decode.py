@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -111,6 +111,60 @@ class Launch(NamedTuple):
     """Of the compiler."""
 
 
+def timetable(
+    rule: EncodedRule, steps: Sequence[int], first_step: int, every_block: bool, device: torch.device
+) -> dict[str, Any]:
+    """Arguments that say what happens when: ``noise``, ``stops``, ``stops_count`` and ``gain``.
+
+    Args:
+        rule, steps, first_step: of the decode; the steps ascending.
+        every_block: whether all blocks of four steps are listed, not only those with asked thoughts.
+        device: where the tables go.
+    """
+    first_block, last_block = first_step // 4, (max(steps) - 1) // 4
+    if last_block - first_block >= 2**29:
+        raise ValueError(f"steps: expected at most 2^31 steps in one decode on the GPU, got {max(steps) - first_step}")
+    # Row of the asked thoughts after each of the four steps of the first block and of every asked one.
+    rows = {block: [-1] * 4 for block in (range(last_block - first_block + 1) if every_block else (0,))}
+    for row, t in enumerate(steps):
+        if t > first_step:
+            rows.setdefault((t - 1) // 4 - first_block, [-1] * 4)[(t - 1) % 4] = row
+    listed = sorted(rows)
+    stops = [[previous + 1, block, 0, *rows[block]] for previous, block in zip([-1, *listed], listed)]
+    noise, gain = torch.zeros(1), 1.0  # for the rules that have none
+    if rule.kind in SCHEDULED:
+        noise = torch.zeros(4 * (last_block - first_block + 1))
+        schedule = rule.schedule if len(rule.schedule) > 1 else rule.schedule.expand(max(steps))
+        scales = schedule[4 * first_block :]
+        noise[: len(scales)] = scales
+    elif rule.kind == "sigmoid":
+        gain = math.log2(math.e) / rule.temperature  # no rule has one that makes this infinite in float32
+    return {
+        "noise": _sent(noise.numpy().tobytes(), torch.float32, device),
+        "stops": _sent(np.array(stops, dtype=np.int32).tobytes(), torch.int32, device).view(-1, 7),
+        "stops_count": len(rows),
+        "gain": gain,
+    }
+
+
+def programs_of(prompts: int, samples: int, tile: Tile) -> int:
+    """Programs of a launch.
+
+    Args:
+        prompts, samples: B, N.
+        tile: of a program.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    programs = prompts * triton.cdiv(samples, tile.samples)
+    if programs >= 2**31:
+        raise ValueError(
+            f"prompts: expected at most {2**31 // triton.cdiv(samples, tile.samples)} at once, got {prompts}"
+        )
+    return programs
+
+
 def prepare(
     state: Tensor,
     w0: Tensor,
@@ -128,51 +182,28 @@ def prepare(
 ) -> Launch:
     """The launch that writes w_t to ``thoughts[row] [B, N, d]`` for every ``steps[row]`` = t > first_step."""
     prompts, samples, dim = thoughts.shape[1:]
-    first_block, last_block = first_step // 4, (max(steps) - 1) // 4
-    if last_block - first_block >= 2**29:
-        raise ValueError(f"steps: expected at most 2^31 steps in one decode on the GPU, got {max(steps) - first_step}")
-    # Row of the asked thoughts after each of the four steps of the first block and of every asked one.
-    rows = {block: [-1] * 4 for block in (range(last_block - first_block + 1) if tile.streamed else (0,))}
-    for row, t in enumerate(steps):
-        if t > first_step:
-            rows.setdefault((t - 1) // 4 - first_block, [-1] * 4)[(t - 1) % 4] = row
-    listed = sorted(rows)
-    stops = [[previous + 1, block, 0, *rows[block]] for previous, block in zip([-1, *listed], listed)]
-    programs = prompts * triton.cdiv(samples, tile.samples)
-    if programs >= 2**31:
-        raise ValueError(
-            f"prompts: expected at most {2**31 // triton.cdiv(samples, tile.samples)} at once, got {prompts}"
-        )
-
-    noise, gain = torch.zeros(1), 1.0  # for the rules that have none
-    if rule.kind in SCHEDULED:
-        noise = torch.zeros(4 * (last_block - first_block + 1))
-        schedule = rule.schedule if len(rule.schedule) > 1 else rule.schedule.expand(max(steps))
-        scales = schedule[4 * first_block :]
-        noise[: len(scales)] = scales
-    elif rule.kind == "sigmoid":
-        gain = math.log2(math.e) / rule.temperature  # no rule has one that makes this infinite in float32
-    device = state.device
+    when = timetable(rule, steps, first_step, tile.streamed, state.device)
+    programs = programs_of(prompts, samples, tile)
     arguments: dict[str, Any] = {}
     if tile.streamed:
-        arguments["scratch"] = torch.empty(programs * 5 * tile.samples * padded(dim), device=device)
+        arguments["scratch"] = torch.empty(programs * 5 * tile.samples * padded(dim), device=state.device)
     arguments |= {
         "state": state.contiguous(),
         "w0": w0.contiguous(),
-        "noise": _sent(noise.numpy().tobytes(), torch.float32, device),
-        "stops": _sent(np.array(stops, dtype=np.int32).tobytes(), torch.int32, device).view(-1, 7),
+        "noise": when["noise"],
+        "stops": when["stops"],
         "thoughts": thoughts,
         "page": prompts * samples * dim,
         "samples": samples,
         "dim": dim,
-        "stops_count": len(rows),
+        "stops_count": when["stops_count"],
         "w0_prompt_stride": dim if w0.ndim == 2 else samples * dim,
         "w0_sample_stride": 0 if w0.ndim == 2 else dim,
         "seed": seed,
         "first_prompt": first_prompt,
         "first_sample": first_sample,
         "first_step": first_step,
-        "gain": gain,
+        "gain": when["gain"],
     }
     return Launch(
         streamed_kernel if tile.streamed else decode_kernel,
@@ -242,28 +273,37 @@ def decode(
 ) -> Tensor:
     """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked. They are ``out``
     itself where a launch can write there: it is contiguous, the steps are ascending."""
-    prompts, dim = state.shape[:2]
+    tile = _tile_here(state.shape[1], state.device, precision, rule.kind)
+    ready = functools.partial(
+        prepare, state, w0, rule=rule, seed=seed, first_sample=first_sample, first_prompt=first_prompt,
+        first_step=first_step, precision=precision, target=target(), tile=tile,
+    )  # fmt: skip
+    return launched(ready, w0, steps=steps, samples=samples, first_step=first_step, out=out)
+
+
+def launched(
+    ready: Callable[..., Launch],
+    w0: Tensor,
+    *,
+    steps: Sequence[int],
+    samples: int,
+    first_step: int,
+    out: Tensor | None,
+) -> Tensor:
+    """Thoughts ``[len(steps), B, N, d]``: ``out`` itself where a launch can write there, see :func:`decode`.
+
+    Args:
+        ready: the launch, given the thoughts and, by name, the asked steps in ascending order.
+        w0, steps, samples, first_step, out: of the decode.
+    """
     asked = sorted(set(steps))
     direct = out is not None and out.is_contiguous() and asked == list(steps)
-    thoughts = out if out is not None and direct else state.new_empty(len(asked), prompts, samples, dim)
+    shape = len(asked), w0.shape[0], samples, w0.shape[-1]
+    thoughts = out if out is not None and direct else w0.new_empty(shape)
     if thoughts.numel() and asked[0] == first_step:
         thoughts[0] = w0 if w0.ndim == 3 else w0[:, None]
     if thoughts.numel() and asked[-1] > first_step:
-        launch = prepare(
-            state,
-            w0,
-            thoughts,
-            rule=rule,
-            steps=asked,
-            seed=seed,
-            first_sample=first_sample,
-            first_prompt=first_prompt,
-            first_step=first_step,
-            precision=precision,
-            target=target(),
-            tile=_tile_here(dim, state.device, precision, rule.kind),
-        )
-        start(launch, state.device)
+        start(ready(thoughts, steps=asked), w0.device)
     if asked == list(steps):
         return thoughts
     return thoughts[[asked.index(t) for t in steps]]

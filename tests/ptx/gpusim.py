@@ -92,7 +92,7 @@ class Gpu(Simulated):
 
     def __call__(
         self,
-        state: Tensor,
+        state: Any,
         w0: Tensor,
         *,
         rule: Any,
@@ -104,17 +104,22 @@ class Gpu(Simulated):
         first_step: int = 0,
     ) -> Tensor:
         asked = sorted(set(steps))
-        thoughts = torch.full((len(asked), len(state), samples, state.shape[1]), torch.nan)
+        thoughts = torch.full((len(asked), len(w0), samples, w0.shape[-1]), torch.nan)
         if asked[0] == first_step:
             thoughts[0] = w0 if w0.ndim == 3 else w0[:, None]
         if asked[-1] > first_step:
-            tile = self.tile or self.module.tile(state.shape[1], compiled.SHARED_MEMORY[self.arch], self.precision)
+            tile = self.tile or self.chosen_tile(w0.shape[-1])
             launch = self.module.prepare(
                 state, w0, thoughts, rule=rule.encode(max(asked)), steps=asked, seed=seed, first_sample=first_sample,
                 first_prompt=first_prompt, first_step=first_step, precision=self.precision, target="cuda", tile=tile,
             )  # fmt: skip
             self.execute(launch)
         return thoughts[[asked.index(t) for t in steps]]
+
+    def chosen_tile(self, dim: int) -> kernels.Tile:
+        """The one that such a GPU would launch."""
+        found: kernels.Tile = self.module.tile(dim, compiled.SHARED_MEMORY[self.arch], self.precision)
+        return found
 
     def place(self, arguments: dict[str, Any]) -> None:
         if self.far:

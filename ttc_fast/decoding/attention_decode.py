@@ -13,12 +13,9 @@ from ..numerics.protocols import described
 from . import chain, native
 from .attention import AttentionState, Heads
 from .authors_rules import check_ones
-from .backends import decoded, require_reference, resolve_backend
+from .backends import decoded, require_reference, resolve_backend, run_by, triton_decode_attention, triton_obstacle
 from .decode import Arguments, DecodeOutput, check_out, check_room
 from .rules import EncodedRule, Rule
-
-LACKING = {"triton": "it has no kernel for attention states"}
-"""Backends that cannot decode attention states, and why."""
 
 
 def attention_backend(state: AttentionState, w0: Tensor, backend: str, precision: str = "fp32") -> str:
@@ -32,7 +29,7 @@ def attention_backend(state: AttentionState, w0: Tensor, backend: str, precision
     """
     keys = state.heads[0].keys
     dtype = torch.promote_types(keys.dtype, w0.dtype)
-    return resolve_backend(backend, dtype, keys.device, keys.shape[3], precision, LACKING)
+    return resolve_backend(backend, dtype, keys.device, keys.shape[3], precision, {"triton": triton_obstacle(state)})
 
 
 def decode_attention(
@@ -79,23 +76,31 @@ def decode_attention(
         with torch.no_grad():
             thoughts = chain.decode(lambda: state.output, w0, rule=rule, **given.named())
         return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
-    name = attention_backend(state, w0, backend, precision)
-    arguments = (
-        [part.detach() for one in state.heads for part in (one.keys, one.offsets, one.values)],
-        [one.activation for one in state.heads],
-        None if state.A is None else state.A.detach(),
-        None if state.c is None else state.c.detach(),
-        w0.detach(),
-        *encoded,
-        list(given.steps),
-        given.samples,
-        given.seed - 2**64 if given.seed >= 2**63 else given.seed,  # the same bits as a signed integer
-        given.first_sample,
-        given.first_prompt,
-        given.first_step,
-        name,
-    )
-    thoughts = torch.ops.ttc_fast.decode_attention(*arguments) if out is None else _decode(*arguments, out=out)
+
+    def run(name: str) -> Tensor:
+        arguments = (
+            [part.detach() for one in state.heads for part in (one.keys, one.offsets, one.values)],
+            [one.activation for one in state.heads],
+            None if state.A is None else state.A.detach(),
+            None if state.c is None else state.c.detach(),
+            w0.detach(),
+            *encoded,
+            list(given.steps),
+            given.samples,
+            given.seed - 2**64 if given.seed >= 2**63 else given.seed,  # the same bits as a signed integer
+            given.first_sample,
+            given.first_prompt,
+            given.first_step,
+            name,
+            precision,
+        )
+        found: Tensor = torch.ops.ttc_fast.decode_attention(*arguments) if out is None else _decode(*arguments, out=out)
+        return found
+
+    def resolve() -> str:
+        return attention_backend(state, w0, backend, precision)
+
+    thoughts, name = run_by(backend, w0.device, resolve, run)
     return DecodeOutput(thoughts, given.steps, name)
 
 
@@ -117,6 +122,7 @@ def _decode(
     first_prompt: int,
     first_step: int,
     backend: str,
+    precision: str,
     out: Tensor | None = None,
 ) -> Tensor:
     heads = map(Heads, parts[::3], parts[1::3], parts[2::3], activations)
@@ -127,6 +133,8 @@ def _decode(
     }  # fmt: skip
     if backend == "native":
         return native.decode_attention(state, w0, rule=rule, out=out, **arguments)
+    if backend == "triton":
+        return triton_decode_attention(state, w0, rule=rule, precision=precision, out=out, **arguments)
     thoughts = chain.decode(lambda: state.output, w0, rule=decoded(rule), **arguments)
     return thoughts if out is None else out.copy_(thoughts)
 
@@ -140,7 +148,7 @@ torch.library.define(
     "ttc_fast::decode_attention",
     "(Tensor[] parts, str[] activations, Tensor? A, Tensor? c, Tensor w0, str kind, Tensor schedule, "
     "float temperature, bool every_step, int ones, int[] steps, int samples, int seed, int first_sample, "
-    "int first_prompt, int first_step, str backend) -> Tensor",
+    "int first_prompt, int first_step, str backend, str precision) -> Tensor",
 )
 torch.library.impl("ttc_fast::decode_attention", "CompositeExplicitAutograd")(_decode)
 torch.library.register_fake("ttc_fast::decode_attention")(_decode_fake)

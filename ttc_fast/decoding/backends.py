@@ -17,6 +17,7 @@ from ..kernels import MAX_DIM, PRECISIONS, Unusable, interpreted, too_old
 from ..kernels.versions import interpreter_obstacle
 from ..numerics import check, extension
 from . import native, reference
+from .attention import AttentionState
 from .authors_rules import ElementwiseNoise, LargestCoefficients, RankOneNoise, SubsetSampling
 from .rules import BernoulliSampling, EncodedRule, GaussianNoise, Rule
 
@@ -35,6 +36,33 @@ class Backend:
 
 def _triton_decode(state: Tensor, w0: Tensor, *, out: Tensor | None = None, **arguments: Any) -> Tensor:
     from ..kernels.decode import decode  # imports triton, which takes a second
+
+    thoughts: Tensor = decode(state, w0, out=out, **arguments)
+    return thoughts if out is None or thoughts is out else out.copy_(thoughts)
+
+
+def triton_obstacle(state: AttentionState) -> str:
+    """Why the triton backend cannot decode a state, wherever it runs; empty if it can.
+
+    Args:
+        state: of attention.
+    """
+    if not _TRITON_INSTALLED:
+        return ""  # which is said elsewhere
+    from ..kernels.attention_decode import obstacle
+
+    return obstacle(state)
+
+
+def triton_decode_attention(
+    state: AttentionState, w0: Tensor, *, out: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    """Thoughts ``[len(steps), B, N, d]`` of an attention state.
+
+    Args:
+        state, w0, out, arguments: as of :func:`ttc_fast.decode`, already checked, with an encoded rule.
+    """
+    from ..kernels.attention_decode import decode
 
     thoughts: Tensor = decode(state, w0, out=out, **arguments)
     return thoughts if out is None or thoughts is out else out.copy_(thoughts)
