@@ -178,7 +178,7 @@ def decode(
     samples: int,
     precision: str = "fp32",
     out: Tensor | None = None,
-    **place: int,
+    **place: Any,
 ) -> Tensor:
     """Thoughts ``[len(steps), B, N, d]``; arguments as in ``decode.decode``.
 

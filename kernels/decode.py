@@ -157,7 +157,7 @@ def programs_of(prompts: int, samples: int, tile: Tile) -> int:
     Raises:
         ValueError: there are too many.
     """
-    programs = prompts * triton.cdiv(samples, tile.samples)
+    programs: int = prompts * triton.cdiv(samples, tile.samples)
     if programs >= 2**31:
         raise ValueError(
             f"prompts: expected at most {2**31 // triton.cdiv(samples, tile.samples)} at once, got {prompts}"

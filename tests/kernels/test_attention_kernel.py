@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attention_equivalence import Accuracy, attention_problem, check_attention
+from attention_equivalence import COMPILED, Accuracy, attention_problem, check_attention
 from decoding_problems import AUTHORS_RULES, RULES, fitting
 from equivalence import EPS, Decode
 from ttc_fast import AttentionState, BernoulliSampling, GaussianNoise, Heads, RankOneNoise, SubsetSampling
@@ -25,12 +25,6 @@ slow = pytest.mark.slow
 
 INTERPRETED = Accuracy(products=lambda terms: 6 * (terms + 20) * EPS)
 """Six products, each summed from first to last over padded coefficients or keys, of which up to 16 are added."""
-COMPILED = Accuracy(
-    products=lambda terms: (6 * ((terms + 31) // 8) + 12) * EPS, power=2.0**-21, gelu=2.0**-20, logarithm=2.0**-18
-)
-"""Six products, each rounded for every 16 terms; what they leave out is below 2^-22. ex2.approx is within 2^-22, of a
-rounded argument. Division and ex2 move gelu by less than 2^-20."""
-
 SHAPES: list[dict[str, Any]] = [
     {"dim": 1, "keys": 1}, {"dim": 3, "keys": 7, "heads": 2, "hidden": 5, "affine": True},
     {"dim": 33, "keys": 70, "heads": 2, "affine": True}, {"dim": 70, "keys": 40},

@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from attention_equivalence import COMPILED, attention_problem, check_attention
 from decoding_problems import AUTHORS_RULES, fitting, problem
 from equivalence import ALL_RULES, check_exponentials, check_free_run, check_step, check_uniforms
 from ttc_fast import (
+    AttentionState,
     BernoulliSampling,
     GaussianNoise,
     GeometricDecay,
+    Heads,
     LargestCoefficients,
     LinearAttention,
     LinearRegression,
@@ -22,6 +25,7 @@ from ttc_fast import (
     SubsetSampling,
     decode,
 )
+from ttc_fast.decoding.attention_decode import decode_attention
 from ttc_fast.decoding.rules import Rule
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
@@ -151,3 +155,34 @@ def test_compiled_by_torch(rule: Rule) -> None:
     assert wanted.backend == "triton"  # what "auto" takes
     compiled = torch.compile(decoder, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(prompts, **asked).thoughts, wanted.thoughts, rtol=0, atol=0)
+
+
+def attention_on_gpu(state: AttentionState, w0: Tensor, **arguments: Any) -> Tensor:
+    heads = tuple(Heads(one.keys.cuda(), one.offsets.cuda(), one.values.cuda(), one.activation) for one in state.heads)
+    there = AttentionState(heads, *(None if x is None else x.cuda() for x in (state.A, state.c)))
+    out = decode_attention(there, w0.cuda(), backend="triton", **arguments)
+    assert out.backend == "triton"
+    return out.thoughts.cpu()
+
+
+@pytest.mark.parametrize("dim", [1, 3, 16, 33, 64, 70, 128])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "relu", "gelu", "identity"])
+def test_attention_states(activation: str, dim: int) -> None:
+    """Tensor cores cut where they add up: each rounding may be twice as large."""
+    accuracy = COMPILED._replace(products=lambda terms: 2 * COMPILED.products(terms))
+    rules = [GaussianNoise(0.3), BernoulliSampling("sigmoid", 0.2), RankOneNoise(0.05), fitting(SubsetSampling(2), dim)]
+    state, w0 = attention_problem(2, dim, activation, 70, heads=2, hidden=5, affine=dim % 2 == 1)
+    for rule in rules if dim in (3, 64) else rules[:2]:
+        check_attention(attention_on_gpu, state, w0, rule, samples=67, steps=5, accuracy=accuracy)
+
+
+@pytest.mark.parametrize("dim", [5, 64])
+def test_attention_does_not_depend_on_the_chunk(dim: int) -> None:
+    state, w0 = attention_problem(3, dim, "softmax", 40)
+    one = state.heads[0]
+    for rule in (GaussianNoise(0.2), BernoulliSampling(), SubsetSampling(2)):
+        arguments: dict[str, Any] = {"rule": rule, "steps": [1, 3, 5], "seed": 3}
+        whole = attention_on_gpu(state, w0, samples=700, **arguments)
+        part = AttentionState((Heads(one.keys[1:], one.offsets[1:], one.values[1:]),))
+        shard = attention_on_gpu(part, w0[1:], samples=34, first_sample=666, first_prompt=1, **arguments)
+        assert torch.equal(shard, whole[:, 1:, 666:])

@@ -165,7 +165,7 @@ def test_refusals() -> None:
         AttentionState(heads)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"heads: expected all tensors in torch.float32 on cpu"):
         AttentionState((heads,), torch.zeros(2, 4, 4).double())
-    with pytest.raises(ValueError, match="backend: 'triton' cannot run: .*sees no GPU"):
+    with pytest.raises(ValueError, match=r"backend: 'triton' cannot run: .*sees no GPU"):
         StochasticDecoder(AttentionTransformer(V, W), GaussianNoise(0.1))(
             LinearRegression(3, 4).sample(1), steps=1, samples=1, backend="triton"
         )

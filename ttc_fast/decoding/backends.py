@@ -51,7 +51,8 @@ def triton_obstacle(state: AttentionState) -> str:
         return ""  # which is said elsewhere
     from ..kernels.attention_decode import obstacle
 
-    return obstacle(state)
+    found: str = obstacle(state)
+    return found
 
 
 def triton_decode_attention(
