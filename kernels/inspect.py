@@ -2,7 +2,7 @@
 
 ``python -m ttc_fast.kernels.inspect`` compiles the kernels that would be launched and counts their
 instructions; ``kernels/roofline.py`` holds the rates and their sources. A bound is what no run can
-exceed, not a timing: none has been made on a GPU yet.
+exceed, not a timing; bench/results has those.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _pipes(arch: str, found: list[dict[str, Any]]) -> Table:
 def _rates(gpu: roofline.Gpu, found: list[dict[str, Any]]) -> Table:
     table = _table(
         f"{gpu.name} ({gpu.sms} SMs, {gpu.gigahertz} GHz, {gpu.terabytes} TB/s): G coefficient-steps per second, "
-        "never measured",
+        "by count",
         ("rule", "d", "bound", "(16 to 64)", "limit", "least", "share", "eager", "+ product", "speed-up", "expected"),
     )
     for facts in found:

@@ -13,7 +13,7 @@ from .counts import RULES, inspect
 from .versions import version
 
 TEXT = {
-    "status": "predictions from compiled code: no GPU timing has been made yet",
+    "status": "predictions from compiled code, made before a GPU had run it",
     "rate": "coefficient-steps per second of one launch of many steps whose thoughts fill the GPU (2^26 coefficients)",
     "bound": "issue slots, pipes and tensor cores perfectly busy at the highest clock, for a wide multiplication "
     "of 32 lanes a clock; bound_low and bound_high are for 16 and 64 lanes",
