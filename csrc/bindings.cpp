@@ -418,32 +418,6 @@ Array<float> gelu_of(const Array<float>& x, const std::string& isa) {
   return out;
 }
 
-// Samples' steps per second of one part of the decode of attention with one head: "products", what is left where
-// nothing is taken of the scores, or "activations" alone.
-double attention_rate(const std::string& part, const std::string& activation, std::int64_t keys, std::int64_t dim,
-                      std::int64_t repeats, const std::string& isa) {
-  const Kernel& kernel = find_kernel(isa);
-  expect(dim >= 1 && dim <= 1 << 20, "dim: expected a number from 1 to 2^20");
-  expect(keys >= 1 && keys <= 1 << 20, "keys: expected a number from 1 to 2^20");
-  const std::vector<float> zeros(keys * dim);
-  const Attention attention{nullptr, nullptr, true, true,
-                            {{1, keys, Activation::kIdentity, true, zeros.data(), zeros.data(), zeros.data()}}};
-  std::vector<float> matrix(kernel.attention_size(attention, dim)), w(kernel.padded(dim) * kernel.samples), next(w);
-  std::vector<float> rows(w), scores(kChunk * kernel.samples);
-  kernel.pack_attention(attention, 0, dim, matrix.data());
-  const Job job{dim, Rule::kGaussian, true, 1.0f, 0, nullptr, 0, 0, 1, 0, matrix.data(), &attention};
-  Tile tile{0, w.data(), next.data(), nullptr, nullptr, rows.data(), scores.data(), nullptr};
-  const Activation kind = find_activation(activation);
-  const auto began = std::chrono::steady_clock::now();
-  if (part == "products") {
-    kernel.attention_only(job, tile, repeats);
-  } else {
-    kernel.activations_only(kind, keys, tile, repeats);
-  }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  return static_cast<double>(repeats * kernel.samples) / seconds;
-}
-
 // Coefficient-steps per second of one part of the decode: "words" or "draws" of `repeats` blocks of four
 // steps, "steps" without draws, or "links".
 double part_rate(const std::string& part, const std::string& rule, std::int64_t dim, std::int64_t repeats,
@@ -569,10 +543,6 @@ PYBIND11_MODULE(_C, m) {
         "sin and cos of 2 pi b 2^-32, for tests.");
   m.def("exp2", &power_of_two, py::arg("t").noconvert(), py::arg("isa"), "2^t, for tests.");
   m.def("gelu", &gelu_of, py::arg("x").noconvert(), py::arg("isa"), "x (1 + erf(x / sqrt(2))) / 2, for tests.");
-  m.def("attention_rate", &attention_rate, py::arg("part"), py::arg("activation"), py::arg("keys"), py::arg("dim"),
-        py::arg("repeats"), py::arg("isa"),
-        "Steps of samples per second of one part of a head's decode on one tile, for benchmarks: 'products' or "
-        "'activations'.");
   m.def("part_rate", &part_rate, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
         "Coefficient-steps per second of one part of the decode on one tile, for benchmarks: 'words', 'draws', 'steps' "
         "or 'links'.");

@@ -131,8 +131,6 @@ struct Kernel {
   void (*draws_only)(const Job&, Tile&, std::int64_t repeats);
   void (*steps_only)(const Job&, Tile&, std::int64_t repeats);
   void (*links_only)(const Job&, Tile&, std::int64_t repeats);
-  void (*attention_only)(const Job&, Tile&, std::int64_t repeats);
-  void (*activations_only)(Activation, std::int64_t keys, Tile&, std::int64_t repeats);
 };
 
 // A decode of all prompts; the arguments of ttc_fast.decode, checked by the caller.

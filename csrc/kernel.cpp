@@ -334,31 +334,11 @@ void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
   }
 }
 
-void attention_only(const Job& job, Tile& tile, std::int64_t repeats) {
-  for (std::int64_t t = 0; t < repeats; ++t) attend(job, tile);
-}
-
-void activations_only(Activation activation, std::int64_t keys, Tile& tile, std::int64_t repeats) {
-  F most[kVectors];
-  Softmax softmax;
-  for (int v = 0; v < kVectors; ++v) softmax.most[v] = softmax.sum[v] = most[v] = all(1.0f);
-  for (std::int64_t t = 0; t < repeats; ++t) {
-    for (std::int64_t begin = 0; begin < keys; begin += kChunk) {
-      const std::int64_t count = keys - begin < kChunk ? keys - begin : kChunk;
-      if (activation == Activation::kSoftmax) make_powers(count, most, tile, softmax);
-      if (activation == Activation::kSigmoid) activate_scores<Activation::kSigmoid>(count, tile);
-      if (activation == Activation::kRelu) activate_scores<Activation::kRelu>(count, tile);
-      if (activation == Activation::kGelu) activate_scores<Activation::kGelu>(count, tile);
-    }
-  }
-  store(tile.next, softmax.sum[0]);  // so that it cannot be left out
-}
-
 const Kernel kKernel = {
     kIsa, kSamples, padded, transpose, transpose_back, matrix_size, pack, attention_size, pack_attention, begin,
     advance, draw_answer, residual_rows, gram_size, pack_examples, squared_residuals, squared_distances, pack_bits,
     weighted_sum, weigh, middle_sums, log, sincos, power_of_two, gelu_of, words_only, draws_only, steps_only,
-    links_only, attention_only, activations_only};
+    links_only};
 
 }  // namespace
 
