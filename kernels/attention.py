@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .chain import _draws, _exp2, _is_continuous, _product, _token
+from .chain import _draws, _exp2, _is_continuous, _product, _row_sums, _token
 from .once import compiled_once
 
 
@@ -34,16 +34,6 @@ def _parts(pointer, stride, PRECISION: tl.constexpr, TARGET: tl.constexpr):
             one.to(tl.bfloat16, bitcast=True), two.to(tl.bfloat16, bitcast=True), three.to(tl.bfloat16, bitcast=True)
         )  # fmt: skip
     return parts
-
-
-@triton.jit
-def _row_sum(x):
-    """Of every sample, as a column. By halves, eights and the rest, as ``chain._along``."""
-    BN: tl.constexpr = x.shape[0]
-    K: tl.constexpr = x.shape[1]
-    x = tl.sum(x.reshape(BN, 2, K // 16, 8), 1, keep_dims=True)
-    x = tl.sum(x, 3, keep_dims=True)
-    return tl.sum(x, 2, keep_dims=True).reshape(BN, 1)
 
 
 @triton.jit
@@ -87,7 +77,7 @@ def _softmax_head(
         s = _exp2(s - larger, TARGET)
         keep = _exp2(most - larger, TARGET)
         most = larger
-        total = tl.fma(total, keep, _row_sum(s))
+        total = tl.fma(total, keep, _row_sums(s).reshape(BN, 1))
         v1, v2, v3 = _parts(values + row[:, None] * D + i[None, :], part, PRECISION, TARGET)
         added = _product(s, v1, v2, v3, added * keep, False, PRECISION, TARGET)
     return u + added / total
@@ -144,8 +134,8 @@ def _output(
 
 @compiled_once
 def attention_kernel(
-    keys, offsets, values, groups, bias, w0, noise, stops, thoughts,
-    part: tl.int64, bias_stride: tl.int64, page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
+    keys, offsets, values, groups, bias, part: tl.int64, bias_stride: tl.int64, w0, noise, stops, thoughts,
+    page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
     w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
     seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
     RULE: tl.constexpr, EVERY_STEP: tl.constexpr, ONES: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,

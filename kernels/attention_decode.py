@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from . import padded, target
 from .attention import attention_kernel
-from .decode import EncodedRule, Launch, Tile, constants, launched, options, programs_of, timetable
+from .decode import EncodedRule, Launch, Tile, chain_arguments, chain_constants, launched, options, programs_of
 
 MAX_GROUPS = 3
 """Groups of heads with one activation and one number of keys; the matrix A is one of them."""
@@ -78,7 +78,8 @@ def _in_parts(rows: Tensor) -> Tensor:
 
 
 def packed(state: State) -> dict[str, Any]:
-    """Arguments of the kernel that hold the state: rows of keys padded to D coefficients, and every head's to blocks.
+    """Arguments of the kernel that hold the state, in its order: rows of keys padded to D coefficients,
+    and those of every head to blocks.
 
     Args:
         state: float32.
@@ -130,41 +131,15 @@ def prepare(
     thoughts: Tensor,
     *,
     rule: EncodedRule,
-    steps: Sequence[int],
-    seed: int,
-    first_sample: int,
-    first_prompt: int,
-    first_step: int,
     precision: str,
     target: str,
     tile: Tile,
+    **asked: Any,
 ) -> Launch:
     """As ``decode.prepare``."""
     prompts, samples, dim = thoughts.shape[1:]
-    when, held = timetable(rule, steps, first_step, False, w0.device), packed(state)
-    arguments: dict[str, Any] = {
-        **{name: held[name] for name in ("keys", "offsets", "values", "groups", "bias")},
-        "w0": w0.contiguous(),
-        "noise": when["noise"],
-        "stops": when["stops"],
-        "thoughts": thoughts,
-        "part": held["part"],
-        "bias_stride": held["bias_stride"],
-        "page": prompts * samples * dim,
-        "samples": samples,
-        "dim": dim,
-        "stops_count": when["stops_count"],
-        "w0_prompt_stride": dim if w0.ndim == 2 else samples * dim,
-        "w0_sample_stride": 0 if w0.ndim == 2 else dim,
-        "seed": seed,
-        "first_prompt": first_prompt,
-        "first_sample": first_sample,
-        "first_step": first_step,
-        "gain": when["gain"],
-    }
-    given = constants(
-        {"RULE": rule.kind, "EVERY_STEP": rule.every_step, "ONES": rule.ones}, precision, target, dim, tile
-    )
+    arguments = packed(state) | chain_arguments(w0, thoughts, rule=rule, **asked)
+    given = chain_constants(rule, precision, target, dim, tile)
     given |= constants_of([group[0] for group in _groups(state)], state.A is None, dim)
     return Launch(attention_kernel, programs_of(prompts, samples, tile), arguments, given, options(tile, target))
 

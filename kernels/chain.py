@@ -168,19 +168,26 @@ def _log2(power):
 
 
 @triton.jit
+def _row_sums(x):
+    """Of every sample ``[BN, 1, 1, 1]``, by halves, by eights, and what is left: tl.sum adds what is in a thread first,
+    then in a warp, so that its bits would depend on the tile."""
+    BN: tl.constexpr = x.shape[0]
+    D: tl.constexpr = x.shape[1]
+    x = tl.sum(x.reshape(BN, 2, D // 16, 8), 1, keep_dims=True)
+    x = tl.sum(x, 3, keep_dims=True)
+    return tl.sum(x, 2, keep_dims=True)
+
+
+@triton.jit
 def _along(xi, w, i, dim):
     """<xi, w> of every sample, without the padded coefficients, whose noise makes them other than zero.
 
-    Summed by halves, by eights, and what is left: tl.sum adds what is in a thread first, then in a warp, so that its
-    bits would depend on the tile. Back in the shape of the thoughts by a reshape, not by a broadcast of a vector,
-    whose layout the compiler would take for that of all thoughts after it.
+    Back in the shape of the thoughts by a reshape, not by a broadcast of a vector, whose layout the compiler would take
+    for that of all thoughts after it.
     """
-    total = tl.where(i < dim, xi * w, 0.0)
-    BN: tl.constexpr = total.shape[0]
-    D: tl.constexpr = total.shape[1]
-    total = tl.sum(total.reshape(BN, 2, D // 16, 8), 1, keep_dims=True)
-    total = tl.sum(total, 3, keep_dims=True)
-    total = tl.sum(total, 2, keep_dims=True)
+    BN: tl.constexpr = w.shape[0]
+    D: tl.constexpr = w.shape[1]
+    total = _row_sums(tl.where(i < dim, xi * w, 0.0))
     return tl.broadcast_to(total, BN, 2, D // 16, 8).reshape(BN, D)
 
 

@@ -111,16 +111,26 @@ class Launch(NamedTuple):
     """Of the compiler."""
 
 
-def timetable(
-    rule: EncodedRule, steps: Sequence[int], first_step: int, every_block: bool, device: torch.device
+def chain_arguments(
+    w0: Tensor,
+    thoughts: Tensor,
+    *,
+    rule: EncodedRule,
+    steps: Sequence[int],
+    seed: int,
+    first_sample: int,
+    first_prompt: int,
+    first_step: int,
+    every_block: bool = False,
 ) -> dict[str, Any]:
-    """Arguments that say what happens when: ``noise``, ``stops``, ``stops_count`` and ``gain``.
+    """The arguments of a chain's kernel after those that hold the state, in the order of its parameters.
 
     Args:
-        rule, steps, first_step: of the decode; the steps ascending.
+        w0, rule, steps, seed, first_sample, first_prompt, first_step: of the decode; the steps ascending.
+        thoughts: that it writes.
         every_block: whether all blocks of four steps are listed, not only those with asked thoughts.
-        device: where the tables go.
     """
+    prompts, samples, dim = thoughts.shape[1:]
     first_block, last_block = first_step // 4, (max(steps) - 1) // 4
     if last_block - first_block >= 2**29:
         raise ValueError(f"steps: expected at most 2^31 steps in one decode on the GPU, got {max(steps) - first_step}")
@@ -140,9 +150,20 @@ def timetable(
     elif rule.kind == "sigmoid":
         gain = math.log2(math.e) / rule.temperature  # no rule has one that makes this infinite in float32
     return {
-        "noise": _sent(noise.numpy().tobytes(), torch.float32, device),
-        "stops": _sent(np.array(stops, dtype=np.int32).tobytes(), torch.int32, device).view(-1, 7),
+        "w0": w0.contiguous(),
+        "noise": _sent(noise.numpy().tobytes(), torch.float32, w0.device),
+        "stops": _sent(np.array(stops, dtype=np.int32).tobytes(), torch.int32, w0.device).view(-1, 7),
+        "thoughts": thoughts,
+        "page": prompts * samples * dim,
+        "samples": samples,
+        "dim": dim,
         "stops_count": len(rows),
+        "w0_prompt_stride": dim if w0.ndim == 2 else samples * dim,
+        "w0_sample_stride": 0 if w0.ndim == 2 else dim,
+        "seed": seed,
+        "first_prompt": first_prompt,
+        "first_sample": first_sample,
+        "first_step": first_step,
         "gain": gain,
     }
 
@@ -165,53 +186,44 @@ def programs_of(prompts: int, samples: int, tile: Tile) -> int:
     return programs
 
 
+def chain_constants(rule: EncodedRule, precision: str, target: str, dim: int, tile: Tile) -> dict[str, Any]:
+    """:func:`constants` of a rule.
+
+    Args:
+        rule, precision, target, dim, tile: of the decode.
+    """
+    kind = {"RULE": rule.kind, "EVERY_STEP": rule.every_step, "ONES": rule.ones}
+    return constants(kind, precision, target, dim, tile)
+
+
 def prepare(
     state: Tensor,
     w0: Tensor,
     thoughts: Tensor,
     *,
     rule: EncodedRule,
-    steps: Sequence[int],
-    seed: int,
-    first_sample: int,
-    first_prompt: int,
-    first_step: int,
     precision: str,
     target: str,
     tile: Tile,
+    **asked: Any,
 ) -> Launch:
-    """The launch that writes w_t to ``thoughts[row] [B, N, d]`` for every ``steps[row]`` = t > first_step."""
+    """The launch that writes w_t to ``thoughts[row] [B, N, d]`` for every ``steps[row]`` = t > first_step.
+
+    Args:
+        state, w0, rule, precision: of the decode.
+        thoughts: that it writes.
+        target, tile: of the GPU.
+        asked: steps, seed, first_sample, first_prompt, first_step.
+    """
     prompts, samples, dim = thoughts.shape[1:]
-    when = timetable(rule, steps, first_step, tile.streamed, state.device)
-    programs = programs_of(prompts, samples, tile)
-    arguments: dict[str, Any] = {}
+    programs, arguments = programs_of(prompts, samples, tile), {"state": state.contiguous()}
     if tile.streamed:
-        arguments["scratch"] = torch.empty(programs * 5 * tile.samples * padded(dim), device=state.device)
-    arguments |= {
-        "state": state.contiguous(),
-        "w0": w0.contiguous(),
-        "noise": when["noise"],
-        "stops": when["stops"],
-        "thoughts": thoughts,
-        "page": prompts * samples * dim,
-        "samples": samples,
-        "dim": dim,
-        "stops_count": when["stops_count"],
-        "w0_prompt_stride": dim if w0.ndim == 2 else samples * dim,
-        "w0_sample_stride": 0 if w0.ndim == 2 else dim,
-        "seed": seed,
-        "first_prompt": first_prompt,
-        "first_sample": first_sample,
-        "first_step": first_step,
-        "gain": when["gain"],
-    }
-    return Launch(
-        streamed_kernel if tile.streamed else decode_kernel,
-        programs,
-        arguments,
-        constants({"RULE": rule.kind, "EVERY_STEP": rule.every_step, "ONES": rule.ones}, precision, target, dim, tile),
-        options(tile, target),
-    )
+        scratch = torch.empty(programs * 5 * tile.samples * padded(dim), device=state.device)
+        arguments = {"scratch": scratch, **arguments}
+    arguments |= chain_arguments(w0, thoughts, rule=rule, every_block=tile.streamed, **asked)
+    kernel = streamed_kernel if tile.streamed else decode_kernel
+    given = chain_constants(rule, precision, target, dim, tile)
+    return Launch(kernel, programs, arguments, given, options(tile, target))
 
 
 @functools.lru_cache(maxsize=32)
@@ -243,7 +255,8 @@ def start(launch: Launch, device: torch.device) -> None:
         Unusable: it has not run there before, and cannot be compiled or loaded.
     """
     if _noted is not None:
-        return _noted.append(launch)
+        _noted.append(launch)
+        return
     warn_unproved()
     kernel = (id(launch.kernel), device, *launch.constants.items())
     with contextlib.nullcontext() if device.type == "cpu" else torch.cuda.device(device):
@@ -254,7 +267,7 @@ def start(launch: Launch, device: torch.device) -> None:
                 raise
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise Unusable(f"Triton fails on {device}: {type(error).__name__}: {reason}") from error
-    return _RAN.add(kernel)
+    _RAN.add(kernel)
 
 
 def decode(
@@ -271,8 +284,7 @@ def decode(
     precision: str = "fp32",
     out: Tensor | None = None,
 ) -> Tensor:
-    """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked. They are ``out``
-    itself where a launch can write there: it is contiguous, the steps are ascending."""
+    """Thoughts ``[len(steps), B, N, d]``; arguments as in :func:`ttc_fast.decode`, already checked."""
     tile = _tile_here(state.shape[1], state.device, precision, rule.kind)
     ready = functools.partial(
         prepare, state, w0, rule=rule, seed=seed, first_sample=first_sample, first_prompt=first_prompt,
@@ -290,7 +302,8 @@ def launched(
     first_step: int,
     out: Tensor | None,
 ) -> Tensor:
-    """Thoughts ``[len(steps), B, N, d]``: ``out`` itself where a launch can write there, see :func:`decode`.
+    """Thoughts ``[len(steps), B, N, d]``, in ``out`` if there is one: the launch writes there where that is contiguous
+    and the steps are ascending, else they are copied.
 
     Args:
         ready: the launch, given the thoughts and, by name, the asked steps in ascending order.
@@ -304,6 +317,6 @@ def launched(
         thoughts[0] = w0 if w0.ndim == 3 else w0[:, None]
     if thoughts.numel() and asked[-1] > first_step:
         start(ready(thoughts, steps=asked), w0.device)
-    if asked == list(steps):
-        return thoughts
-    return thoughts[[asked.index(t) for t in steps]]
+    if asked != list(steps):
+        thoughts = thoughts[[asked.index(t) for t in steps]]
+    return thoughts if out is None or direct else out.copy_(thoughts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +12,12 @@ from torch import Tensor
 from ..numerics import check
 from ..numerics.protocols import described
 from . import chain, native
+from .arguments import ASKED, Arguments, check_out, check_room, empty_thoughts, unpacked
 from .attention import AttentionState, Heads
 from .authors_rules import check_ones
 from .backends import decoded, require_reference, resolve_backend, run_by, triton_decode_attention, triton_obstacle
-from .decode import Arguments, DecodeOutput, check_out, check_room
-from .rules import EncodedRule, Rule
+from .decode import DecodeOutput
+from .rules import Rule
 
 
 def attention_backend(state: AttentionState, w0: Tensor, backend: str, precision: str = "fp32") -> str:
@@ -77,25 +79,19 @@ def decode_attention(
             thoughts = chain.decode(lambda: state.output, w0, rule=rule, **given.named())
         return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
 
+    arguments = (
+        [part.detach() for one in state.heads for part in (one.keys, one.offsets, one.values)],
+        [one.activation for one in state.heads],
+        *(None if part is None else part.detach() for part in (state.A, state.c)),
+        w0.detach(),
+        *encoded,
+        *given.packed(),
+    )
+
     def run(name: str) -> Tensor:
-        arguments = (
-            [part.detach() for one in state.heads for part in (one.keys, one.offsets, one.values)],
-            [one.activation for one in state.heads],
-            None if state.A is None else state.A.detach(),
-            None if state.c is None else state.c.detach(),
-            w0.detach(),
-            *encoded,
-            list(given.steps),
-            given.samples,
-            given.seed - 2**64 if given.seed >= 2**63 else given.seed,  # the same bits as a signed integer
-            given.first_sample,
-            given.first_prompt,
-            given.first_step,
-            name,
-            precision,
-        )
-        found: Tensor = torch.ops.ttc_fast.decode_attention(*arguments) if out is None else _decode(*arguments, out=out)
-        return found
+        operator = torch.ops.ttc_fast.decode_attention if out is None else functools.partial(_decode, out=out)
+        thoughts: Tensor = operator(*arguments, name, precision)
+        return thoughts
 
     def resolve() -> str:
         return attention_backend(state, w0, backend, precision)
@@ -110,45 +106,25 @@ def _decode(
     A: Tensor | None,
     c: Tensor | None,
     w0: Tensor,
-    kind: str,
-    schedule: Tensor,
-    temperature: float,
-    every_step: bool,
-    ones: int,
-    steps: list[int],
-    samples: int,
-    seed: int,
-    first_sample: int,
-    first_prompt: int,
-    first_step: int,
-    backend: str,
-    precision: str,
+    *asked: Any,
     out: Tensor | None = None,
 ) -> Tensor:
-    heads = map(Heads, parts[::3], parts[1::3], parts[2::3], activations)
-    state, rule = AttentionState(tuple(heads), A, c), EncodedRule(kind, schedule, temperature, every_step, ones)
-    arguments: dict[str, Any] = {
-        "steps": steps, "samples": samples, "seed": seed % 2**64, "first_sample": first_sample,
-        "first_prompt": first_prompt, "first_step": first_step,
-    }  # fmt: skip
+    *given, backend, precision = asked
+    arguments = unpacked(*given)
+    state = AttentionState(tuple(map(Heads, parts[::3], parts[1::3], parts[2::3], activations)), A, c)
     if backend == "native":
-        return native.decode_attention(state, w0, rule=rule, out=out, **arguments)
+        return native.decode_attention(state, w0, out=out, **arguments)
     if backend == "triton":
-        return triton_decode_attention(state, w0, rule=rule, precision=precision, out=out, **arguments)
-    thoughts = chain.decode(lambda: state.output, w0, rule=decoded(rule), **arguments)
+        return triton_decode_attention(state, w0, precision=precision, out=out, **arguments)
+    thoughts = chain.decode(lambda: state.output, w0, **arguments | {"rule": decoded(arguments["rule"])})
     return thoughts if out is None else out.copy_(thoughts)
-
-
-def _decode_fake(parts: list[Tensor], activations: list[str], A: Any, c: Any, w0: Tensor, *rest: Any) -> Tensor:
-    steps, samples = rest[5], rest[6]
-    return w0.new_empty(len(steps), w0.shape[0], samples, w0.shape[-1])
 
 
 torch.library.define(
     "ttc_fast::decode_attention",
-    "(Tensor[] parts, str[] activations, Tensor? A, Tensor? c, Tensor w0, str kind, Tensor schedule, "
-    "float temperature, bool every_step, int ones, int[] steps, int samples, int seed, int first_sample, "
-    "int first_prompt, int first_step, str backend, str precision) -> Tensor",
+    f"(Tensor[] parts, str[] activations, Tensor? A, Tensor? c, Tensor w0, {ASKED}) -> Tensor",
 )
 torch.library.impl("ttc_fast::decode_attention", "CompositeExplicitAutograd")(_decode)
-torch.library.register_fake("ttc_fast::decode_attention")(_decode_fake)
+torch.library.register_fake("ttc_fast::decode_attention")(
+    lambda parts, activations, A, c, w0, *asked: empty_thoughts(w0, *asked)
+)

@@ -34,11 +34,11 @@ class Backend:
     """Why it is (not) available here."""
 
 
-def _triton_decode(state: Tensor, w0: Tensor, *, out: Tensor | None = None, **arguments: Any) -> Tensor:
+def _triton_decode(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
     from ..kernels.decode import decode  # imports triton, which takes a second
 
-    thoughts: Tensor = decode(state, w0, out=out, **arguments)
-    return thoughts if out is None or thoughts is out else out.copy_(thoughts)
+    thoughts: Tensor = decode(state, w0, **arguments)
+    return thoughts
 
 
 def triton_obstacle(state: AttentionState) -> str:
@@ -55,18 +55,16 @@ def triton_obstacle(state: AttentionState) -> str:
     return found
 
 
-def triton_decode_attention(
-    state: AttentionState, w0: Tensor, *, out: Tensor | None = None, **arguments: Any
-) -> Tensor:
+def triton_decode_attention(state: AttentionState, w0: Tensor, **arguments: Any) -> Tensor:
     """Thoughts ``[len(steps), B, N, d]`` of an attention state.
 
     Args:
-        state, w0, out, arguments: as of :func:`ttc_fast.decode`, already checked, with an encoded rule.
+        state, w0, arguments: as of :func:`ttc_fast.decode`, already checked, with an encoded rule.
     """
     from ..kernels.attention_decode import decode
 
-    thoughts: Tensor = decode(state, w0, out=out, **arguments)
-    return thoughts if out is None or thoughts is out else out.copy_(thoughts)
+    thoughts: Tensor = decode(state, w0, **arguments)
+    return thoughts
 
 
 def _triton_normals(

@@ -13,11 +13,11 @@ from torch import Tensor
 from ..numerics import check
 from ..numerics.protocols import described
 from . import exact
+from .arguments import ASKED, Arguments, check_out, check_room, empty_thoughts, unpacked
 from .authors_rules import check_ones
 from .backends import DECODERS, NORMALS, require_reference, resolve_backend, run_by
 from .reference import decode as reference_decode
 from .rules import EncodedRule, Rule, check_rule
-from .schedules import MOST_STEPS
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,7 @@ def decode(
         name = require_reference(backend, precision, f"the rule {described(rule)}")
         thoughts = reference_decode(state, w0, rule=rule, out=out, **given.named())
         return DecodeOutput(thoughts, given.steps, name)
-    signed = given.seed - 2**64 if given.seed >= 2**63 else given.seed  # the same bits
-    place = signed, given.first_sample, given.first_prompt, given.first_step
-    arguments = state.detach(), w0.detach(), *encoded, list(given.steps), given.samples, *place
+    arguments = state.detach(), w0.detach(), *encoded, *given.packed()
 
     def resolve() -> str:
         return resolve_backend(backend, state.dtype, state.device, dim, precision)
@@ -127,42 +125,6 @@ def decode(
     return DecodeOutput(thoughts, given.steps, name)
 
 
-def check_room(thoughts: int, samples: int, dim: int, dtype: torch.dtype) -> None:
-    """Room for thoughts.
-
-    Args:
-        thoughts: asked steps times prompts.
-        samples: of each.
-        dim: d.
-        dtype: of a coefficient.
-
-    Raises:
-        ValueError: there is none.
-    """
-    needed = thoughts * samples * dim * dtype.itemsize
-    check.room(needed, "samples: the thoughts", "ask for fewer samples, steps or prompts")
-
-
-def check_out(out: Tensor, w0: Tensor, given: Arguments) -> None:
-    """Nothing, if the thoughts can be written to ``out``.
-
-    Args:
-        out, w0, given: see :func:`decode`.
-
-    Raises:
-        TypeError, ValueError: it is not as described there.
-    """
-    wanted = (len(given.steps), w0.shape[0], given.samples, w0.shape[-1])
-    check.tensor("out", out, wanted)
-    if out.dtype != w0.dtype or out.device != w0.device:
-        raise ValueError(f"out: expected {w0.dtype} on {w0.device} as w0, got {out.dtype} on {out.device}")
-    if out.numel() and not out[0, 0].is_contiguous():
-        raise ValueError("out: expected the numbers [N, d] of a prompt and step one after the other")
-    row = given.samples * w0.shape[-1]
-    if out.numel() and any(size > 1 and stride < row for size, stride in zip(out.shape[:2], out.stride())):
-        raise ValueError("out: expected a place of its own for each thought, got a tensor that overlaps itself")
-
-
 def check_state(state: Tensor) -> tuple[int, int]:
     """B and d of a linear-attention state.
 
@@ -174,53 +136,6 @@ def check_state(state: Tensor) -> tuple[int, int]:
     if width != dim + 1 or dim == 0:
         raise ValueError(f"state: expected shape [B, d, d+1] with d >= 1, got {list(state.shape)}")
     return prompts, dim
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What every decode is asked for, checked."""
-
-    steps: tuple[int, ...]
-    samples: int
-    seed: int
-    first_sample: int
-    first_prompt: int
-    first_step: int
-
-    @classmethod
-    def checked(
-        cls,
-        w0: Tensor,
-        prompts: int,
-        dim: int,
-        steps: Sequence[int],
-        samples: int,
-        seed: int,
-        first_sample: int,
-        first_prompt: int,
-        first_step: int,
-    ) -> Arguments:
-        """The arguments of :func:`decode`, or the error of the first that is not as described there.
-
-        Args:
-            prompts, dim: B and d.
-            w0, steps, samples, seed, first_sample, first_prompt, first_step: as in :func:`decode`.
-        """
-        samples = check.integer("samples", samples, 0, 2**32)
-        check.tensor("w0", w0, (prompts, dim) if getattr(w0, "ndim", 2) != 3 else (prompts, samples, dim))
-        first_step = check.integer("first_step", first_step, 0, MOST_STEPS)
-        return cls(
-            tuple(check.integer("steps", t, first_step, MOST_STEPS) for t in check.listed("steps", steps, "integers")),
-            samples,
-            check.integer("seed", seed, 0, 2**64 - 1),
-            check.integer("first_sample", first_sample, 0, 2**32 - samples),
-            check.integer("first_prompt", first_prompt, 0, 2**32 - prompts),
-            first_step,
-        )
-
-    def named(self) -> dict[str, Any]:
-        """For a backend's decode."""
-        return dict(vars(self))
 
 
 def _decode_exactly(
@@ -249,51 +164,14 @@ def _decode_exactly(
     return DecodeOutput(thoughts if out is None else out.copy_(thoughts), given.steps, name)
 
 
-def _decode(
-    state: Tensor,
-    w0: Tensor,
-    kind: str,
-    schedule: Tensor,
-    temperature: float,
-    every_step: bool,
-    ones: int,
-    steps: list[int],
-    samples: int,
-    seed: int,
-    first_sample: int,
-    first_prompt: int,
-    first_step: int,
-    backend: str,
-    precision: str,
-    out: Tensor | None = None,
-) -> Tensor:
-    return DECODERS[backend](
-        state,
-        w0,
-        rule=EncodedRule(kind, schedule, temperature, every_step, ones),
-        steps=steps,
-        samples=samples,
-        seed=seed % 2**64,
-        first_sample=first_sample,
-        first_prompt=first_prompt,
-        first_step=first_step,
-        **({"precision": precision} if backend == "triton" else {}),
-        **({} if out is None else {"out": out}),
-    )
-
-
-def _decode_fake(state: Tensor, w0: Tensor, *rest: Any) -> Tensor:
-    steps, samples = rest[5], rest[6]
-    return state.new_empty(len(steps), state.shape[0], samples, state.shape[1])
+def _decode(state: Tensor, w0: Tensor, *asked: Any, out: Tensor | None = None) -> Tensor:
+    *given, backend, precision = asked
+    how: dict[str, Any] = {"precision": precision} if backend == "triton" else {}
+    return DECODERS[backend](state, w0, **unpacked(*given), **how, **({} if out is None else {"out": out}))
 
 
 # torch.library.custom_op would do the same, but its first call imports torch._dynamo and with it
 # triton: three seconds that a run on the CPU need not wait for.
-torch.library.define(
-    "ttc_fast::decode",
-    "(Tensor state, Tensor w0, str kind, Tensor schedule, float temperature, bool every_step, "
-    "int ones, int[] steps, int samples, int seed, int first_sample, int first_prompt, int first_step, "
-    "str backend, str precision) -> Tensor",
-)
+torch.library.define("ttc_fast::decode", f"(Tensor state, Tensor w0, {ASKED}) -> Tensor")
 torch.library.impl("ttc_fast::decode", "CompositeExplicitAutograd")(_decode)
-torch.library.register_fake("ttc_fast::decode")(_decode_fake)
+torch.library.register_fake("ttc_fast::decode")(lambda state, w0, *asked: empty_thoughts(w0, *asked))

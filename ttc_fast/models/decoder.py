@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..decoding import chain
+from ..decoding.arguments import Arguments, check_room
 from ..decoding.attention_decode import decode_attention
 from ..decoding.backends import require_reference
-from ..decoding.decode import Arguments, DecodeOutput, check_room, decode
+from ..decoding.decode import DecodeOutput, decode
 from ..decoding.rules import Rule, check_rule
 from ..numerics import check
 from ..numerics.protocols import complete, described

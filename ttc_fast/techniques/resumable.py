@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..decoding.decode import check_room
+from ..decoding.arguments import check_room
 from ..models.base import resumable
 from ..models.decoder import StochasticDecoder, check_decoder
 from ..numerics import check
