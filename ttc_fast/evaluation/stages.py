@@ -213,22 +213,21 @@ def evaluate_part(plan: Plan, prompts: Prompts, chunk: int | None, share: Share)
     for group in _steps_together(plan, bank):
         candidates = _candidates(plan, bank, group)
         figures.risk_of_error = candidates.risk_of_error
-        found = {n: candidates.scores(t, plan.budgets) for n, t in plan.techniques.items() if t.search is None}
+        found = {
+            name: _by_step(candidates.scores(technique, plan.budgets), len(group))
+            for name, technique in plan.techniques.items()
+            if technique.search is None
+        }
         for j, i in enumerate(group):
             for name, technique in plan.techniques.items():
                 if technique.search is None:
-                    own = {m: value.chunk(len(group), 1)[j] for m, value in found[name].items()}
-                    figures.add(plan, name, plan.steps[i], own, _work_of_answers(plan, technique, plan.steps[i]))
-                    continue
-                chains = Chains(
-                    plan.decoder, prompts, bank.state, plan.steps[: i + 1], bank.thoughts[: i + 1], 0, plan.seed,
-                    plan.verifier, bank.backend,
-                )  # fmt: skip
-                figures.add(
-                    plan, name, plan.steps[i], *searched(technique, chains, plan.budgets_of(technique), candidates)
-                )
-                done += 1
-                share(done / stages)
+                    result = found[name][j], _work_of_answers(plan, technique, plan.steps[i])
+                else:
+                    chains = _chains(plan, bank, i)
+                    result = searched(technique, chains, plan.budgets_of(technique), candidates)
+                    done += 1
+                    share(done / stages)
+                figures.add(plan, name, plan.steps[i], *result)
     linear = getattr(bank.state, "linear", None)
     # A GPU is waited for once, when the table is copied, which comes after the state.
     copied = None if linear is None else linear.to("cpu", non_blocking=True)
@@ -244,6 +243,20 @@ def _context(bank: DecodedBank) -> str:
         return ALL_EXAMPLES
     same = seen.x.shape == whole.x.shape and torch.equal(seen.x, whole.x) and torch.equal(seen.y, whole.y)
     return ALL_EXAMPLES if same else "without what the verifier holds out"
+
+
+def _chains(plan: Plan, bank: DecodedBank, i: int) -> Chains:
+    """Where a search at the step number ``i`` begins."""
+    return Chains(
+        plan.decoder, bank.prompts, bank.state, plan.steps[: i + 1], bank.thoughts[: i + 1], 0, plan.seed,
+        plan.verifier, bank.backend,
+    )  # fmt: skip
+
+
+def _by_step(values: MetricValues, steps: int) -> list[MetricValues]:
+    """Metrics with their values at every budget ``[K, S b]``, of each of S steps."""
+    parts = {metric: value.chunk(steps, 1) for metric, value in values.items()}
+    return [{metric: part[j] for metric, part in parts.items()} for j in range(steps)]
 
 
 def _steps_together(plan: Plan, bank: DecodedBank) -> list[range]:

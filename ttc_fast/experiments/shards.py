@@ -28,7 +28,7 @@ from ..numerics.files import open_input
 try:
     import fcntl
 except ImportError:  # Windows: two drivers of one folder may do the same shard twice
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # asked for before use
 
 
 class Block(NamedTuple):

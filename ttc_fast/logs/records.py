@@ -18,7 +18,7 @@ from .tables import csv_batches, yaml_batches
 try:
     import orjson
 except ImportError:  # the extra `logs` has it
-    orjson = None  # type: ignore[assignment, unused-ignore]
+    orjson = None  # type: ignore[assignment, unused-ignore]  # asked for before use
 
 BATCH = 2**20
 """Bytes of lines that are parsed together."""

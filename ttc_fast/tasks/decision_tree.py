@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..numerics import check, rng
 from .base import Task
-from .linear_regression import LinearRegression, label_normals
+from .linear_regression import LinearRegression, adopt, label_normals
 from .prompts import Prompts
 
 
@@ -44,8 +44,7 @@ class DecisionTree(Task):
 
     def __post_init__(self) -> None:
         linear = LinearRegression(self.dim, self.examples, label_noise=self.label_noise)
-        for name in ("dim", "examples", "label_noise"):
-            object.__setattr__(self, name, getattr(linear, name))
+        adopt(self, linear, "dim", "examples", "label_noise")
         object.__setattr__(self, "depth", check.integer("depth", self.depth, 1, 16))
 
     def sample(self, prompts: int, *, seed: int = 0, first_prompt: int = 0) -> Prompts:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..numerics import check
 from .base import Task
-from .linear_regression import LinearRegression, label_words
+from .linear_regression import LinearRegression, adopt, label_words
 from .prompts import Prompts
 
 
@@ -50,8 +50,7 @@ class HeavyTailedRegression(Task):
         linear = LinearRegression(
             self.dim, self.examples, spectrum=self.spectrum, prior=self.prior, nonzero=self.nonzero
         )
-        for name in ("dim", "examples", "spectrum"):
-            object.__setattr__(self, name, getattr(linear, name))
+        adopt(self, linear, "dim", "examples", "spectrum")
         object.__setattr__(self, "_linear", linear)
 
     def sample(self, prompts: int, *, seed: int = 0, first_prompt: int = 0) -> Prompts:
@@ -63,7 +62,7 @@ class HeavyTailedRegression(Task):
             seed: integer in [0, 2^64).
             first_prompt: global index of the first.
         """
-        linear: LinearRegression = getattr(self, "_linear")  # noqa: B009
+        linear: LinearRegression = getattr(self, "_linear")  # noqa: B009  # no field, so of no type
         clean = linear.sample(prompts, seed=seed, first_prompt=first_prompt)
         noise = self.label_noise * self._noise(clean, int(seed))
         return Prompts(clean.x, (clean.y.double() + noise).float(), clean.w_star, clean.covariance, clean.first)

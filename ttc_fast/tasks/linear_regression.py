@@ -166,6 +166,18 @@ def label_words(prompts: Prompts, seed: int) -> Tensor:
     return torch.stack(words, 2).flatten(1)[:, : prompts.x.shape[1]]
 
 
+def adopt(task: object, linear: LinearRegression, *names: str) -> None:
+    """Settings of another task as linear regression has checked them.
+
+    Args:
+        task: a frozen dataclass.
+        linear: made of the task's settings.
+        names: of the settings.
+    """
+    for name in names:
+        object.__setattr__(task, name, getattr(linear, name))
+
+
 def label_normals(base: Prompts, seed: int) -> Tensor:
     """Standard normals for labels ``[B, n]``, those of :class:`LinearRegression`, in float64.
 

@@ -204,7 +204,7 @@ def check_prompts(prompts: object, dim: int | None = None) -> None:
         hint = "; sample the task: task.sample(64)" if hasattr(prompts, "sample") else ""
         raise TypeError(f"prompts: expected Prompts, got {check.shown(prompts)}{hint}")
     x = check.tensor("prompts: x", getattr(prompts, "x"), ("B", "n", "d" if dim is None else dim))  # noqa: B009
-    check.tensor("prompts: y", getattr(prompts, "y"), x.shape[:2])  # noqa: B009
+    check.tensor("prompts: y", getattr(prompts, "y"), x.shape[:2])  # noqa: B009  # a part of the user may lack it
 
 
 def load_prompts(path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Prompts:

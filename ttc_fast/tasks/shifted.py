@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..numerics import check, rng, sums
 from .base import Task
-from .linear_regression import LinearRegression
+from .linear_regression import LinearRegression, adopt
 from .metrics import truth
 from .prompts import Prompts
 
@@ -54,8 +54,7 @@ class ShiftedRegression(Task):
         check.choice("shift", self.shift, get_args(Shift))
         object.__setattr__(self, "scale", check.number("scale", self.scale))
         linear = LinearRegression(self.dim, self.examples, label_noise=self.label_noise)
-        for name in ("dim", "examples", "label_noise"):
-            object.__setattr__(self, name, getattr(linear, name))
+        adopt(self, linear, "dim", "examples", "label_noise")
 
     def sample(self, prompts: int, *, seed: int = 0, first_prompt: int = 0) -> Prompts:
         """``prompts`` prompts with the global indices from ``first_prompt`` on.

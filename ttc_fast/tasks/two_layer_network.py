@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..numerics import check, rng, sums
 from .base import Task
-from .linear_regression import LinearRegression, label_normals
+from .linear_regression import LinearRegression, adopt, label_normals
 from .prompts import Prompts
 
 
@@ -43,8 +43,7 @@ class TwoLayerNetwork(Task):
 
     def __post_init__(self) -> None:
         linear = LinearRegression(self.dim, self.examples, label_noise=self.label_noise)
-        for name in ("dim", "examples", "label_noise"):
-            object.__setattr__(self, name, getattr(linear, name))
+        adopt(self, linear, "dim", "examples", "label_noise")
         object.__setattr__(self, "hidden", check.integer("hidden", self.hidden, 1, 2**24))
 
     def sample(self, prompts: int, *, seed: int = 0, first_prompt: int = 0) -> Prompts:

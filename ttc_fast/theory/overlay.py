@@ -148,8 +148,7 @@ def _affordable(entry: LawEntry, dim: int, prompts: int) -> bool:
 
 def _problem(decoder: StochasticDecoder, prompts: Prompts, verifier: Verifier) -> Problem:
     seen = verifier.context(prompts)
-    w0 = None if getattr(decoder, "first", None) is None else decoder.start(seen)
-    w0 = None if w0 is None else w0.cpu()
+    w0 = None if getattr(decoder, "first", None) is None else decoder.start(seen).cpu()
     return Problem(decoder.model, decoder.rule, prompts.to("cpu"), seen.to("cpu"), verifier, w0, there=seen)
 
 
