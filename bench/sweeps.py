@@ -11,9 +11,11 @@ import argparse
 import resource
 import tempfile
 import time
+import timeit
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,8 @@ CONFIG = tf.RunConfig(coefficients="continuous", theory=False, technique=("mean"
 
 
 def seconds(work: Callable[[], Any], times: int = 3) -> float:
-    """The least of some goes."""
-    found = []
-    for _ in range(times):
-        began = time.process_time()
-        work()
-        found.append(time.process_time() - began)
-    return min(found)
+    """The least of some goes, of the processor's time."""
+    return min(timeit.repeat(work, timer=time.process_time, repeat=times, number=1))
 
 
 def exponents() -> dict[str, float]:
@@ -51,7 +48,7 @@ def exponents() -> dict[str, float]:
     compute(CONFIG, 0, 4)  # what is loaded on first use
     for name, (values, config_of) in sizes.items():
         configs = [config_of(value) for value in values]
-        taken = [seconds(lambda config=config: compute(config, 0, config.prompts or 0)) for config in configs]  # type: ignore[misc]
+        taken = [seconds(partial(compute, config, 0, config.prompts or 0)) for config in configs]
         found[name] = float(np.polyfit(np.log(values), np.log(taken), 1)[0])
     return found
 
@@ -116,7 +113,8 @@ def files(folder: Path, count: int) -> None:
     """Write, list, verify, merge: of each shard."""
     table = compute(replace(CONFIG, prompts=2, samples=64), 0, 2)
     store, command = Store(folder), Made(table)
-    tasks = [Task(str(folder), Block("k", 2 * i, 2 * i + 2), command, None, None) for i in range(count)]  # type: ignore[arg-type]
+    blocks = [Block("k", 2 * i, 2 * i + 2) for i in range(count)]
+    tasks = [Task(str(folder), block, command, None, None) for block in blocks]  # type: ignore[arg-type]  # none is read
     work = {
         "written, beside its computation": lambda: [attempt(task) for task in tasks],
         "listed": lambda: store.listed("k"),

@@ -7,7 +7,6 @@ least of several turns one after the other.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import pytest
@@ -15,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from bench.peers import seeded
+from bench.peers import Run, least_seconds, seeded
 from ttc_fast import AttentionState, GaussianNoise, Heads
 from ttc_fast.decoding.attention_decode import decode_attention
 
 SIGMA, SAMPLES, STEPS, TURNS = 0.2, 4096, 32, 5
-Run = Callable[[int], Tensor]
 
 
 def runs(n: int, d: int) -> dict[str, Run]:
@@ -33,8 +31,9 @@ def runs(n: int, d: int) -> dict[str, Run]:
     w0, mask = torch.zeros(1, d), offsets.expand(SAMPLES, n).contiguous()
 
     def ours(seed: int) -> Tensor:
-        asked = {"rule": GaussianNoise(SIGMA), "steps": [STEPS], "samples": SAMPLES, "seed": seed}
-        return decode_attention(state, w0, backend="native", **asked).thoughts[0, 0]  # type: ignore[arg-type]
+        rule = GaussianNoise(SIGMA)
+        out = decode_attention(state, w0, rule=rule, steps=[STEPS], samples=SAMPLES, seed=seed, backend="native")
+        return out.thoughts[0, 0]
 
     def eager(w: Tensor) -> Tensor:
         return w + torch.softmax(torch.addmm(offsets, w, keys.mT), 1) @ values
@@ -69,12 +68,7 @@ def test_attention(n: int, d: int) -> None:
         found = runs(n, d)
         for run in found.values():
             check(run(1), found["native"](2))
-        least = dict.fromkeys(found, math.inf)
-        for turn in range(TURNS):
-            for name, run in found.items():
-                began = time.process_time()
-                run(turn)
-                least[name] = min(least[name], time.process_time() - began)
+        least = least_seconds(found, TURNS)
     rates = {name: SAMPLES * d * STEPS / taken / 1e6 for name, taken in least.items()}
     best = max(rate for name, rate in rates.items() if name != "native")
     print(f"\nn = {n}, d = {d}: " + ", ".join(f"{name} {rate:.1f} M/s" for name, rate in rates.items()))

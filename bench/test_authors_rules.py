@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections.abc import Callable, Mapping
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench.peers import Job, chain, seeded
+from bench.peers import Job, Run, chain, least_seconds, seeded
 from ttc_fast import ElementwiseNoise, GaussianNoise, RankOneNoise, SubsetSampling, decode
 from ttc_fast.decoding.authors_rules import LEAST_WEIGHT
 from ttc_fast.decoding.rules import Rule
@@ -23,7 +22,6 @@ from ttc_fast.decoding.rules import Rule
 DIM, ONES = 50, 5
 KAPPA = 0.01
 TURNS = 9
-Run = Callable[[int], Tensor]
 
 
 def backend(job: Job, rule: Rule, name: str) -> Run:
@@ -119,13 +117,7 @@ def check_mean(job: Job, thoughts: Tensor, shrink: float = 0.0) -> None:
 
 def rates(job: Job, runs: Mapping[str, Run]) -> dict[str, float]:
     """Millions of coefficient-steps per second of the processor's time."""
-    least = dict.fromkeys(runs, math.inf)
-    for turn in range(TURNS):
-        for name, run in runs.items():
-            began = time.process_time()
-            run(turn)
-            least[name] = min(least[name], time.process_time() - began)
-    return {name: job.work / seconds / 1e6 for name, seconds in least.items()}
+    return {name: job.work / seconds / 1e6 for name, seconds in least_seconds(runs, TURNS).items()}
 
 
 def with_jax(peers: dict[str, Callable[[Job], Run]]) -> dict[str, Callable[[Job], Run]]:

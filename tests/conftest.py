@@ -27,6 +27,12 @@ def _poisoned_memory() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def any_algorithm(_poisoned_memory: None) -> None:
+    """On a GPU, where PyTorch's deterministic algorithms ask for settings of cuBLAS."""
+    torch.use_deterministic_algorithms(False)
+
+
 @pytest.fixture(scope="module")
 def interpreter() -> Iterator[ProcessPoolExecutor]:
     """Triton's interpreter must be chosen before Triton is imported: it gets a process of its own."""

@@ -41,6 +41,16 @@ root within 2^-23 relative; sines within 2^-20.5, 6.8e-7, the angle's roundings 
 LOG_ERROR = 8 * EPS
 """Relative, of a logarithm in either backend: within 4 ulp in C++ and 1 in PyTorch."""
 
+EXPONENTIAL_ERROR = 2.0**-18
+"""Relative, of an exponential of a compiled kernel and of the quotient by its weight: kernels/subset.py."""
+
+
+def compiled_roundings(dim: int) -> int:
+    """Of u of a compiled kernel in the precision "fp32": six products, each rounded for every 16 coefficients by the
+    simulator, and what they leave out, below 4 * 2^-24 of the magnitude."""
+    return 6 * (max(16, dim) // 8) + 8 + dim
+
+
 Decode = Callable[..., Tensor]
 
 

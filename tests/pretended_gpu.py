@@ -127,7 +127,7 @@ class Gpu(Tensor):
                 return pretending(func(*plain(args)), place)
             if "device" in kwargs:
                 place, kwargs["device"] = numbered(kwargs["device"] or place), "cpu"
-            with _Launches():  # type: ignore[no-untyped-call]
+            with _Launches():  # type: ignore[no-untyped-call]  # PyTorch has no types there
                 found = func(*plain(args), **plain(kwargs))
             return pretending(found, place) if place.type != "cpu" else found
 
@@ -223,7 +223,7 @@ def _to(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     for part in module.modules():
         for name, value in list(part._parameters.items()):
             del part._parameters[name]
-            part.__dict__[name] = value.detach()  # type: ignore[union-attr]
+            part.__dict__[name] = value.detach()  # type: ignore[union-attr]  # a parameter is there
         moved = {name: value.to(device) for name, value in part.__dict__.items() if isinstance(value, Tensor)}
         part.__dict__.update(moved)
     return module
@@ -231,7 +231,7 @@ def _to(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 def _enter() -> None:
     """For a thread: modes are its own."""
-    _Mode().__enter__()  # type: ignore[no-untyped-call]
+    _Mode().__enter__()  # type: ignore[no-untyped-call]  # PyTorch has no types there
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ MOST_LAUNCHES = {"continuous": 80, "binary": 100}
 
 
 def task(kind: str) -> tf.LinearRegression:
-    return tf.LinearRegression(4, 12, kind, label_noise=0.1)  # type: ignore[arg-type]
+    return tf.LinearRegression(4, 12, kind, label_noise=0.1)  # type: ignore[arg-type]  # one of two
 
 
 def decoder(kind: str, *, device: str = "cpu") -> tf.StochasticDecoder:

@@ -56,8 +56,9 @@ def test_other_models_and_given_prompts() -> None:
     """A softmax transformer, and features whose covariance is made of them."""
     torch.use_deterministic_algorithms(False)
     made = tf.LinearRegression(4, 12).sample(2)
+    assert made.w_star is not None
     with pretended_device():
-        prompts = tf.Prompts(made.x.to("mps"), made.y.to("mps"), made.w_star.to("mps"))  # type: ignore[union-attr]
+        prompts = tf.Prompts(made.x.to("mps"), made.y.to("mps"), made.w_star.to("mps"))
         V, W = (torch.randn(2, 10, 10, generator=torch.Generator().manual_seed(i)) / 10 for i in (1, 2))
         decoder = tf.StochasticDecoder(tf.AttentionTransformer(V, W).to("mps"), tf.GaussianNoise(0.1))
         table = tf.evaluate(decoder, prompts, steps=2, samples=4)

@@ -67,7 +67,7 @@ def test_both_kinds_are_told_apart() -> None:
 
 def test_errors_name_the_argument(table: Table) -> None:
     with pytest.raises(ValueError, match="x: expected one of"):
-        plot(table, x="prompts")  # type: ignore[arg-type]
+        plot(table, x="prompts")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="metric: expected one of"):
         plot(table, metric="hamming")
     with pytest.raises(ValueError, match="table: expected figures, got none"):

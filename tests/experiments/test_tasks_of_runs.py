@@ -93,10 +93,11 @@ def test_weights_of_another_task() -> None:
     assert "trained weights" in result.transformer
     model = loaded(tf.RunConfig(dim=3, train_task="linear", train_examples=20, label_noise=0.1))
     prompts = tf.ShiftedRegression(3, 9, "sphere", label_noise=0.1).sample(4)
+    assert prompts.w_star is not None
     with torch.no_grad():
         w = model.output(model.prefill(prompts), torch.zeros(4, 1, 3))[:, 0]
     got = result.table[tf.Key("continuous", "greedy", 1, 1, "squared_error")]
-    torch.testing.assert_close(torch.from_numpy(got).float(), (w - prompts.w_star).square().mean(1))  # type: ignore[operator]
+    torch.testing.assert_close(torch.from_numpy(got).float(), (w - prompts.w_star).square().mean(1))
 
 
 def test_refusals() -> None:

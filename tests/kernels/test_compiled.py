@@ -15,6 +15,7 @@ from torch import Tensor
 from decoding_problems import problem
 from equivalence import (
     EPS,
+    EXPONENTIAL_ERROR,
     check_equal_keys,
     check_exponentials,
     check_free_run,
@@ -22,6 +23,7 @@ from equivalence import (
     check_step,
     check_ties,
     check_uniforms,
+    compiled_roundings,
 )
 from ttc_fast import (
     BernoulliSampling,
@@ -64,19 +66,9 @@ DIMS = [16, 32, 64, 128, 256]
 slow = pytest.mark.slow
 
 
-def roundings(dim: int) -> int:
-    """Of u in the precision "fp32": six products, each rounded for every 16 coefficients by the simulator,
-    and what they leave out, below 4 * 2^-24 of the magnitude."""
-    return 6 * (max(16, dim) // 8) + 8 + dim
-
-
-EXPONENTIAL_ERROR = 2.0**-18
-"""Relative, of an exponential and of the quotient by its weight: kernels/subset.py."""
-
-
 def check(gpu: Gpu, rule: Rule, dim: int, samples: int = 35) -> None:
     """Teacher-forced steps and a free run over two hot and two listed blocks; no race, no conflict."""
-    errors: dict[str, Any] = {"roundings": roundings(dim), "log_error": EXPONENTIAL_ERROR}
+    errors: dict[str, Any] = {"roundings": compiled_roundings(dim), "log_error": EXPONENTIAL_ERROR}
     check_step(gpu, rule, dim, samples=19, **errors)
     check_free_run(gpu, rule, dim, samples, 9, **errors)
     state, w0 = problem(2, dim)
@@ -171,7 +163,9 @@ def test_exponentials_of_the_same_words() -> None:
 def test_results_stand_errors_of_the_special_functions(rule: str) -> None:
     """Results of .approx instructions moved by the largest error that is documented."""
     for seed in (1, 2):
-        check_free_run(Gpu("sm_90", worst=True, seed=seed), RULES[rule], 16, 35, 9, roundings(16), EXPONENTIAL_ERROR)
+        check_free_run(
+            Gpu("sm_90", worst=True, seed=seed), RULES[rule], 16, 35, 9, compiled_roundings(16), EXPONENTIAL_ERROR
+        )
 
 
 def test_normals_are_as_exact_as_the_special_functions_allow() -> None:

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from attention_equivalence import COMPILED, attention_problem, check_attention
 from decoding_problems import AUTHORS_RULES, fitting, problem
-from equivalence import ALL_RULES, check_exponentials, check_free_run, check_step, check_uniforms
+from equivalence import (
+    ALL_RULES,
+    EXPONENTIAL_ERROR,
+    check_exponentials,
+    check_free_run,
+    check_step,
+    check_uniforms,
+    compiled_roundings,
+)
 from ttc_fast import (
     AttentionState,
     BernoulliSampling,
@@ -28,14 +36,10 @@ from ttc_fast import (
 from ttc_fast.decoding.attention_decode import decode_attention
 from ttc_fast.decoding.rules import Rule
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
-EXPONENTIAL_ERROR = 2.0**-18
-"""Relative, of an exponential and of the quotient by its weight: kernels/subset.py."""
-
-
-@pytest.fixture(autouse=True)
-def _any_algorithm() -> None:
-    torch.use_deterministic_algorithms(False)  # of PyTorch, which would ask for settings of cuBLAS
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU"),
+    pytest.mark.usefixtures("any_algorithm"),
+]
 
 
 def gpu(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
@@ -47,7 +51,7 @@ def gpu(state: Tensor, w0: Tensor, **arguments: Any) -> Tensor:
 
 def errors(dim: int) -> dict[str, Any]:
     """As for the simulator; but tensor cores cut where they add up, so each rounding may be twice as large."""
-    return {"roundings": 2 * (6 * (max(16, dim) // 8) + 8 + dim), "log_error": EXPONENTIAL_ERROR}
+    return {"roundings": 2 * compiled_roundings(dim), "log_error": EXPONENTIAL_ERROR}
 
 
 def test_words_are_equal_to_the_bit() -> None:

@@ -221,5 +221,5 @@ def test_the_command_takes_them_all(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_options_are_checked() -> None:
     for options in ({"equal": "same"}, {"aggregate": "sum"}, {"extract": "("}):
         with pytest.raises(ValueError, match=next(iter(options))):
-            Reading(**options)  # type: ignore[arg-type]
+            Reading(**options)  # type: ignore[arg-type]  # wrong on purpose
     assert np.isnan(bounded_interval([1.0]).low)

@@ -189,4 +189,4 @@ def test_a_laboratory_finds_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        fit(counted(4, np.array([1, 2])), **arguments)  # type: ignore[arg-type]
+        fit(counted(4, np.array([1, 2])), **arguments)  # type: ignore[arg-type]  # wrong on purpose

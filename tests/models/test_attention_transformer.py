@@ -148,11 +148,11 @@ def test_wider_dtype() -> None:
 def test_refusals() -> None:
     V, W = torch.zeros(2, 2, 8, 8)
     with pytest.raises(ValueError, match="activation: expected one of 'softmax', 'sigmoid'"):
-        AttentionTransformer(V, W, activation="tanh")  # type: ignore[arg-type]
+        AttentionTransformer(V, W, activation="tanh")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match=r"V: expected shape \[heads, 2d\+2, 2d\+2\], got \[8, 8\]"):
         AttentionTransformer(V[0], W[0])
     with pytest.raises(ValueError, match=r"mlp: expected keys \[m, d\], offsets \[m\] and values \[m, d\], got 2"):
-        AttentionTransformer(V, W, mlp=(V, W))  # type: ignore[arg-type]
+        AttentionTransformer(V, W, mlp=(V, W))  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match=r"mlp: keys: expected shape \[m, 3\], got \[5, 4\]"):
         AttentionTransformer(V, W, mlp=(torch.zeros(5, 4), torch.zeros(5), torch.zeros(5, 4)))
     keys = torch.zeros(2, 1, 3, 4)
@@ -162,7 +162,7 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="heads: expected keys"):
         AttentionState((heads,), torch.zeros(3, 4, 4))
     with pytest.raises(TypeError, match="heads: expected a tuple of Heads"):
-        AttentionState(heads)  # type: ignore[arg-type]
+        AttentionState(heads)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match=r"heads: expected all tensors in torch.float32 on cpu"):
         AttentionState((heads,), torch.zeros(2, 4, 4).double())
     with pytest.raises(ValueError, match=r"backend: 'triton' cannot run: .*sees no GPU"):

@@ -151,7 +151,7 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="looped: expected an integer from 1"):
         LinearTransformer(V[0], W[0], looped=0)
     with pytest.raises(TypeError, match="causal: expected True or False, got 1"):
-        LinearTransformer(V, W, causal=1)  # type: ignore[arg-type]
+        LinearTransformer(V, W, causal=1)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match=r"W: expected torch\.float64 on cpu as V"):
         LinearTransformer(V, W.float())
     huge = LinearTransformer(V * 1e200, W * 1e200)

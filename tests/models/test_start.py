@@ -108,4 +108,4 @@ def test_a_function_of_ones_own() -> None:
         with pytest.raises(ValueError, match=message):
             StochasticDecoder(MODEL, GaussianNoise(0.0), start)(prompts, steps=1, samples=1)
     with pytest.raises(TypeError, match="start: expected a function"):
-        StochasticDecoder(MODEL, GaussianNoise(0.0), 3)  # type: ignore[arg-type]
+        StochasticDecoder(MODEL, GaussianNoise(0.0), 3)  # type: ignore[arg-type]  # wrong on purpose

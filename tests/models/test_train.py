@@ -235,7 +235,7 @@ def test_files_of_models(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     model = LinearTransformer.initial(3)
     with pytest.raises(ValueError, match="objective: expected one of"):
-        TrainConfig(objective="best")  # type: ignore[arg-type]
+        TrainConfig(objective="best")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="rule: expected one of continuous coefficients"):
         train(model, TASK, replace(SHORT, objective="outcome"), rule=BernoulliSampling())
     with pytest.raises(ValueError, match=r"prompts: x: expected shape \[B, n, 3\]"):
@@ -248,4 +248,4 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="with another initial"):
         train(LinearTransformer.initial(3, seed=7), TASK, SHORT, folder=tmp_path)
     with pytest.raises(TypeError, match="model: expected a model that can be trained"):
-        train(object(), TASK, SHORT)  # type: ignore[arg-type]
+        train(object(), TASK, SHORT)  # type: ignore[arg-type]  # wrong on purpose

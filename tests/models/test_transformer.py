@@ -182,7 +182,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="width: expected a multiple of heads=3, got 8"):
         Transformer(D, heads=3, width=8)
     with pytest.raises(ValueError, match="norm: expected one of 'layer', 'rms', 'none'"):
-        Transformer(D, norm="batch")  # type: ignore[arg-type]
+        Transformer(D, norm="batch")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="positions: expected at most 9 tokens, examples and thoughts, got 10"):
         model(positions=N).prefill(prompts)
     decoder = StochasticDecoder(model(history=True, positions=N + 2).float(), GaussianNoise(0.1))

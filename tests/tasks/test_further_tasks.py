@@ -170,9 +170,9 @@ def test_refusals(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match="target: expected 'direction' with sharpness=1"):
         LogisticRegression(3, 4, sharpness=1, target="max_margin")
     with pytest.raises(ValueError, match="shift: expected one of 'skewed'"):
-        ShiftedRegression(3, 4, "rotated")  # type: ignore[arg-type]
+        ShiftedRegression(3, 4, "rotated")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="noise: expected one of 'student'"):
-        HeavyTailedRegression(3, 4, noise="normal")  # type: ignore[arg-type]
+        HeavyTailedRegression(3, 4, noise="normal")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="y: expected labels -1 and 1 for LogisticDescent"):
         LogisticDescent(3).prefill(LinearRegression(3, 4).sample(2))
     save_model(LogisticDescent(3, 0.5, "logistic"), tmp_path / "m.safetensors")

@@ -95,4 +95,4 @@ def test_continuous_noise_and_refusals() -> None:
     with pytest.raises(ValueError, match="ones: expected an integer from 1 to 4, got 5"):
         Parity(4, 5)
     with pytest.raises(TypeError, match="task: expected a Parity"):
-        ParityAttention(3)  # type: ignore[arg-type]
+        ParityAttention(3)  # type: ignore[arg-type]  # wrong on purpose

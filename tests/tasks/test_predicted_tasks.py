@@ -77,4 +77,4 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="hidden: expected an integer from 1"):
         TwoLayerNetwork(3, 4, hidden=0)
     with pytest.raises(TypeError, match="dim: expected an integer"):
-        DecisionTree(3.5, 4)  # type: ignore[arg-type]
+        DecisionTree(3.5, 4)  # type: ignore[arg-type]  # wrong on purpose
