@@ -212,14 +212,28 @@ from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 second = cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes()
+raylet = second.all_processes["raylet"][0].process.pid
 driver = subprocess.Popen([*sys.argv[2:], "--engine", "ray", "--address", cluster.address])
+
+def workers():
+    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(raylet)], capture_output=True, text=True).stdout
+    return {int(line.split(None, 1)[0]): line.split(None, 1)[1] for line in listed.splitlines()}
+
+def stopped_in_a_task():
+    # Ray writes the task into the worker's name; one that is stopped cannot end the task before it is killed.
+    busy = [pid for pid, name in workers().items() if name.startswith("ray::_far")]
+    for pid in busy:
+        os.kill(pid, signal.SIGSTOP)
+        if workers().get(pid, "").startswith("ray::_far"):
+            return True
+        os.kill(pid, signal.SIGCONT)
+    return False
+
 try:
-    while len(list(Path(sys.argv[1]).glob("shards/*/*.parquet"))) < 8:
+    while not (list(Path(sys.argv[1]).glob("shards/*/*.parquet")) and stopped_in_a_task()):
         assert driver.poll() is None
-        time.sleep(0.1)
-    raylet = second.all_processes["raylet"][0].process.pid
-    workers = subprocess.run(["ps", "-o", "pid=", "--ppid", str(raylet)], capture_output=True, text=True).stdout
-    for pid in [raylet, *map(int, workers.split())]:
+        time.sleep(0.05)
+    for pid in [raylet, *workers()]:
         os.kill(pid, signal.SIGKILL)
     code = driver.wait()
 finally:

@@ -12,7 +12,7 @@ import torch
 from experiments.small import SMALL
 from ttc_fast import Candidates, RunConfig, Table, plot, run
 from ttc_fast.cli.screen import text
-from ttc_fast.experiments.plot import draw_run
+from ttc_fast.experiments.plot import COLUMN, draw_run, finish
 from ttc_fast.experiments.results import RunResult
 from ttc_fast.techniques.base import as_technique
 from ttc_fast.techniques.registry import TECHNIQUES, register
@@ -139,3 +139,26 @@ def test_a_technique_of_the_user_is_in_picture_and_screen(registered: str, tmp_p
     assert registered in labels
     draw_run(result, tmp_path / "run.svg")
     assert "<svg" in (tmp_path / "run.svg").read_text()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.039, 0.044), (3e-4, 3e-3), (0.02, 1.0), (1.0, 1024.0), (1e-6, 10.0)])
+def test_ticks_of_a_column_can_be_read(low: float, high: float) -> None:
+    """No label lies on another, and all are small; both were once otherwise on axes of less than a decade."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = figures.Figure(figsize=(COLUMN, 2.2), layout="constrained")
+    canvas: Any = FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot([low, high], [low, high])
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    finish(axes)
+    canvas.draw()
+    for axis in (axes.xaxis, axes.yaxis):
+        labels = [one for one in axis.get_ticklabels(which="both") if one.get_text()]
+        shown = [one for one in labels if axis.get_view_interval()[0] <= one.get_position()[axis is axes.yaxis]]
+        shown = [one for one in shown if one.get_position()[axis is axes.yaxis] <= axis.get_view_interval()[1]]
+        assert {one.get_fontsize() for one in shown} == {6.0}
+        assert len(shown) >= 2
+        boxes = [one.get_window_extent() for one in shown]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])

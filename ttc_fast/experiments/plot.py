@@ -125,6 +125,28 @@ def _draw_curve(
     ax.plot([v for v, _ in known], [t for _, t in known], linestyle=(0, (4, 2)), color="black", linewidth=0.9)
 
 
+def finish(ax: Axes) -> None:
+    """Ticks that are read at the width of a column: small, and on a decimal logarithmic axis of less than two decades
+    at 1, 2 and 5 of each, or, below half a decade, as on a linear axis.
+
+    Args:
+        ax: with all that it shows.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
+
+    ax.tick_params(which="both", labelsize=6)
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = axis.get_view_interval()
+        if axis.get_scale() != "log" or getattr(axis.get_transform(), "base", 10) != 10 or high >= 100 * low:
+            continue
+        narrow = high < 3 * low
+        axis.set_major_locator(MaxNLocator(5) if narrow else LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+        if narrow:
+            axis.set_minor_locator(NullLocator())
+
+
 def draw_run(result: RunResult, path: Path) -> None:
     """Two panels for each kind of coefficients, the error against samples and against steps, in a file that is written
     whole or not at all.
@@ -153,7 +175,7 @@ def draw_run(result: RunResult, path: Path) -> None:
         over_steps.set_xlabel(f"steps, with {most} samples", fontsize=7)
         for axes in (over_samples, over_steps):
             axes.yaxis.label.set_fontsize(7)
-            axes.tick_params(labelsize=6)
+            finish(axes)
         over_samples.legend(fontsize=5.5, frameon=False, ncols=2)
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:].lower(), dpi=300)

@@ -12,7 +12,7 @@ from ..estimators.success_law import GRID
 from ..logs.fit import Fit
 from ..logs.laboratory import Likeness
 from .files import write
-from .plot import COLOURS, COLUMN, MARKERS
+from .plot import COLOURS, COLUMN, MARKERS, finish
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def draw_forecast(fit: Fit, path: Path, likeness: Likeness | None = None) -> Non
     below.set_ylabel("share of prompts at or below", fontsize=7)
     below.set_ylim(0, 1.02)
     for axes in (above, below):
-        axes.tick_params(labelsize=6)
+        finish(axes)
         axes.grid(alpha=0.3, linewidth=0.4)
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:].lower(), dpi=300)

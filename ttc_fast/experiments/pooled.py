@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ class Pooled(NamedTuple):
 
     @property
     def label(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in self.varied.items())
+        return settings_label(self.varied)
 
     def summary(self, key: Key) -> Summary:
         """Mean over all prompts and its 95 % interval."""
@@ -39,6 +39,11 @@ class Pooled(NamedTuple):
     def law(self, key: Key) -> float:
         """The exact expectation given the prompts; NaN without a law."""
         return math.nan if self.theory is None else float(self.theory[self.keys.index(key)].mean())
+
+
+def settings_label(varied: Mapping[str, Any]) -> str:
+    """Settings as the title of a picture: names and values, numbers with four digits."""
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in varied.items())
 
 
 def pooled(found: SweepTable) -> list[Pooled]:

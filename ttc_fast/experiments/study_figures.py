@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..estimators.table import Key, Table
 from .files import write
-from .plot import COLOURS, COLUMN, MARKERS
+from .plot import COLOURS, COLUMN, MARKERS, finish
 from .reproduction import Reproduction
 from .study import StudyRun
 
@@ -71,7 +71,7 @@ def _curves(ax: Axes, one: StudyRun, table: Table, *, relative: bool) -> None:
     label = one.metric.replace("_", " ")
     ax.set_ylabel(f"{label} minus that of {levels[-1]}" if relative else label, fontsize=7)
     ax.set_title(one.name, fontsize=8)
-    ax.tick_params(labelsize=6)
+    finish(ax)
     ax.grid(alpha=0.3, linewidth=0.4)
     ax.legend(fontsize=5.5, frameon=False, ncols=2)
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..estimators.intervals import Summary
 from ..estimators.table import Key
-from .plot import COLOURS, COLUMN, MARKERS, SPAN
-from .pooled import Pooled, pooled
+from .plot import COLOURS, COLUMN, MARKERS, SPAN, finish
+from .pooled import Pooled, pooled, settings_label
 from .sweep_table import SweepTable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Picture:
         axes = figure.subplots()
         curves = self.draw(axes)
         axes.set_title(self.title, fontsize=7)
-        axes.tick_params(labelsize=6)
+        finish(axes)
         for label in (axes.xaxis.label, axes.yaxis.label):
             label.set_fontsize(7)
         if curves:
@@ -264,7 +264,7 @@ def _against(axis: str, members: list[Pooled], metric: str, kind: str, name: str
     if not largest:
         return None
     rest = {k: v for k, v in members[0].varied.items() if k != axis}
-    about = f"{kind}; {', '.join(f'{k} {v}' for k, v in rest.items())}".rstrip("; ")
+    about = f"{kind}; {settings_label(rest)}".rstrip("; ")
 
     def draw(ax: Axes) -> list[Curve]:
         curves = []
