@@ -33,9 +33,10 @@ def log(tmp_path: Path) -> str:
 def test_everything_that_is_shown_is_written(
     log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ttc_fast.logs import laboratory
+    from ttc_fast.logs import regressions
 
-    monkeypatch.setattr(laboratory, "SETTINGS", laboratory.SETTINGS[:6])
+    settings = regressions.usual_settings()
+    monkeypatch.setattr(regressions, "usual_settings", lambda: (*settings[:6], *settings[-6:]))
     out, table, picture = tmp_path / "out.json", tmp_path / "t.parquet", tmp_path / "p.svg"
     arguments = ["--first", "8", "--budgets", "1", "8", "16", "64", "--token-price", "0.001", "--simulate"]
     files = ["--json", str(out), "--save", str(table), "--plot", str(picture)]
@@ -51,7 +52,10 @@ def test_everything_that_is_shown_is_written(
     assert "p11 (" in shown
     assert f"{written['votes']['limit']['mean']:.4f}" in shown
     assert [one["metric"] for one in written["worth"]] == ["pass@k", "maj@k", "best@k"]
-    assert f"{written['laboratory']['distance']:.4f} away" in shown
+    assert {one["kind"] for one in written["laboratories"]} == {"binary coefficients", "continuous coefficients"}
+    for one in written["laboratories"]:
+        assert f"{one['distance']:.4f} away" in shown
+        assert one["setting"]["rule"] in " ".join(shown.split())
     assert sum(written["success_law"]["weights"]) == pytest.approx(1)
     saved = Table.load(table)
     assert prompt_names(saved) == [f"p{i}" for i in range(12)]

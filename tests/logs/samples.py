@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ttc_fast.logs.analysis import analyze
+from ttc_fast.logs.log import SampleLog
 from ttc_fast.logs.reader import read
 
 _RANDOM = np.random.default_rng(0)
@@ -75,3 +76,16 @@ def means(*paths: str, filter: str | None = None, **settings: Any) -> dict[str, 
         if point.metric != "weighted@k":
             result.setdefault(point.metric, []).append(point.mean)
     return result
+
+
+def sampled(p: np.ndarray, samples: int, seed: int, strength: float = 1.0) -> SampleLog:
+    """Of laws of answers ``[P, A]``, the first the right one; scores N(0, 1), of right samples N(strength, 1)."""
+    rng = np.random.default_rng(seed)
+    answers = np.stack([rng.choice(len(one), samples, p=one) for one in p])
+    labels = answers == 0
+    scores = rng.standard_normal(answers.shape) + strength * labels
+    n, c = np.full(len(p), samples), labels.sum(axis=1)
+    tokens = np.full(answers.size, 100.0)
+    return SampleLog(
+        "plain", np.arange(len(p)), n, c, labels.ravel(), answers.ravel(), scores.ravel(), tokens, 0, 0, ()
+    )

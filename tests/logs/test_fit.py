@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from logs.samples import sampled
 from ttc_fast.estimators.selection import pass_at_k
 from ttc_fast.logs.answer_law import Answers, NewAnswers, fit_new_answers
 from ttc_fast.logs.first import first_samples
 from ttc_fast.logs.fit import Fit, Forecast, fit
-from ttc_fast.logs.laboratory import Setting, _laws, nearest_setting
 from ttc_fast.logs.log import SampleLog
 from ttc_fast.logs.worth import Prices, never_solved, votes_to_pass, votes_to_saturate, worth_buying
 
@@ -24,19 +23,6 @@ REAL = json.loads((Path(__file__).parent / "fixtures" / "deepscaler32k.json").re
 def counted(samples: int, correct: np.ndarray) -> SampleLog:
     n = np.full(len(correct), samples)
     return SampleLog("counts", np.arange(len(correct)), n, correct, None, None, None, None, 0, 0, ())
-
-
-def sampled(p: np.ndarray, samples: int, seed: int, strength: float = 1.0) -> SampleLog:
-    """Of laws of answers ``[P, A]``, the first the right one; scores N(0, 1), of right samples N(strength, 1)."""
-    rng = np.random.default_rng(seed)
-    answers = np.stack([rng.choice(len(one), samples, p=one) for one in p])
-    labels = answers == 0
-    scores = rng.standard_normal(answers.shape) + strength * labels
-    n, c = np.full(len(p), samples), labels.sum(axis=1)
-    tokens = np.full(answers.size, 100.0)
-    return SampleLog(
-        "plain", np.arange(len(p)), n, c, labels.ravel(), answers.ravel(), scores.ravel(), tokens, 0, 0, ()
-    )
 
 
 def laws(prompts: int, seed: int = 0) -> np.ndarray:
@@ -163,19 +149,6 @@ def test_what_samples_are_worth() -> None:
     assert [one.prompt for one in never_solved(unsolved)] == ["2", "1", "3"]
     with pytest.raises(ValueError, match="expected a log with tokens"):
         worth_buying(replace(found, log=replace(found.log, tokens=None)), Prices(token=1.0))
-
-
-def test_a_laboratory_finds_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Samples of a setting, one of 32: 576 prompts that repeat its 48, so 16 samples show its curves within 0.03."""
-    few = [Setting(*one) for one in itertools.product((0.0, 0.2), (0.0, 0.5, 1.0, 2.0), (2, 4), (1, 4))]
-    monkeypatch.setattr("ttc_fast.logs.laboratory.SETTINGS", few)
-    setting = Setting(temperature=0.2, label_noise=0.5, dim=4, steps=4)
-    law, right = _laws(setting)
-    p = np.stack([np.append(one[answer], np.delete(one, answer)) for one, answer in zip(law, right)])
-    found = nearest_setting(fit(sampled(np.tile(p, (12, 1)), 16, 5), [1, 2, 4, 8, 16], resamples=20))
-    assert found.distance < 0.03
-    assert found.outside == 0
-    assert found.setting == setting
 
 
 @pytest.mark.parametrize(

@@ -60,5 +60,5 @@ def _writers(config: FitConfig, answer: Answer) -> list[Any]:
     if save is not None:
         writers.append(lambda: forecast_table(answer.fit).save(save))
     if plot is not None:
-        writers.append(lambda: draw_forecast(answer.fit, plot, answer.likeness))
+        writers.append(lambda: draw_forecast(answer.fit, plot, answer.likenesses or ()))
     return writers

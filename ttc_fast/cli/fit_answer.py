@@ -23,7 +23,8 @@ class Answer:
     never: list[Unsolved]
     worth: list[Purchase]
     """Empty without prices."""
-    likeness: Likeness | None
+    likenesses: tuple[Likeness, ...] | None
+    """The nearest laboratory of each kind, the nearest first; None if they were not asked for."""
 
 
 def find(config: FitConfig) -> Answer:
@@ -39,7 +40,7 @@ def find(config: FitConfig) -> Answer:
         ValueError, OSError: with a message for the user.
     """
     from ..experiments.log_config import fitted, read_log
-    from ..logs.laboratory import nearest_setting
+    from ..logs.laboratory import nearest_settings
     from ..logs.worth import Prices, cost_of_sample, never_solved, votes_to_pass, votes_to_saturate, worth_buying
     from ..numerics.progress import reporting
 
@@ -53,5 +54,5 @@ def find(config: FitConfig) -> Answer:
             votes_to_saturate(found),
             never_solved(found),
             worth_buying(found, prices) if costs else [],
-            nearest_setting(found) if config.simulate else None,
+            nearest_settings(found) if config.simulate else None,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..experiments.log_config import FitConfig
     from ..logs.fit import Fit
+    from ..logs.laboratory import Likeness
     from .fit_answer import Answer
 
 _SETTINGS = (
@@ -29,8 +30,7 @@ def document(config: FitConfig, answer: Answer) -> dict[str, Any]:
     from ..experiments.files import finite
     from .analyze_document import of_log
 
-    fit, likeness = answer.fit, answer.likeness
-    limit = fit.vote_limit
+    fit, limit = answer.fit, answer.fit.vote_limit
     return of_log(config, fit.log, fit.budgets, _SETTINGS) | {
         "notes": list(fit.notes),
         "success_law": _law(fit),
@@ -45,16 +45,20 @@ def document(config: FitConfig, answer: Answer) -> dict[str, Any]:
             "never_solved": [one._asdict() for one in answer.never],
         },
         "worth": [finite(one._asdict()) for one in answer.worth],
-        "laboratory": likeness
-        and {
-            "setting": likeness.setting._asdict(),
-            "curves": likeness.curves,
-            "distance": likeness.distance,
-            "largest_difference": likeness.largest,
-            "outside_intervals": likeness.outside,
-            "compared": likeness.compared,
-        },
+        "laboratories": answer.likenesses and [_laboratory(one) for one in answer.likenesses],
         "prompt_forecasts": _of_prompts(fit),
+    }
+
+
+def _laboratory(likeness: Likeness) -> dict[str, Any]:
+    return {
+        "kind": likeness.setting.kind,
+        "setting": likeness.setting.facts(),
+        "curves": likeness.curves,
+        "distance": likeness.distance,
+        "largest_difference": likeness.largest,
+        "outside_intervals": likeness.outside,
+        "compared": likeness.compared,
     }
 
 

@@ -42,8 +42,8 @@ def show(config: FitConfig, answer: Answer) -> None:
     _show_law(console, fit)
     _show_votes(console, config, answer)
     _show_worth(console, answer)
-    if answer.likeness is not None:
-        _show_likeness(console, answer.likeness)
+    for likeness in answer.likenesses or ():
+        _show_likeness(console, likeness)
 
 
 def _cell(point: Forecast) -> str:
@@ -99,11 +99,12 @@ def _show_worth(console: Console, answer: Answer) -> None:
 
 
 def _show_likeness(console: Console, likeness: Likeness) -> None:
-    setting = likeness.setting
-    how = f"temperature={setting.temperature:g}" if setting.temperature else "'clip'"
-    size = f"d = {setting.dim}, n = {2 * setting.dim}, T = {setting.steps}"
+    from rich.markup import escape
+
+    facts = likeness.setting.facts().items()
+    what = ", ".join(f"{name} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in facts)
     console.print(
-        f"nearest laboratory: BernoulliSampling({how}), label noise {setting.label_noise:g}, {size}: "
+        f"nearest laboratory of {likeness.setting.kind} by {' and '.join(likeness.curves)}: {escape(what)}: "
         f"{likeness.distance:.4f} away in the root mean square, at most {likeness.largest:.4f}; "
         f"{likeness.outside} of {likeness.compared} figures outside the intervals"
     )

@@ -71,7 +71,8 @@ class FitConfig(ReadConfig):
     right_worth: float = 1.0
     """What a right answer is worth, in the currency of the prices."""
     simulate: bool = False
-    """Find the in-context regression whose exact laws are nearest to these curves."""
+    """Find the in-context regressions, with binary and with continuous coefficients, whose exact laws are nearest to
+    these curves."""
     seed: int = 0
     """Of the random weights of the intervals, and of the votes that are drawn."""
     json: Path | None = None

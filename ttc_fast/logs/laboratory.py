@@ -1,47 +1,72 @@
 """The in-context regression whose exact laws come nearest to a log's curves.
 
-Both are repeated samples of prompts of different difficulty, and both have a right answer: here the binary coefficients
-w*, all of them. Of every setting of :data:`SETTINGS` the law of the answer after T thoughts (theory/binary.py) gives
-each of :data:`PROMPTS` prompts its probability p of w*; so pass@k is the mean of 1 - (1-p)^k, and maj@k the probability
-that w* is the plurality of k answers (theory/binary_techniques.py). Distances are root mean squares over the budgets.
+Both are repeated samples of prompts of different difficulty, and both have right answers. A :class:`Setting` tells of
+each of its prompts the probability p that an answer is right, so that pass@k is the mean of 1 - (1-p)^k; and, where
+answers can agree, those of the wrong ones, so that maj@k is the probability that the right one is the plurality of k
+answers, ties by a fair draw. Distances are root mean squares over metrics and budgets. The settings that are compared,
+unless you bring yours, are those of regressions.py.
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
-from typing import NamedTuple
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..estimators.arrays import Array, Integers
+from ..estimators.arrays import Array
+from ..numerics.protocols import complete, described, original
 from .fit import Fit
-
-PROMPTS = 48
-SEED = 0
 
 MOST_VOTES = 16
 """Votes are compared up to here: their law costs the square of their number."""
 
 SHORTLIST = 6
-"""Settings nearest by pass@k and the limit of votes, whose votes are compared one by one."""
+"""Settings of a kind nearest by pass@k and the limit of votes, whose votes are compared one by one."""
 
 
-class Setting(NamedTuple):
-    """Of a laboratory: binary coefficients, twice as many examples as coefficients."""
+class Answers(NamedTuple):
+    """The law of an answer, of every prompt of a setting."""
 
-    temperature: float
-    """Of the rule BernoulliSampling; 0: of the link clip, which needs none."""
-    label_noise: float
-    dim: int
-    steps: int
+    right: Array
+    """Probability that it is right ``[B]``."""
+    wrong: Array | None = None
+    """Probabilities of the wrong answers ``[B, A]``; None: no two answers agree, so that there is no vote."""
 
 
-TEMPERATURES = (0.0, 0.05, 0.1, 0.2, 0.3)
-NOISES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-DIMS = (2, 3, 4, 6)
-STEPS = (1, 4, 16)
-SETTINGS: tuple[Setting, ...] = tuple(itertools.starmap(Setting, itertools.product(TEMPERATURES, NOISES, DIMS, STEPS)))
+class Setting(Protocol):
+    """A laboratory whose curves are known. Yours needs :meth:`answers` alone; the rest has defaults.
+
+    >>> class Coin:  # every prompt alike
+    ...     def answers(self):
+    ...         return Answers(np.array([0.5]), np.array([[0.5]]))
+    >>> from ttc_fast.logs.log import SampleLog
+    >>> from ttc_fast.logs.fit import fit
+    >>> log = SampleLog("counts", np.arange(40), np.full(40, 8), np.full(40, 4), *[None] * 4, 0, 0, ())
+    >>> [one.distance < 0.05 for one in nearest_settings(fit(log, [1, 2, 4], resamples=2), [Coin()])]
+    [True]
+    """
+
+    kind: str = "other"
+    """The nearest setting of each kind is found: some have curves that others lack."""
+
+    @abstractmethod
+    def answers(self) -> Answers:
+        """The law of an answer."""
+
+    def tuned(self, single: float) -> Setting:
+        """The setting with what is free in it chosen such that a single answer is right with this probability; by
+        default nothing is free."""
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """What tells it from others, by name, texts and numbers; by default the fields of a dataclass."""
+        own = original(self)
+        if not is_dataclass(own):
+            return {"setting": described(self)}
+        return {name: value if np.isscalar(value) else described(value) for name, value in vars(own).items()}
 
 
 @dataclass(frozen=True)
@@ -61,63 +86,71 @@ class Likeness:
     """Budgets of all metrics together."""
 
 
-def nearest_setting(fit: Fit) -> Likeness:
-    """The setting of :data:`SETTINGS` whose laws are nearest to the forecasts of pass@k and maj@k.
+def nearest_settings(fit: Fit, settings: Iterable[Setting] | None = None) -> tuple[Likeness, ...]:
+    """Of each kind of setting the one whose laws are nearest to the forecasts of pass@k and, if it has votes, of maj@k.
 
     Args:
         fit: of a log.
+        settings: default :func:`~ttc_fast.logs.regressions.usual_settings`.
 
     Returns:
-        It, and how far it is.
+        They, and how far they are, the nearest first.
+
+    Raises:
+        TypeError: a setting tells no law of its answers.
+        ValueError: there is none.
     """
     from ..theory.overlay import one_thread  # not at the top: it waits for torch
+    from .regressions import usual_settings
 
+    asked = usual_settings() if settings is None else [complete(one, Setting, "settings") for one in settings]
+    if not asked:
+        raise ValueError("settings: expected at least one, got none")
+    kinds = dict.fromkeys(one.kind for one in asked)
     with one_thread():
-        return _nearest(fit)
+        found = [_nearest(fit, [one for one in asked if one.kind == kind]) for kind in kinds]
+    return tuple(sorted(found, key=lambda one: one.distance))
 
 
-def _nearest(fit: Fit) -> Likeness:
-    limit = None if fit.vote_limit is None else fit.vote_limit[0]
+def _nearest(fit: Fit, settings: Sequence[Setting]) -> Likeness:
+    """By pass@k and the limit of votes, which are quick, a few; of these by all curves."""
     forecast = fit.of("pass@k")
-    target = np.array([point.mean for point in forecast.values()])
-    laws, rough = {}, {}
-    for setting in SETTINGS:
-        law, right = _laws(setting)
-        p = law[np.arange(len(law)), right]
-        curve = (1 - (1 - p[:, None]) ** np.array(list(forecast))).mean(axis=0)
-        laws[setting] = law, right, dict(zip(forecast, curve.tolist()))
-        gap = 0.0 if limit is None else float((law.argmax(axis=1) == right).mean()) - limit
-        rough[setting] = float(((curve - target) ** 2).mean()) + gap**2
-    nearest = sorted(SETTINGS, key=lambda setting: rough[setting])[: 1 if limit is None else SHORTLIST]
-    return min((_likeness(fit, setting, *laws[setting]) for setting in nearest), key=lambda one: one.distance)
+    target, budgets = np.array([point.mean for point in forecast.values()]), np.array(list(forecast))
+    limit = None if fit.vote_limit is None else fit.vote_limit[0]
+    single = float(fit.law.mean_pass([1])[0])
+    rough: list[tuple[float, Setting, Answers]] = []
+    for setting in settings:
+        tuned = setting.tuned(single)
+        answers = tuned.answers()
+        gaps = _passed(answers, budgets) - target
+        lost = 0.0
+        if limit is not None and answers.wrong is not None:
+            lost = float((answers.right > answers.wrong.max(axis=1)).mean()) - limit
+        rough.append((float((gaps**2).mean()) + lost**2, tuned, answers))
+    rough.sort(key=lambda one: one[0])
+    return min((_likeness(fit, *one) for _, *one in rough[:SHORTLIST]), key=lambda one: one.distance)  # type: ignore[arg-type]
 
 
-def _laws(setting: Setting) -> tuple[Array, Integers]:
-    """The law of the answer of every prompt ``[B, 2^d]``, and the place of the right one ``[B]``."""
-    from ..decoding.rules import BernoulliSampling
-    from ..models.linear_attention import LinearAttention
-    from ..tasks.linear_regression import LinearRegression
-    from ..theory.binary import binary_law, string_index
-
-    dim, examples = setting.dim, 2 * setting.dim
-    prompts = LinearRegression(dim, examples, "binary", label_noise=setting.label_noise).sample(PROMPTS, seed=SEED)
-    state = LinearAttention.gradient_descent(dim, examples=examples).prefill(prompts).linear
-    rule = BernoulliSampling(temperature=setting.temperature) if setting.temperature else BernoulliSampling("clip")
-    return binary_law(state, rule, setting.steps), string_index(prompts.w_star)  # type: ignore[arg-type]  # it is known
+def _passed(answers: Answers, budgets: Array) -> Array:
+    return np.asarray((1 - (1 - answers.right[:, None]) ** budgets).mean(axis=0))
 
 
-def _likeness(fit: Fit, setting: Setting, law: Array, right: Integers, passed: dict[int, float]) -> Likeness:
-    from ..theory.binary_techniques import plurality_right
-
-    curves = {"pass@k": passed}
+def _likeness(fit: Fit, setting: Setting, answers: Answers) -> Likeness:
+    budgets = list(fit.of("pass@k"))
+    curves = {"pass@k": dict(zip(budgets, _passed(answers, np.array(budgets)).tolist()))}
     votes = [k for k in fit.of("maj@k") if k <= MOST_VOTES]
-    if votes:
-        shares = [(np.delete(one, answer), one[answer]) for one, answer in zip(law, right.tolist())]
-        answers = [np.append(rest[rest > 1e-9], own) for rest, own in shares]
-        means = [np.mean([plurality_right(one / one.sum(), len(one) - 1, k) for one in answers]) for k in votes]
-        curves["maj@k"] = {k: float(mean) for k, mean in zip(votes, means)}
+    if votes and answers.wrong is not None:
+        curves["maj@k"] = {k: _voted(answers.right, answers.wrong, k) for k in votes}
     pairs = [(value, fit.of(metric)[k]) for metric, curve in curves.items() for k, value in curve.items()]
     gaps = np.array([value - point.mean for value, point in pairs])
     outside = sum(not point.low <= value <= point.high for value, point in pairs)
     distance = float(np.sqrt((gaps**2).mean()))
     return Likeness(setting, curves, distance, float(np.abs(gaps).max()), int(outside), len(pairs))
+
+
+def _voted(right: Array, wrong: Array, votes: int) -> float:
+    """P(the right answer is the plurality), the mean over prompts."""
+    from ..theory.binary_techniques import plurality_right
+
+    laws = [np.append(others[others > 1e-9], own) for own, others in zip(right, wrong)]
+    return float(np.mean([plurality_right(law / law.sum(), len(law) - 1, votes) for law in laws]))

@@ -24,6 +24,9 @@ from ..numerics.protocols import complete, described
 MAX_DIM = 14
 """Coefficients: 4^14 multiplications for a step."""
 
+_TILE = 2**18
+"""Numbers of half a transition matrix, of some prompts together, that are held at a time: they stay in the cache."""
+
 
 class BitRule(Protocol):
     """What the chain on bits asks of a rule: given the transformer's output, the bits are independent."""
@@ -58,28 +61,18 @@ class BinaryChain:
 
     def __init__(self, state: Tensor, rule: BitRule) -> None:
         check.tensor("state", state, ("d", "d+1"))
-        self._state, self._rule = state.detach().cpu().double(), rule
+        self._state, self._rule = state.detach().cpu().double()[None], rule
         self.dim = check.integer("dim", len(state), 1, MAX_DIM)
-        p = self._probability(bit_strings(self.dim))
-        # law'[left bits, right bits] = sum_w law[w] left[w, left bits] right[w, right bits]
-        self._left, self._right = _product_law(p[:, : self.dim // 2]), _product_law(p[:, self.dim // 2 :])
-
-    def _probability(self, w: Array) -> Array:
-        """P(bit = 1) after each thought ``[A, d]``."""
-        thought = torch.from_numpy(w)
-        u = thought + thought @ self._state[:, :-1].mT - self._state[:, -1]
-        p: Array = self._rule.probability(u).numpy()
-        return p
+        self._halves = _halves(self._state, rule)
 
     def step(self, law: Array) -> Array:
         """The law of the next thought ``[2^d]``, given that of this one."""
-        after: Array = ((self._left * law[:, None]).T @ self._right).reshape(-1)
-        return after
+        return np.asarray(_step(law[None], self._halves)[0])
 
     def expected(self, value: Array) -> Array:
         """E value(w_{t+1}) given each w_t, ``[2^d]``."""
-        table = value.reshape(self._left.shape[1], -1)
-        return np.asarray(((self._left @ table) * self._right).sum(1))
+        left, right = (half[0] for half in self._halves)
+        return np.asarray(((left @ value.reshape(left.shape[1], -1)) * right).sum(1))
 
     def law(self, steps: int, w0: ArrayLike | None = None) -> Array:
         """The law of w_T.
@@ -98,7 +91,7 @@ class BinaryChain:
         start = np.zeros(self.dim) if w0 is None else np.asarray(w0, dtype=np.float64)
         if start.shape != (self.dim,):
             raise ValueError(f"w0: expected shape [{self.dim}], got {list(start.shape)}")
-        law: Array = _product_law(self._probability(start[None]))[0]
+        law: Array = _product_law(_probability(self._state, self._rule, start[None, None]))[0, 0]
         for _ in range(steps - 1):
             law = self.step(law)
         return law
@@ -169,12 +162,46 @@ def binary_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None) 
     check.integer("dim", state.shape[1], 1, MAX_DIM)
     start = torch.zeros(state.shape[:2]) if w0 is None else check.tensor("w0", w0, state.shape[:2])
     start = start.detach().cpu().double()
+    state = state.detach().cpu().double()
     if encoded.every_step:
-        return np.stack([BinaryChain(one, bits).law(steps, w.numpy()) for one, w in zip(state, start)])
-    state, u = state.detach().cpu().double(), start[:, :, None]
+        size = max(1, _TILE >> 3 * state.shape[1] // 2)
+        return np.concatenate([_chain(*part, bits, steps) for part in zip(state.split(size), start.split(size))])
+    u = start[:, :, None]
     for _ in range(steps):
         u = u + state[:, :, :-1] @ u - state[:, :, -1:]
     return _product_law(bits.probability(u[:, :, 0]).numpy())
+
+
+def _chain(state: Tensor, w0: Tensor, rule: BitRule, steps: int) -> Array:
+    """Laws of w_T of some prompts at once ``[B, 2^d]``."""
+    law = _product_law(_probability(state, rule, w0[:, None].numpy()))[:, 0]
+    halves = _halves(state, rule) if steps > 1 else (law, law)
+    for _ in range(steps - 1):
+        law = _step(law, halves)
+    return law
+
+
+def _probability(state: Tensor, rule: BitRule, w: Array) -> Array:
+    """P(bit = 1) after each of A thoughts of some prompts ``[B, A, d]``, w likewise or of one for all."""
+    thought = torch.from_numpy(w)
+    u = thought + thought @ state[:, :, :-1].mT - state[:, None, :, -1]
+    p: Array = rule.probability(u).numpy()
+    return p
+
+
+def _halves(state: Tensor, rule: BitRule) -> tuple[Array, Array]:
+    """Two halves of the transition matrices, laws of the left and of the right bits given each thought:
+    law'[left bits, right bits] = sum_w law[w] left[w, left bits] right[w, right bits]."""
+    dim = state.shape[1]
+    p = _probability(state, rule, bit_strings(dim)[None])
+    return _product_law(p[..., : dim // 2]), _product_law(p[..., dim // 2 :])
+
+
+def _step(law: Array, halves: tuple[Array, Array]) -> Array:
+    """The laws of the next thoughts ``[B, 2^d]``."""
+    left, right = halves
+    after: Array = (np.swapaxes(left * law[:, :, None], 1, 2) @ right).reshape(law.shape)
+    return after
 
 
 def _bit_rule(rule: Rule) -> BitRule | None:
@@ -197,10 +224,11 @@ def string_index(bits: ArrayLike) -> Integers:
 
 
 def _product_law(p: Array) -> Array:
-    """Law of independent bits with P(1) = p ``[A, m]``: ``[A, 2^m]``, first bit most significant."""
-    law = np.ones((len(p), 1))
-    for i in range(p.shape[1]):
-        law = (law[:, :, None] * np.stack((1 - p[:, i], p[:, i]), 1)[:, None]).reshape(len(p), -1)
+    """Law of independent bits with P(1) = p ``[..., m]``: ``[..., 2^m]``, first bit most significant."""
+    law = np.ones((*p.shape[:-1], 1))
+    for i in range(p.shape[-1]):
+        bit = np.stack((1 - p[..., i], p[..., i]), -1)
+        law = (law[..., None] * bit[..., None, :]).reshape(*p.shape[:-1], -1)
     return law
 
 

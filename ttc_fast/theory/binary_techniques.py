@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -124,11 +125,16 @@ def plurality_right(law: Array, answer: int, votes: int) -> float:
         below += terms
         terms *= p[:, None] * z / k
         own = own * law[answer] * z / k
-        nodes, weights = np.polynomial.legendre.leggauss(votes // (2 * k) + 1)
+        nodes, weights = _gauss(votes // (2 * k) + 1)
         for u, weight in zip((nodes + 1) / 2, weights / 2):
             product = np.prod((below + u * terms) * damping[:-1, None], axis=0) * own * damping[-1]
             total += weight * float((product * np.exp(-2j * np.pi * np.arange(points) * votes / points)).real.mean())
     return float(total * math.exp(-log_poisson))
+
+
+@lru_cache(maxsize=4096)
+def _gauss(count: int) -> tuple[Array, Array]:
+    return np.polynomial.legendre.leggauss(count)
 
 
 def binary_best_of_n(law: Array, score: Array, value: Array, budgets: Sequence[int]) -> Array:
