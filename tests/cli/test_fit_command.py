@@ -33,7 +33,7 @@ def log(tmp_path: Path) -> str:
 def test_everything_that_is_shown_is_written(
     log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ttc_fast.logs import regressions
+    from ttc_fast.theory import regressions
 
     settings = regressions.usual_settings()
     monkeypatch.setattr(regressions, "usual_settings", lambda: (*settings[:6], *settings[-6:]))

@@ -12,11 +12,18 @@ from logs.samples import sampled
 from ttc_fast.decoding.authors_rules import SubsetSampling
 from ttc_fast.decoding.rules import BernoulliSampling, GaussianNoise, Rule
 from ttc_fast.logs.fit import Fit, fit
-from ttc_fast.logs.laboratory import Answers, Setting, nearest_settings
-from ttc_fast.logs.regressions import PROMPTS, BinaryRegression, ContinuousRegression, usual_settings
+from ttc_fast.logs.laboratory import nearest_settings
 from ttc_fast.models.decoder import StochasticDecoder
 from ttc_fast.models.linear_attention import LinearAttention
 from ttc_fast.tasks.linear_regression import LinearRegression
+from ttc_fast.theory.regressions import (
+    PROMPTS,
+    Answers,
+    BinaryRegression,
+    ContinuousRegression,
+    Setting,
+    usual_settings,
+)
 
 BITS = BinaryRegression(BernoulliSampling(temperature=0.2), 0.5, dim=4, examples=8, steps=4)
 LAST = BinaryRegression(BernoulliSampling(temperature=0.2, sample_at="last_step"), 0.5, dim=4, examples=8, steps=4)
@@ -97,7 +104,7 @@ def test_settings_of_a_users_own() -> None:
             self.share = share
 
         def answers(self) -> Answers:
-            return Answers((np.arange(100) < 100 * self.share).astype(float))
+            return Answers(np.where(np.arange(100) < 100 * self.share, max(self.share, 1.0), 0.0))
 
         def __repr__(self) -> str:
             return f"Solved({self.share})"
@@ -113,6 +120,8 @@ def test_settings_of_a_users_own() -> None:
         nearest_settings(fit(sampled(p, 8, 0), [1], resamples=2), [3])  # type: ignore[list-item]  # wrong on purpose
     with pytest.raises(ValueError, match="settings: expected at least one"):
         nearest_settings(fit(sampled(p, 8, 0), [1], resamples=2), [])
+    with pytest.raises(ValueError, match="settings: expected probabilities as right"):
+        nearest_settings(fit(sampled(p, 8, 0), [1], resamples=2), [Solved(2.0)])  # type: ignore[list-item]
 
 
 def test_a_threshold_is_chosen() -> None:

@@ -1,72 +1,33 @@
 """The in-context regression whose exact laws come nearest to a log's curves.
 
-Both are repeated samples of prompts of different difficulty, and both have right answers. A :class:`Setting` tells of
-each of its prompts the probability p that an answer is right, so that pass@k is the mean of 1 - (1-p)^k; and, where
-answers can agree, those of the wrong ones, so that maj@k is the probability that the right one is the plurality of k
-answers, ties by a fair draw. Distances are root mean squares over metrics and budgets. The settings that are compared,
-unless you bring yours, are those of regressions.py.
+Both are repeated samples of prompts of different difficulty, and both have right answers. A setting tells of each of
+its prompts the probability p that an answer is right, so that pass@k is the mean of 1 - (1-p)^k; and, where answers can
+agree, those of the wrong ones, so that maj@k is the probability that the right one is the plurality of k answers, ties
+by a fair draw. Distances are root mean squares over metrics and budgets. The settings that are compared, unless you
+bring yours, are those of theory/regressions.py.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, is_dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..estimators.arrays import Array
-from ..numerics.protocols import complete, described, original
+from ..numerics import check
+from ..numerics.protocols import complete
 from .fit import Fit
+
+if TYPE_CHECKING:
+    from ..theory.regressions import Answers, Setting
 
 MOST_VOTES = 16
 """Votes are compared up to here: their law costs the square of their number."""
 
 SHORTLIST = 6
 """Settings of a kind nearest by pass@k and the limit of votes, whose votes are compared one by one."""
-
-
-class Answers(NamedTuple):
-    """The law of an answer, of every prompt of a setting."""
-
-    right: Array
-    """Probability that it is right ``[B]``."""
-    wrong: Array | None = None
-    """Probabilities of the wrong answers ``[B, A]``; None: no two answers agree, so that there is no vote."""
-
-
-class Setting(Protocol):
-    """A laboratory whose curves are known. Yours needs :meth:`answers` alone; the rest has defaults.
-
-    >>> class Coin:  # every prompt alike
-    ...     def answers(self):
-    ...         return Answers(np.array([0.5]), np.array([[0.5]]))
-    >>> from ttc_fast.logs.log import SampleLog
-    >>> from ttc_fast.logs.fit import fit
-    >>> log = SampleLog("counts", np.arange(40), np.full(40, 8), np.full(40, 4), *[None] * 4, 0, 0, ())
-    >>> [one.distance < 0.05 for one in nearest_settings(fit(log, [1, 2, 4], resamples=2), [Coin()])]
-    [True]
-    """
-
-    kind: str = "other"
-    """The nearest setting of each kind is found: some have curves that others lack."""
-
-    @abstractmethod
-    def answers(self) -> Answers:
-        """The law of an answer."""
-
-    def tuned(self, single: float) -> Setting:
-        """The setting with what is free in it chosen such that a single answer is right with this probability; by
-        default nothing is free."""
-        return self
-
-    def facts(self) -> dict[str, Any]:
-        """What tells it from others, by name, texts and numbers; by default the fields of a dataclass."""
-        own = original(self)
-        if not is_dataclass(own):
-            return {"setting": described(self)}
-        return {name: value if np.isscalar(value) else described(value) for name, value in vars(own).items()}
 
 
 @dataclass(frozen=True)
@@ -91,17 +52,17 @@ def nearest_settings(fit: Fit, settings: Iterable[Setting] | None = None) -> tup
 
     Args:
         fit: of a log.
-        settings: default :func:`~ttc_fast.logs.regressions.usual_settings`.
+        settings: default :func:`~ttc_fast.theory.regressions.usual_settings`.
 
     Returns:
         They, and how far they are, the nearest first.
 
     Raises:
         TypeError: a setting tells no law of its answers.
-        ValueError: there is none.
+        ValueError: there is none, or its answers have no probabilities.
     """
-    from ..theory.overlay import one_thread  # not at the top: it waits for torch
-    from .regressions import usual_settings
+    from ..theory.overlay import one_thread  # not at the top: they wait for torch
+    from ..theory.regressions import Setting, usual_settings
 
     asked = usual_settings() if settings is None else [complete(one, Setting, "settings") for one in settings]
     if not asked:
@@ -121,7 +82,7 @@ def _nearest(fit: Fit, settings: Sequence[Setting]) -> Likeness:
     rough: list[tuple[float, Setting, Answers]] = []
     for setting in settings:
         tuned = setting.tuned(single)
-        answers = tuned.answers()
+        answers = _checked(tuned)
         gaps = _passed(answers, budgets) - target
         lost = 0.0
         if limit is not None and answers.wrong is not None:
@@ -129,6 +90,18 @@ def _nearest(fit: Fit, settings: Sequence[Setting]) -> Likeness:
         rough.append((float((gaps**2).mean()) + lost**2, tuned, answers))
     rough.sort(key=lambda one: one[0])
     return min((_likeness(fit, *one) for _, *one in rough[:SHORTLIST]), key=lambda one: one.distance)  # type: ignore[arg-type]
+
+
+def _checked(setting: Setting) -> Answers:
+    answers = setting.answers()
+    for name, p in zip(("right", "wrong"), answers):
+        given = np.asarray([0.0] if p is None else p)
+        if given.dtype.kind != "f" or given.ndim != (1 if name == "right" or p is None else 2):
+            wanted = "[B]" if name == "right" else "[B, A]"
+            raise ValueError(f"settings: expected floats {wanted} as {name} of answers(), got {check.shown(p)}")
+        if not ((given > -1e-9) & (given < 1 + 1e-9)).all():
+            raise ValueError(f"settings: expected probabilities as {name} of answers(), got {check.shown(p)}")
+    return answers
 
 
 def _passed(answers: Answers, budgets: Array) -> Array:

@@ -1,19 +1,22 @@
-"""Settings of in-context regression whose answers are right with a known probability, prompt by prompt.
+"""Settings of in-context regression whose answers are right with a known probability, prompt by prompt: what pass@k and
+votes of repeated samples follow from, compared with logs of language models by logs/laboratory.py.
 
 * :class:`BinaryRegression`: an answer is right if all coefficients are. The law of the answer after T thoughts is that
-  of the chain on all 2^d thoughts (theory/binary.py), or on the sets of k ones (theory/subsets.py).
+  of the chain on all 2^d thoughts (binary.py), or on the sets of k ones (subsets.py).
 * :class:`ContinuousRegression`: an answer is right if its squared error |w - w*|^2 / d is at most a threshold. Given
-  the prompt w_T is Gaussian (theory/gaussian.py), so that the error is a quadratic form of a Gaussian, whose
-  distribution function comes by inverting its transform (theory/score_law.py).
+  the prompt w_T is Gaussian (gaussian.py), so that the error is a quadratic form of a Gaussian, whose
+  distribution function comes by inverting its transform (score_law.py).
 
 Rules whose thoughts are neither, such as RankOneNoise, have no such law.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from abc import abstractmethod
+from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
 from itertools import product
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,23 +24,67 @@ from torch import Tensor
 
 from ..decoding.authors_rules import SubsetSampling
 from ..decoding.rules import BernoulliSampling, GaussianNoise, Rule
+from ..estimators.arrays import Array
 from ..models.linear_attention import LinearAttention
 from ..numerics import check
+from ..numerics.protocols import described, original
 from ..tasks.linear_regression import LinearRegression
 from ..tasks.prompts import Prompts
 from ..tasks.quadratic import quadratic
-from ..theory.binary import binary_law, string_index
-from ..theory.gaussian import GaussianLaw, gaussian_law
-from ..theory.plackett_luce import all_sets
-from ..theory.score_law import LawOfScore
-from ..theory.subsets import subset_law
-from .laboratory import Answers, Setting
+from .binary import binary_law, string_index
+from .gaussian import GaussianLaw, gaussian_law
+from .plackett_luce import all_sets
+from .score_law import LawOfScore
+from .subsets import subset_law
 
 PROMPTS = 64
 SEED = 0
 
 _DRAWS = 256
 """Of an answer to each prompt, from which a threshold is chosen."""
+
+
+class Answers(NamedTuple):
+    """The law of an answer, of every prompt of a setting."""
+
+    right: Array
+    """Probability that it is right ``[B]``."""
+    wrong: Array | None = None
+    """Probabilities of the wrong answers ``[B, A]``; None: no two answers agree, so that there is no vote."""
+
+
+class Setting(Protocol):
+    """A laboratory whose curves are known. Yours needs :meth:`answers` alone; the rest has defaults.
+
+    >>> class Coin:  # every prompt alike
+    ...     def answers(self):
+    ...         return Answers(np.array([0.5]), np.array([[0.5]]))
+    >>> from ttc_fast.logs.fit import fit
+    >>> from ttc_fast.logs.laboratory import nearest_settings
+    >>> from ttc_fast.logs.log import SampleLog
+    >>> log = SampleLog("counts", np.arange(40), np.full(40, 8), np.full(40, 4), *[None] * 4, 0, 0, ())
+    >>> [one.distance < 0.05 for one in nearest_settings(fit(log, [1, 2, 4], resamples=2), [Coin()])]
+    [True]
+    """
+
+    kind: str = "other"
+    """The nearest setting of each kind is found: some have curves that others lack."""
+
+    @abstractmethod
+    def answers(self) -> Answers:
+        """The law of an answer."""
+
+    def tuned(self, single: float) -> Setting:
+        """The setting with what is free in it chosen such that a single answer is right with this probability; by
+        default nothing is free."""
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """What tells it from others, by name, texts and numbers; by default the fields of a dataclass."""
+        own = original(self)
+        if not is_dataclass(own):
+            return {"setting": described(self)}
+        return {name: value if np.isscalar(value) else described(value) for name, value in vars(own).items()}
 
 
 @dataclass(frozen=True)
@@ -79,7 +126,7 @@ class ContinuousRegression(Setting):
     >>> setting = ContinuousRegression(GaussianNoise(0.2), label_noise=0.5, dim=4, examples=8, steps=16, threshold=0.1)
     >>> tuned = setting.tuned(0.25)
     >>> round(float(tuned.answers().right.mean()), 2), round(tuned.threshold, 2)
-    (0.25, 0.12)
+    (0.25, 0.07)
     """
 
     rule: GaussianNoise
