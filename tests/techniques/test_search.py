@@ -28,7 +28,7 @@ from ttc_fast import (
 from ttc_fast.tasks.quadratic import quadratic
 from ttc_fast.techniques.base import SearchResult
 from ttc_fast.techniques.faulty_verifiers import NoisyVerifier
-from ttc_fast.techniques.particles import Resampling, particle_filter, rejection_search, resample
+from ttc_fast.techniques.particles import Resampling, particle_filter, rejection_search, resample, uniforms
 from ttc_fast.techniques.search import BeamSearch, beam_search, self_refinement
 from ttc_fast.techniques.stopping import adaptive_vote, stop_early
 from ttc_fast.techniques.verifiers import HeldOutLoss, InContextLoss, Oracle
@@ -94,11 +94,20 @@ def test_evidence_is_the_kalman_filters(resampling: Resampling, every: int, thre
     assert result.effective_samples.shape == (checks, RUNS)
 
 
+def resampled(weights: Tensor, resampling: Resampling, first_sample: int = 0) -> Tensor:
+    """Of one group for every prompt ``[B, N]``, at step 3."""
+    prompts, samples = weights.shape
+    named = first_sample + torch.arange(samples)[None, : 1 if resampling == "systematic" else None]
+    uniform = uniforms(torch.arange(prompts), named, [3], 9)[0]
+    size = torch.tensor([[float(samples)]], dtype=torch.float64)
+    return resample(weights[:, None], size, resampling, uniform)[:, 0]
+
+
 @pytest.mark.parametrize("resampling", SCHEMES)
 def test_resampling_is_unbiased(resampling: Resampling) -> None:
     """Every particle is kept N W times on average: a t test at ALPHA for each of 5 particles."""
     weights = torch.tensor([0.05, 0.4, 0.0, 0.35, 0.2], dtype=torch.float64)
-    index = resample(weights.expand(4000, -1), resampling, 0, 3, 9)
+    index = resampled(weights.expand(4000, -1), resampling)
     counts = torch.stack([(index == i).sum(1) for i in range(5)], 1).double().numpy()
     for i, expected in enumerate((5 * weights).tolist()):
         if counts[:, i].std() > 0:
@@ -150,8 +159,8 @@ def test_first_sample_names_all_noise() -> None:
     scored = verifier.score(prompts, alone.answer[:, None], first_sample=7, step=5)[:, 0]
     assert torch.equal(known(alone.score), scored)
     even = torch.full((40, 2), 0.5, dtype=torch.float64)
-    first, second = resample(even, "multinomial", 0, 3, 9).unbind(1)
-    assert torch.equal(resample(even, "multinomial", 0, 3, 9, first_sample=1)[:, 0], second)
+    first, second = resampled(even, "multinomial").unbind(1)
+    assert torch.equal(resampled(even, "multinomial", first_sample=1)[:, 0], second)
     assert not torch.equal(first, second)
 
 

@@ -106,15 +106,15 @@ class Bank:
             found |= self._resampled(technique, rest, ks, bits=technique.binary_only)
         return self._with_risk({name: value.reshape(len(ks), -1) for name, value in found.items()})
 
-    def measure(self, answers: Tensor, *, bits: bool) -> MetricValues:
-        """Means of all metrics over answers ``[b, A, d]``: ``[b]`` each, as of :meth:`scores`.
+    def measure(self, answers: Tensor, counts: list[int], *, bits: bool) -> MetricValues:
+        """Means of all metrics over answers ``[b, A, d]``: ``[len(counts), b]`` each, as of :meth:`scores`.
 
         Args:
             answers: of any technique.
+            counts: how many of them, which follow each other, each mean is over.
             bits: whether they are bits.
         """
-        found = self._means(answers, [answers.shape[1]], self.metrics, bits)
-        return {name: value[0] for name, value in self._with_risk(found).items()}
+        return self._with_risk(self._means(answers, counts, self.metrics, bits))
 
     def of_one(self) -> MetricValues:
         values = dict(self._mean_values)

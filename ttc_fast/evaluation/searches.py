@@ -8,9 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..techniques.base import Chains, Technique, Work
+from ..techniques.base import Chains, SearchResult, Technique, Work
+from ..techniques.groups import Part
 from .bank import Bank, MetricValues
 from .subsets import SUBSETS
+
+TOGETHER = 2**24
+"""Coefficients of chains, or four times the scores of their groups, up to which searches with several budgets advance
+at once: 64 MB in float32, and as much for scores in float64."""
 
 
 def repeats_of(technique: Technique, samples: int, size: int) -> int:
@@ -39,24 +44,48 @@ def searched(
     Raises:
         TypeError, ValueError: what the search returns is no :class:`ttc_fast.SearchResult` for these prompts.
     """
-    if technique.search is None:
-        raise TypeError(f"{technique.name}: expected a search, got none")
-    values: dict[str, list[Tensor]] = {}
-    work = []
-    for size in budgets:
-        firsts = range(0, size * repeats_of(technique, chains.samples, size), size)
-        found = [
-            technique.search(replace(chains, thoughts=chains.thoughts[:, :, n : n + size], first_sample=n))
-            for n in firsts
-        ]
-        for result in found:
-            _check_found(technique, result, chains)
-        answers = torch.stack([result.answer for result in found], 1)
-        for metric, value in bank.measure(answers, bits=technique.binary_only).items():
-            values.setdefault(metric, []).append(value)
-        spent = [torch.stack([torch.as_tensor(r.work[i]).cpu().double() for r in found]).mean(0) for i in (0, 1)]
-        work.append(Work(*(part.numpy() for part in spent)))
-    return {metric: torch.stack(value) for metric, value in values.items()}, work
+    parts = [Part(size, repeats_of(technique, chains.samples, size)) for size in budgets]
+    together = getattr(technique.search, "together", None)
+    if together is None:
+        found = [_one_by_one(technique, chains, part) for part in parts]
+    else:
+        found = [together(chains, batch) for batch in _batches(parts, chains.thoughts)]
+    answers = torch.cat([answer for answer, _ in found], 1)
+    counts = [part.repeats for part in parts]
+    values = bank.measure(answers, counts, bits=technique.binary_only)
+    spent = torch.stack([torch.cat([work[i] for _, work in found], 1) for i in (0, 1)]).cpu().double()
+    means = [part.mean(2).numpy() for part in spent.split(counts, 2)]
+    return values, [Work(thoughts, scores) for thoughts, scores in means]
+
+
+def _batches(parts: Sequence[Part], thoughts: Tensor) -> list[list[Part]]:
+    """Parts that are searched at once: on a GPU as many as there is room for, where a launch may cost more than its
+    work, elsewhere one by one."""
+    batches: list[list[Part]] = [[]]
+    for part in parts:
+        batch = [*batches[-1], part]
+        scores = sum(one.repeats for one in batch) * max(one.size for one in batch)
+        coefficients = sum(one.repeats * one.size for one in batch) * thoughts.shape[3]
+        room = len(thoughts[0]) * max(4 * scores, coefficients) <= TOGETHER
+        if batches[-1] and (thoughts.device.type != "cuda" or not room):
+            batches.append([part])
+        else:
+            batches[-1] = batch
+    return batches
+
+
+def _one_by_one(technique: Technique, chains: Chains, part: Part) -> tuple[Tensor, Work]:
+    """The answers of a part ``[B, repeats, d]`` and the work ``[B, repeats]`` of a search that makes one answer."""
+    found: list[SearchResult] = []
+    for n in range(0, part.size * part.repeats, part.size):
+        given = replace(chains, thoughts=chains.thoughts[:, :, n : n + part.size], first_sample=n)
+        result = technique.search(given)  # type: ignore[misc]  # it is a search
+        _check_found(technique, result, chains)
+        found.append(result)
+    work = [
+        torch.stack([torch.as_tensor(r.work[i]).cpu().expand(len(chains.prompts)) for r in found], 1) for i in (0, 1)
+    ]
+    return torch.stack([r.answer for r in found], 1), Work(*work)
 
 
 def _check_found(technique: Technique, result: object, chains: Chains) -> None:

@@ -13,6 +13,7 @@ from ..decoding.rules import Rule
 from ..models.decoder import StochasticDecoder
 from ..numerics import check
 from ..tasks.prompts import Prompts
+from .groups import Part
 from .verifiers import Verifier
 
 
@@ -98,6 +99,18 @@ class Chains:
         return {name: getattr(self, name) for name in names} | {"steps": self.steps[-1]}
 
 
+class Together(Protocol):
+    """What a search may have beside its call: many small searches are slow one after the other."""
+
+    def together(self, chains: Chains, parts: Sequence[Part]) -> tuple[Tensor, Work]:
+        """What the search finds for each of G groups of the chains: answers ``[B, G, d]`` and work ``[B, G]``.
+
+        Args:
+            chains: N of them.
+            parts: the groups.
+        """
+
+
 class Statistics(Protocol):
     """What a closed form may ask about the N candidates of every prompt: means over all subsets of k of them.
 
@@ -168,7 +181,7 @@ class Technique:
     answer: Answer | None = None
     """From G groups of k candidates of each of B prompts to one answer for each group, ``[B, G, d]``."""
     search: Callable[[Chains], SearchResult] | None = None
-    """From k chains of each prompt to an answer."""
+    """From k chains of each prompt to an answer. It may make several at once, see :class:`Together`."""
     about: str = ""
     """One line for the list of techniques."""
     source: str = ""

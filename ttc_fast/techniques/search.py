@@ -3,6 +3,8 @@ technique of it."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +14,9 @@ from torch import Tensor
 from ..models.decoder import StochasticDecoder
 from ..numerics import check
 from ..tasks.prompts import Prompts
-from .base import Chains, SearchResult
-from .resumable import Resumable, equal_work, steps_of_checks
+from .base import Chains, SearchResult, Work
+from .groups import Part
+from .resumable import Resumable, equal_work, of_one_group, steps_of_checks
 from .verifiers import ScoreFunction, Verifier
 
 
@@ -50,17 +53,32 @@ def beam_search(
     beams = check.integer("beams", beams, 1, 2**32)
     expansions = check.integer("expansions", expansions, 1, 2**32 // beams)
     chains = Resumable(decoder, prompts, seed, first_sample, verifier, backend, state)
-    w, before, checks = chains.start(beams * expansions), 0, steps_of_checks(steps, every)
+    return of_one_group(_beams(chains, [Part(beams * expansions)], [expansions], steps, every))
+
+
+def _beams(chains: Resumable, parts: Sequence[Part], expansions: Sequence[int], steps: int, every: int) -> SearchResult:
+    """A beam search for every group of chains: all of its results ``[B, G, ...]``.
+
+    Args:
+        chains, steps, every: see :func:`beam_search`.
+        parts: the groups.
+        expansions: of every part, whose sizes are multiples of them.
+    """
+    (groups, w), before, checks = chains.start(parts), 0, steps_of_checks(steps, every)
+    copies = groups.table([n for part, n in zip(groups.parts, expansions) for _ in range(part.repeats)])
+    # Of every chain the rank of the one that it goes on from; of those that are not there, that of the best.
+    rank = torch.arange(groups.samples.shape[1], device=w.device) // copies
+    rank = rank if groups.absent is None else rank.masked_fill(groups.absent, 0)
     for step in checks:
         w = chains.advance(w, before, step)
-        score = chains.score(w, step)
+        score = groups.rows(chains.score(w, step), -math.inf)
         if step < steps:
-            best = torch.sort(score, stable=True, dim=1, descending=True).indices[:, :beams]
-            index = best.repeat_interleave(expansions, dim=1)
-            w = w.gather(1, index[..., None].expand_as(w))
+            order = torch.sort(score, stable=True, dim=2, descending=True).indices
+            w = groups.taken(w, order.gather(2, rank.expand_as(order)))
         before = step
-    answer, top = _best(w, score)
-    return SearchResult(answer, equal_work(w, steps * w.shape[1], len(checks) * w.shape[1]), candidates=w, score=top)
+    top, index = score.max(2)
+    spent = [[steps * k for k in groups.sizes], [len(checks) * k for k in groups.sizes]]
+    return SearchResult(groups.one_of_each(w, index), equal_work(len(w), *spent), candidates=w, score=top)
 
 
 def self_refinement(
@@ -92,20 +110,26 @@ def self_refinement(
         TypeError, ValueError: as :func:`ttc_fast.particle_filter`.
     """
     chains = Resumable(decoder, prompts, seed, first_sample, verifier, backend, state)
-    best, before, checks = chains.start(samples)[:, 0], 0, steps_of_checks(steps, every)
-    score = chains.score(best[:, None], 0)
+    return of_one_group(_refined(chains, [Part(samples)], steps, every))
+
+
+def _refined(chains: Resumable, parts: Sequence[Part], steps: int, every: int) -> SearchResult:
+    """A self-refinement for every group of chains: all of its results ``[B, G, ...]``.
+
+    Args:
+        chains, steps, every: see :func:`self_refinement`.
+        parts: the groups.
+    """
+    (groups, w), before, checks = chains.start(parts), 0, steps_of_checks(steps, every)
+    best, top = w.index_select(1, groups.starts[:, 0]), chains.score_of_first(w, 0)
     for step in checks:
-        w = chains.advance(best[:, None].expand(-1, samples, -1).contiguous(), before, step)
-        found = torch.cat((score, chains.score(w, step)), 1)
-        best, top = _best(torch.cat((best[:, None], w), 1), found)
-        score, before = top[:, None], step
-    return SearchResult(best, equal_work(best, steps * samples, len(checks) * samples + 1), score=score[:, 0])
-
-
-def _best(w: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
-    """The candidate with the highest score ``[B, d]``, and its score ``[B]``."""
-    top, index = score.max(1)
-    return w.gather(1, index[:, None, None].expand(-1, 1, w.shape[2]))[:, 0], top
+        w = chains.advance(w, before, step)
+        top, index = torch.cat((top[..., None], groups.rows(chains.score(w, step), -math.inf)), 2).max(2)
+        found = groups.one_of_each(w, (index - 1).clamp_min(0))
+        best = torch.where((index == 0)[..., None], best, found)
+        w, before = groups.spread(best), step
+    spent = [[steps * k for k in groups.sizes], [len(checks) * k + 1 for k in groups.sizes]]
+    return SearchResult(best, equal_work(len(w), *spent), score=top)
 
 
 @dataclass(frozen=True)
@@ -123,6 +147,19 @@ class BeamSearch:
         beams = chains.samples // expansions
         return beam_search(beams=beams, expansions=expansions, every=self.every, **chains.arguments())
 
+    def together(self, chains: Chains, parts: Sequence[Part]) -> tuple[Tensor, Work]:
+        """See :class:`Together`."""
+        whole: list[Part] = []
+        for size, repeats, first in parts:
+            kept = size - size % min(self.expansions, size)
+            if kept == size:
+                whole.append(Part(size, repeats, first))
+            else:  # the samples between two groups are nobody's
+                whole += [Part(kept, 1, first + r * size) for r in range(repeats)]
+        expansions = [min(self.expansions, part.size) for part in whole]
+        found = _beams(Resumable.of(chains), whole, expansions, chains.steps[-1], self.every)
+        return found.answer, found.work
+
 
 @dataclass(frozen=True)
 class SelfRefinement:
@@ -132,3 +169,8 @@ class SelfRefinement:
 
     def __call__(self, chains: Chains) -> SearchResult:
         return self_refinement(samples=chains.samples, every=self.every, **chains.arguments())
+
+    def together(self, chains: Chains, parts: Sequence[Part]) -> tuple[Tensor, Work]:
+        """See :class:`Together`."""
+        found = _refined(Resumable.of(chains), parts, chains.steps[-1], self.every)
+        return found.answer, found.work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..numerics import check, sums
 from .base import Chains, SearchResult, Work
+from .groups import Part, of_part, sums_of_groups
 
 
 def stop_early(thoughts: Tensor, steps: Sequence[int], tolerance: float, *, least_steps: int = 0) -> SearchResult:
@@ -44,17 +46,29 @@ def stop_early(thoughts: Tensor, steps: Sequence[int], tolerance: float, *, leas
         raise ValueError(f"thoughts: expected at least one sample and coefficient, got shape {list(thoughts.shape)}")
     tolerance = check.number("tolerance", tolerance, low=0.0)
     least_steps, thoughts = check.integer("least_steps", least_steps, 0, 2**34), thoughts.detach()
-    at = torch.tensor(asked, device=thoughts.device)
     centre = sums.tree_mean(thoughts, 2)
-    moved = torch.full(centre.shape[:2], math.inf, dtype=thoughts.dtype, device=thoughts.device)
-    moved[1:] = sums.tree_mean((centre[1:] - centre[:-1]).square(), 2)
-    agree = (moved <= tolerance) & (at >= least_steps)[:, None]
+    stop, made = _stopping(centre, asked, tolerance, least_steps)
+    prompt = torch.arange(thoughts.shape[1], device=thoughts.device)
+    spent = made * thoughts.shape[2]
+    return SearchResult(
+        centre[stop, prompt],
+        Work(spent, torch.zeros_like(spent)),
+        candidates=thoughts[stop, prompt],
+        steps=made,
+    )
+
+
+def _stopping(centre: Tensor, asked: Sequence[int], tolerance: float, least_steps: int = 0) -> tuple[Tensor, Tensor]:
+    """Which of the asked steps it is at which chains with such mean thoughts ``[len(asked), ..., d]`` stop: its number
+    and itself, ``[...]``."""
+    steps = torch.tensor(asked).to(centre.device, non_blocking=True)
+    at = steps.view(-1, *[1] * (centre.ndim - 2))
+    moved = torch.full(centre.shape[:-1], math.inf, dtype=centre.dtype, device=centre.device)
+    moved[1:] = sums.tree_mean((centre[1:] - centre[:-1]).square(), -1)
+    agree = (moved <= tolerance) & (at >= least_steps)
     agree[-1] = True
     stop = agree.to(torch.uint8).argmax(0)
-    chosen = thoughts[stop, torch.arange(thoughts.shape[1], device=thoughts.device)]
-    spent = at[stop] * thoughts.shape[2]
-    answer = sums.tree_mean(chosen, 1)
-    return SearchResult(answer, Work(spent, torch.zeros_like(spent)), candidates=chosen, steps=at[stop])
+    return stop, steps[stop]
 
 
 def adaptive_vote(bits: Tensor, error: float = 0.05) -> SearchResult:
@@ -83,17 +97,28 @@ def adaptive_vote(bits: Tensor, error: float = 0.05) -> SearchResult:
     error, bits = check.number("error", error), bits.detach()
     if not 0 < error < 1:
         raise ValueError(f"error: expected a probability between 0 and 1, got {error}")
-    samples, dim = bits.shape[1:]
-    ones = bits.to(torch.int64).cumsum(1).cpu().numpy()
-    seen = np.arange(1, samples + 1)[:, None]
-    sure = np.maximum(ones, seen - ones) >= _deciding_lead(samples, math.log(dim / error))[:, None]
-    when = np.where(sure.any(axis=1), sure.argmax(axis=1), samples - 1)  # [B, d]
-    doubled = 2 * np.take_along_axis(ones, when[:, None], 1)[:, 0] - (when + 1)
-    answer = np.where(doubled == 0, ones[:, 0], doubled > 0)
-    decided = torch.from_numpy(sure.any(axis=1).all(axis=1))
-    spent = torch.from_numpy(when.max(axis=1) + 1)
-    work = Work(spent, torch.zeros_like(spent))
-    return SearchResult(torch.from_numpy(answer).to(bits), work, samples=spent, decided=decided)
+    answer, spent, decided = (found[:, 0] for found in _votes(bits[:, None], error))
+    return SearchResult(answer, Work(spent, torch.zeros_like(spent)), samples=spent, decided=decided)
+
+
+def _votes(bits: Tensor, error: float) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`adaptive_vote` of groups ``[B, G, k, d]``: the answers ``[B, G, d]``, and of every group the samples spent
+    and whether it was decided."""
+    samples, dim = bits.shape[2:]
+    ones = bits.to(torch.int64).cumsum(2)
+    seen = torch.arange(1, samples + 1, device=bits.device)[:, None]
+    sure = torch.maximum(ones, seen - ones) >= _lead(samples, math.log(dim / error), bits.device)[:, None]
+    decided = sure.any(2)
+    when = torch.where(decided, sure.to(torch.uint8).argmax(2), samples - 1)
+    doubled = 2 * ones.gather(2, when[:, :, None])[:, :, 0] - (when + 1)
+    answer = torch.where(doubled == 0, ones[:, :, 0], (doubled > 0).to(ones))
+    return answer.to(bits), when.amax(2) + 1, decided.all(2)
+
+
+@functools.lru_cache(maxsize=64)
+def _lead(samples: int, limit: float, device: torch.device) -> Tensor:
+    """:func:`_deciding_lead`, sent once."""
+    return torch.from_numpy(_deciding_lead(samples, limit)).to(device, non_blocking=True)
 
 
 def _deciding_lead(samples: int, limit: float) -> NDArray[np.int64]:
@@ -119,6 +144,17 @@ class StopEarly:
     def __call__(self, chains: Chains) -> SearchResult:
         return stop_early(chains.thoughts, chains.steps, self.tolerance)
 
+    def together(self, chains: Chains, parts: Sequence[Part]) -> tuple[Tensor, Work]:
+        """See :class:`Together`."""
+        steps, prompts = chains.thoughts.shape[:2]
+        means = [sums_of_groups(of_part(chains.thoughts.flatten(0, 1), part), part) / part.size for part in parts]
+        centre = torch.cat(means, 1).unflatten(0, (steps, prompts))
+        stop, made = _stopping(centre, chains.steps, check.number("tolerance", self.tolerance, low=0.0))
+        answer = centre.gather(0, stop[None, ..., None].expand(-1, -1, -1, centre.shape[3]))[0]
+        size = torch.tensor([part.size for part in parts for _ in range(part.repeats)])
+        spent = made * size.to(made.device, non_blocking=True)
+        return answer, Work(spent, torch.zeros_like(spent))
+
 
 @dataclass(frozen=True)
 class VoteUntilDecided:
@@ -129,3 +165,10 @@ class VoteUntilDecided:
     def __call__(self, chains: Chains) -> SearchResult:
         vote = adaptive_vote(chains.thoughts[-1], self.error)
         return replace(vote, work=Work(vote.work.thoughts * chains.steps[-1], vote.work.scores))
+
+    def together(self, chains: Chains, parts: Sequence[Part]) -> tuple[Tensor, Work]:
+        """See :class:`Together`."""
+        bits = [of_part(chains.thoughts[-1], part).unflatten(1, (part.repeats, part.size)) for part in parts]
+        answers, samples, _ = (torch.cat(found, 1) for found in zip(*(_votes(x, self.error) for x in bits)))
+        spent = samples * chains.steps[-1]
+        return answers, Work(spent, torch.zeros_like(spent))
