@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint32_t kStreamTies = 7;  // ttc_fast/numerics/rng.py, Stream
 
-// Counterpart of _mix in ttc_fast/techniques/aggregate.py.
+// Counterpart of mixed in ttc_fast/techniques/identities.py.
 std::uint64_t mix(std::uint64_t x) {
   x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
   x = (x ^ x >> 27) * 0x94D049BB133111EBu;
@@ -106,7 +106,7 @@ class Prompt {
     for (std::int64_t i = 0; i < dim_; ++i) out[i] /= total;
   }
 
-  // An id of every answer, as in ttc_fast/techniques/aggregate.py, and the first sample that gives it.
+  // An id of every answer, as in ttc_fast/techniques/identities.py, and the first sample that gives it.
   void find_identical() {
     const std::int64_t words = (dim_ + 63) / 64;
     std::vector<std::uint64_t> bits(words * samples_);

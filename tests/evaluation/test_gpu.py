@@ -131,8 +131,16 @@ def test_verifiers_wait_once_for_a_step(interpreter: ProcessPoolExecutor, verifi
     assert counts["waits"] <= 2 + 1  # whether a score is NaN
 
 
+def test_most_frequent_answers_are_found_on_the_gpu(interpreter: ProcessPoolExecutor) -> None:
+    """One draw of random words and three sorts for all steps, budgets and groups; figures are copied alone."""
+    counts = compared(interpreter, "binary", steps=[1, 2], samples=8, techniques=["plurality", "plurality_smallest"])
+    assert counts["launches"] <= 320
+    assert counts["waits"] <= 2
+    assert counts["copied"] <= 4 * 2 * (2 * 2 * 4 * 4) + 4 * 2 * 4 * 5  # of each key and prompt, and the state
+
+
 def test_other_techniques_copy_the_bank_once(interpreter: ProcessPoolExecutor) -> None:
-    names = ["majority_vote", "plurality", "softmax_mean", "median"]
+    names = ["majority_vote", "weighted_vote", "softmax_mean", "median"]
     counts = compared(interpreter, "binary", steps=[1, 2], samples=8, techniques=names)
     assert counts["waits"] <= 8
     assert counts["launches"] <= 100

@@ -21,12 +21,13 @@ from ..estimators import medians, selection
 from ..numerics import candidates, sums
 from ..numerics.wide import CPU, wide
 from ..tasks import metrics
-from ..tasks.engine import engine
+from ..tasks.engine import engine, tree_sum
 from ..tasks.metrics import Metric
 from ..tasks.prompts import Prompts, repeated
 from ..tasks.quadratic import QUADRATIC
 from ..techniques import aggregate
 from ..techniques.base import Candidates, Technique
+from . import frequent
 from .constants import constant, majority, middles, share_of_one, share_of_ties, weights_of_ranks
 from .subsets import Coins, Partitions, groups
 
@@ -79,7 +80,7 @@ class Bank:
         self._packed = found.get(metrics.PACKED)
         self._values = {name: found[name] for name in self.metrics}
         together = torch.stack([self._values[name] for name in self.metrics])
-        means = _sum(together.flatten(0, 1)).unflatten(0, together.shape[:2]) / self.samples
+        means = tree_sum(together.flatten(0, 1)).unflatten(0, together.shape[:2]) / self.samples
         self._mean_values = dict(zip(self.metrics, means))
         self.error = self._values.get("squared_error")
         self._votes: dict[tuple[int, ...], MetricValues] = {}
@@ -87,7 +88,7 @@ class Bank:
     @functools.cached_property
     def _total(self) -> Tensor:
         """Sum of the candidates ``[b, d]``."""
-        return _sum(self.w)
+        return tree_sum(self.w)
 
     def scores(self, technique: Technique, budgets: Sequence[int]) -> MetricValues:
         """Metrics with their values at every budget ``[K, b]``; none if the technique does not apply. The prediction
@@ -221,15 +222,21 @@ class Bank:
 
     def _over_coefficients(self, squares: Tensor) -> MetricValues:
         """Metrics that add up over the coefficients, of their squared errors ``[b, d, K]``."""
-        found = {"squared_error": _sum(squares).T / squares.shape[1]}
+        found = {"squared_error": tree_sum(squares).T / squares.shape[1]}
         if self.prompts.covariance.ndim == 1 and self.risk_of_error is None:
-            found["prediction_risk"] = _sum(squares * self.prompts.covariance[:, None]).T
+            found["prediction_risk"] = tree_sum(squares * self.prompts.covariance[:, None]).T
         return found
 
     def _resampled(
         self, technique: Technique, names: Sequence[str], budgets: Sequence[int], *, bits: bool
     ) -> MetricValues:
         """The mean of metrics over random subsets, ``[K, b]`` each; ``bits``: what the answers are."""
+        if self.w.device.type == "cuda" and technique.most_frequent is not None:
+            means = frequent.means(
+                self.w, torch.stack([self._values[name] for name in names]), self.partitions, budgets,
+                ties=technique.most_frequent, prompts=self._once, steps=self.steps, seed=self.seed,
+            )  # fmt: skip
+            return dict(zip(names, means.unbind(1)))
         if self.w.device.type == "cuda":
             return self._back([bank._resampled(technique, names, budgets, bits=bits) for bank in self._in_memory])
         if technique.native is not None and candidates.supported(self.w) and candidates.supported(self.score):
@@ -287,7 +294,7 @@ class Bank:
         """Means of metrics over so many answers that follow each other: ``[len(counts), b]`` each."""
         values = self._measure(answers, names, bits=bits)
         return {
-            name: torch.stack([_sum(part) / part.shape[1] for part in value.split(counts, 1)])
+            name: torch.stack([tree_sum(part) / part.shape[1] for part in value.split(counts, 1)])
             for name, value in values.items()
         }
 
@@ -298,10 +305,3 @@ class Bank:
         if self.risk_of_error is None:
             return found
         return found | {"prediction_risk": found["squared_error"]}
-
-
-def _sum(x: Tensor) -> Tensor:
-    """Sum of ``[b, N, ...]`` over N."""
-    native = engine(x)
-    total: Tensor = sums.tree_sum(x, 1) if native is None else native.tree_sum(x)
-    return total

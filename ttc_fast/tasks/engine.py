@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import Unusable, available, too_old
-from ..numerics import candidates
+from ..numerics import candidates, sums
 
 
 def engine(w: Tensor) -> ModuleType | None:
@@ -25,6 +25,17 @@ def engine(w: Tensor) -> ModuleType | None:
 
         return aggregate if aggregate.supported(w) and _usable(w.device) else None
     return candidates if candidates.supported(w) else None
+
+
+def tree_sum(x: Tensor) -> Tensor:
+    """Sum over N in the order of :func:`ttc_fast.numerics.sums.tree_sum`, made by the engine if there is one.
+
+    Args:
+        x: ``[B, N]`` or ``[B, N, d]``.
+    """
+    native = engine(x)
+    total: Tensor = sums.tree_sum(x, 1) if native is None else native.tree_sum(x)
+    return total
 
 
 @functools.cache

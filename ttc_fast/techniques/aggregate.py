@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..numerics import check, sums
 from .base import Candidates, NativeAnswer, Technique, technique
+from .identities import identities, mixed
 from .verifiers import INVERSE_TEMPERATURE
 
 
@@ -150,6 +151,7 @@ def softmax_mean(beta: float = INVERSE_TEMPERATURE) -> Technique:
     "Wang et al., arXiv 2203.11171",
     binary_only=True,
     native=NativeAnswer("plurality"),
+    most_frequent="drawn",
 )
 def plurality(candidates: Candidates) -> Tensor:
     """The most frequent whole answer; a tie by a fair draw, which does not depend on the order of the votes."""
@@ -160,13 +162,11 @@ def plurality(candidates: Candidates) -> Tensor:
     "most frequent whole answer, of equally frequent ones the smallest",
     "Chen et al., arXiv 2508.07571",
     binary_only=True,
+    most_frequent="smallest",
 )
 def plurality_smallest(candidates: Candidates) -> Tensor:
     """The most frequent whole answer, of equally frequent ones the smallest as a binary number, the first coefficient
     its lowest digit; for up to 62 coefficients."""
-    dim = candidates.coefficients.shape[3]
-    if dim > 62:
-        raise ValueError(f"technique: plurality_smallest needs at most 62 coefficients, got {dim}; take plurality")
     return _most(candidates, torch.ones_like(candidates.score), smallest=True)
 
 
@@ -264,7 +264,7 @@ def _weights(candidates: Candidates, beta: float) -> Tensor:
 def _most(candidates: Candidates, weights: Tensor, *, smallest: bool = False) -> Tensor:
     """The whole answer with the largest sum of weights ``[B, G, k]``; of equal ones the smallest identity, or by a fair
     draw."""
-    identity, order = torch.sort(_identities(candidates.coefficients), stable=True, dim=2)
+    identity, order = torch.sort(identities(candidates.coefficients, ordered=smallest), stable=True, dim=2)
     run = torch.zeros_like(identity)
     run[:, :, 1:] = (identity[:, :, 1:] != identity[:, :, :-1]).cumsum(2)
     # Within a run the weights are sorted, so that their sum does not depend on the order of the candidates.
@@ -276,21 +276,6 @@ def _most(candidates: Candidates, weights: Tensor, *, smallest: bool = False) ->
         return _take(candidates.coefficients, order.gather(2, tied.to(torch.uint8).argmax(2, keepdim=True))).squeeze(2)
     first = torch.zeros_like(candidates.coefficients[:, :, 0], dtype=torch.bool)
     first[:, :, 0] = True
-    key = _mix(identity ^ candidates.coins(first).reshape(*identity.shape[:2], 1))
+    key = mixed(identity ^ candidates.coins(first).reshape(*identity.shape[:2], 1))
     winner = key.masked_fill(~tied, torch.iinfo(key.dtype).min).argmax(2, keepdim=True)
     return _take(candidates.coefficients, order.gather(2, winner)).squeeze(2)
-
-
-def _identities(bits: Tensor) -> Tensor:
-    """A number for every answer of zeros and ones ``[..., d]``: ``[...]``; two answers of 63 or more bits have
-    the same with probability 2^-64."""
-    place = torch.arange(bits.shape[-1], dtype=torch.int64, device=bits.device)
-    factor = 1 << place if len(place) < 63 else _mix(place + 1)
-    return (bits.to(torch.int64) * factor).sum(-1)
-
-
-def _mix(x: Tensor) -> Tensor:
-    """A permutation of the 64-bit integers that looks random (the finalizer of splitmix64, Steele et al. 2014)."""
-    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
-        x = (x ^ (x >> shift & (1 << 64 - shift) - 1)) * factor
-    return x

@@ -151,6 +151,7 @@ class NativeAnswer(NamedTuple):
 
 
 Answer: TypeAlias = Callable[[Candidates], Tensor]
+Ties: TypeAlias = Literal["drawn", "smallest"]
 ClosedForm: TypeAlias = Callable[[Statistics, Sequence[int]], Mapping[str, Tensor]]
 
 
@@ -201,6 +202,9 @@ class Technique:
     """The mean over all subsets of k candidates, for those metrics that have a formula; else: random subsets."""
     native: NativeAnswer | None = None
     """Its counterpart in C++."""
+    most_frequent: Ties | None = None
+    """It gives the most frequent whole answer, of equally frequent ones the smallest or, by a fair draw, any: a GPU
+    finds it by sorting."""
 
     def __post_init__(self) -> None:
         check.text("name", self.name)

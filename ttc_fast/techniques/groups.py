@@ -15,9 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..numerics import sums
 from ..numerics.wide import home
-from ..tasks.engine import engine
+from ..tasks.engine import tree_sum
 
 
 class Part(NamedTuple):
@@ -151,9 +150,7 @@ def sums_of_groups(x: Tensor, part: Part) -> Tensor:
         part: how they are divided.
     """
     members = x.unflatten(1, (part.repeats, part.size)).flatten(0, 1)
-    native = engine(members)
-    total: Tensor = sums.tree_sum(members, 1) if native is None else native.tree_sum(members)
-    return total.view(len(x), part.repeats, -1)
+    return tree_sum(members).view(len(x), part.repeats, -1)
 
 
 def _gather(w: Tensor, columns: Tensor) -> Tensor:

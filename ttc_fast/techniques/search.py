@@ -66,9 +66,8 @@ def _beams(chains: Resumable, parts: Sequence[Part], expansions: Sequence[int], 
     """
     (groups, w), before, checks = chains.start(parts), 0, steps_of_checks(steps, every)
     copies = groups.table([n for part, n in zip(groups.parts, expansions) for _ in range(part.repeats)])
-    # Of every chain the rank of the one that it goes on from; of those that are not there, that of the best.
+    # Of every chain the rank of the one that it goes on from.
     rank = torch.arange(groups.samples.shape[1], device=w.device) // copies
-    rank = rank if groups.absent is None else rank.masked_fill(groups.absent, 0)
     for step in checks:
         w = chains.advance(w, before, step)
         score = groups.rows(chains.score(w, step), -math.inf)
