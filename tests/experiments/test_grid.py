@@ -13,6 +13,9 @@ from ttc_fast.experiments.grid import GALLERY, load_points, points, study_file
 from ttc_fast.experiments.presets import PRESETS
 from ttc_fast.experiments.run import resolved
 from ttc_fast.experiments.sweep_table import load
+from ttc_fast.experiments.training import load_training
+from ttc_fast.models.checkpoint import save_model
+from ttc_fast.models.train import MODEL
 
 
 def test_product_and_zip() -> None:
@@ -78,17 +81,52 @@ def test_refused(study: dict[str, Any], message: str) -> None:
         points(study)
 
 
-def test_gallery() -> None:
-    """Every study is one that can be planned, and tells its command."""
+def test_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every study is one that can be planned, with the models that trainings of the gallery make, and tells its
+    command."""
+    monkeypatch.chdir(tmp_path)
     names = sorted(path.stem for path in GALLERY.glob("*.toml"))
-    assert names == ["reward_hacking", "ridge_from_sampling", "temperature", "thoughts_or_samples"]
-    for name in names:
+    trainings = [name for name in names if name.startswith("train_")]
+    for name in trainings:
+        path, folder = study_file(Path(name)), name.removeprefix("train_")
+        assert f"ttc-fast train {name} --out {folder}" in path.read_text()
+        (tmp_path / folder).mkdir()
+        save_model(load_training(path).model, tmp_path / folder / MODEL)
+    assert len(trainings) == 4
+    assert [name for name in names if name not in trainings] == [
+        "mismatch", "overthinking", "randomness", "reward_hacking", "ridge_from_sampling", "temperature",
+        "thoughts_or_samples",
+    ]  # fmt: skip
+    for name in set(names) - set(trainings):
         path = study_file(Path(name))
         assert f"ttc-fast sweep {name} --out FOLDER" in path.read_text()
+        assert path.with_suffix(".png").exists()
         for point in load_points(path):
             assert resolved(point.config).dim
-    with pytest.raises(ValueError, match=r"study: expected one of 'reward_hacking', .*, got 'none'"):
+    with pytest.raises(ValueError, match=r"study: expected one of 'mismatch', .*, got 'none'"):
         study_file(Path("none"))
+
+
+@pytest.mark.slow
+def test_a_model_meets_other_prompts_than_it_was_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the gallery says of it, after a shorter training: each thought of linear attention is worse where features
+    are larger, and better where they have one length. Differences are of orders, on the same 64 prompts."""
+    monkeypatch.chdir(tmp_path)
+    training, study = tmp_path / "training.toml", tmp_path / "study.toml"
+    training.write_text(study_file(Path("train_linear")).read_text().replace("iterations = 4000", "iterations = 1500"))
+    assert main(["train", str(training), "--out", "linear", "--quiet"]) == 0
+    text = study_file(Path("mismatch")).read_text().replace("prompts = 256", "prompts = 64")
+    text = text.replace(', "softmax/model.safetensors", "transformer/model.safetensors"', "")
+    study.write_text(text.replace("examples = [12, 24, 48]", "examples = [24]"))
+    assert main(["sweep", str(study), "--out", "out", "--quiet", "--workers", "2"]) == 0
+    found = load(tmp_path / "out").select(metric="squared_error", technique="greedy")
+    errors = {
+        run["task"]: [table[("continuous", "greedy", t, 1, "squared_error")].mean() for t in (1, 5)]
+        for run, table in zip(found.runs, found.tables)
+    }
+    assert errors["linear"][1] < errors["linear"][0] / 3
+    assert errors["sphere"][1] < errors["linear"][1]
+    assert errors["scaled_x"][1] > 1e3 * errors["scaled_x"][0] > 1e3 * errors["linear"][0]
 
 
 @pytest.mark.slow

@@ -66,6 +66,31 @@ def test_pictures(folder: Path) -> None:
     assert [point.mean for point in mean.points] == sorted(point.mean for point in mean.points)  # noise harms the mean
 
 
+def test_settings_that_go_together_and_those_that_are_no_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks_of(monkeypatch, 8)
+    study = {
+        "run": {**STUDY["run"], "coefficients": "both", "technique": ["mean"]},
+        "grid": {"start": ["zero", "random"]},
+        "zip": {"noise_scale": [0.1, 0.2, 0.4], "temperature": [0.5, 1.0, 2.0]},
+    }
+    swept(tmp_path, study=study)
+    found = {picture.name: picture for picture in pictures(tf.load(tmp_path))}
+    for axis, kind, values in (
+        ("noise_scale", "continuous", [0.1, 0.2, 0.4]), ("temperature", "binary", [0.5, 1.0, 2.0]),
+    ):  # fmt: skip
+        assert found[f"{axis}-2-{kind}"].title == f"{kind}; start random"
+        _, curves = found[f"{axis}-2-{kind}"].figure()
+        assert [(curve.label, curve.x) for curve in curves] == [("mean", values)]
+    figure, curves = found["start-3-continuous"].figure()
+    assert [(curve.label, curve.x) for curve in curves] == [("zero", [1.0, 2.0, 4.0]), ("random", [1.0, 2.0, 4.0])]
+    assert figure.axes[0].get_xlabel() == "thoughts"
+    key = tf.Key("continuous", "mean", 4, 8, "squared_error")
+    chosen = tf.load(tmp_path).select(start="random", noise_scale=0.4).table()
+    assert curves[1].points[-1].mean == chosen[key].mean()
+
+
 def test_plot(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(folder), "--to", str(tmp_path), "--only", "map-1-continuous"]) == 0
     assert (tmp_path / "map-1-continuous.pdf").read_bytes().startswith(b"%PDF")

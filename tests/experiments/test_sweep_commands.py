@@ -74,7 +74,10 @@ def test_trainings(trainings: Path) -> None:
 def test_pictures_of_trainings(trainings: Path) -> None:
     pytest.importorskip("matplotlib")
     names = [picture.name for picture in pictures(tf.load(trainings))]
-    assert names == [f"iterations-{i}-train" for i in (1, 2, 3, 4)]
+    sorts = [f"iterations-{i}" for i in (1, 2, 3, 4)] + [
+        f"{x}-{i}" for x in ("learning_rate", "model_heads") for i in (1, 2)
+    ]
+    assert names == [f"{sort}-train" for sort in sorts]
     pytest.importorskip("xarray")
     dataset = tf.load(trainings).to_xarray()
     assert dataset["steps"].attrs["units"] == "iterations"
@@ -154,7 +157,7 @@ def test_fits(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert prompt_names(table) == ["a", "b", "c"]
     assert [row["k"] for row in json.loads(table.about["forecasts"])] == [1, 32]
     assert pooled(found)[0].values.shape == (2, 3)
-    assert {picture.name for picture in pictures(found)} == {"samples-1-fit", "samples-2-fit"}
+    assert {picture.name for picture in pictures(found)} == {"samples-1-fit", "samples-2-fit", "first-1-fit"}
     assert swept(tmp_path / "out", study=fits(log))[0] == []
     log.write_text(log.read_text().replace("true", "false", 1))
     assert len(swept(tmp_path / "out", study=fits(log))[0]) == 4

@@ -18,11 +18,12 @@ def main(config: TrainCommand) -> None:
     Raises:
         ValueError, TypeError, OSError: with a message for the user.
     """
+    from ..experiments.grid import study_file
     from ..experiments.training import load_training, run_training, with_tasks
     from ..models.train import CURVE, MODEL
     from . import console
 
-    study = with_tasks(load_training(config.study), config.train_task, config.task)
+    study = with_tasks(load_training(study_file(config.study)), config.train_task, config.task)
     began = time.monotonic()
     first: list[float] = []
 

@@ -57,7 +57,7 @@ class Point:
 
 
 def study_file(study: Path) -> Path:
-    """The file of a study: of the gallery, by its name, or one's own.
+    """The file of a study, a training or a sweep: of the gallery, by its name, or one's own.
 
     Args:
         study: a name, or a path that ends in ``.toml``.

@@ -13,6 +13,7 @@ import numpy as np
 from ..estimators.arrays import Array
 from ..estimators.intervals import Summary, summarize
 from ..estimators.table import Key
+from ..models.train import MODEL
 from .sweep_table import SweepTable
 
 
@@ -42,8 +43,13 @@ class Pooled(NamedTuple):
 
 
 def settings_label(varied: Mapping[str, Any]) -> str:
-    """Settings as the title of a picture: names and values, numbers with four digits."""
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in varied.items())
+    """Settings as the title of a picture has them."""
+    return ", ".join(f"{name} {value_label(value)}" for name, value in varied.items())
+
+
+def value_label(value: object) -> str:
+    """Of a number four digits, of a trained model its folder."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value).removesuffix(f"/{MODEL}")
 
 
 def pooled(found: SweepTable) -> list[Pooled]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .pooled import comparison, pooled
-from .sweep_figures import Curve, Picture, pictures
+from .sweep_drawing import Curve, Picture
+from .sweep_figures import pictures
 from .sweep_table import SweepTable
 
 _SVG = "{http://www.w3.org/2000/svg}"

@@ -6,61 +6,22 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..estimators.intervals import Summary
 from ..estimators.table import Key
-from .plot import COLOURS, COLUMN, MARKERS, SPAN, finish
-from .pooled import Pooled, pooled, settings_label
+from .plot import COLOURS
+from .pooled import Pooled, pooled, settings_label, value_label
+from .sweep_drawing import Curve, Picture, draw_curves
 from .sweep_table import SweepTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST = 6
 """Pictures of one sort: those of settings evenly chosen."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Points of one technique."""
-
-    label: str
-    x: Sequence[float]
-    points: Sequence[Summary]
-    theory: Sequence[float]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure to be drawn."""
-
-    name: str
-    title: str
-    caption: str
-    draw: Callable[[Axes], list[Curve]]
-    """Draws, and tells the curves in the order of their lines; none for a map."""
-
-    def figure(self) -> tuple[Figure, list[Curve]]:
-        """It, drawn in the width of one column of a paper."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        curves = self.draw(axes)
-        axes.set_title(self.title, fontsize=7)
-        finish(axes)
-        for label in (axes.xaxis.label, axes.yaxis.label):
-            label.set_fontsize(7)
-        if curves:
-            axes.legend(fontsize=5.5, frameon=False, ncols=2)
-        return figure, curves
 
 
 def pictures(found: SweepTable) -> list[Picture]:
@@ -81,7 +42,7 @@ def pictures(found: SweepTable) -> list[Picture]:
                 keys = [key for key in group.keys if key.coefficients == kind and key.metric == metric]
                 name, about = f"{number + 1}-{kind}{ending}", f"{kind}; {group.label}".rstrip("; ")
                 result += _of_group(group, keys, name, about, thoughts) if keys else []
-        result += _against_settings(groups, metric, thoughts, ending)
+        result += _of_settings(groups, metric, thoughts, ending)
     return result
 
 
@@ -109,7 +70,7 @@ def _of_group(group: Pooled, keys: list[Key], name: str, about: str, thoughts: s
     chosen = [key for key in keys if group.thoughts[group.keys.index(key)] > 0]
     if len(chosen) > 2:
         found.append(_compute(f"compute-{name}", about, metric, group, chosen))
-    grid = [key for key in keys if key.technique == _mapped(keys) and key.steps > 0]
+    grid = [key for key in keys if key.technique == _typical(keys) and key.steps > 0]
     if len({key.steps for key in grid}) > 2 and len({key.samples for key in grid}) > 2:
         found.append(_map(f"map-{name}", about, metric, group, grid))
     return found
@@ -120,10 +81,11 @@ def _is_level(keys: Iterable[Key], technique: str) -> bool:
     return {key.samples for key in keys if key.technique == technique} == {1}
 
 
-def _mapped(keys: Iterable[Key]) -> str:
-    """The technique of the map: the mean, if it is there."""
-    using = list(dict.fromkeys(key.technique for key in keys if key.samples > 1))
-    return "mean" if "mean" in using or not using else using[0]
+def _typical(keys: Iterable[Key]) -> str:
+    """The technique that stands for all: the mean, else the first that uses samples, else the first."""
+    there = sorted(keys, key=lambda key: key.samples == 1)
+    names = list(dict.fromkeys(key.technique for key in there))
+    return "mean" if "mean" in names else names[0]
 
 
 def _curves(
@@ -142,36 +104,6 @@ def _curves(
         return curves
 
     return Picture(name, about, f"{caption}. Bands: 95 % intervals of the mean; dashed: the exact law.", draw)
-
-
-def draw_curves(ax: Axes, curves: Sequence[Curve], x: str, y: str, *, log: bool = True) -> None:
-    """Means with bands, and theory dashed.
-
-    Args:
-        ax: where.
-        curves: what.
-        x, y: labels of the axes.
-        log: the horizontal axis too.
-    """
-    if log:
-        ax.set_xscale("log")
-    ax.set_yscale("log")
-    for i, curve in enumerate(curves):
-        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)]}
-        means = [point.mean or math.nan for point in curve.points]  # a log axis has no place for 0
-        (line,) = ax.plot(curve.x, means, MARKERS[i % len(MARKERS)] + "-", markersize=2.5, linewidth=0.9,
-                          label=curve.label, **look)  # fmt: skip
-        line.set_gid(f"curve-{i}")
-        low = [max(point.ci_low, point.mean / 10) for point in curve.points]
-        high = [point.ci_high for point in curve.points]
-        if len(curve.x) > 1 and np.isfinite([*low, *high]).all():
-            ax.fill_between(curve.x, low, high, alpha=0.2, linewidth=0, **look)
-        ax.plot(curve.x, curve.theory, linestyle=(0, (4, 2)), color="black", linewidth=0.8)
-    bottom, top = ax.get_ylim()
-    ax.set_ylim(bottom=max(bottom, top * SPAN))
-    ax.set_xlabel(x.replace("_", " "))
-    ax.set_ylabel(y.replace("_", " "))
-    ax.grid(alpha=0.3, linewidth=0.4)
 
 
 def _compute(name: str, about: str, metric: str, group: Pooled, keys: Sequence[Key]) -> Picture:
@@ -234,26 +166,75 @@ def _map(name: str, about: str, metric: str, group: Pooled, keys: Sequence[Key])
     return Picture(name, about, caption, draw)
 
 
-def _against_settings(groups: Sequence[Pooled], metric: str, thoughts: str, ending: str) -> list[Picture]:
-    """Against every setting that varies over three numbers or more, the others held."""
-    found = []
+def _of_settings(groups: Sequence[Pooled], metric: str, thoughts: str, ending: str) -> list[Picture]:
+    """Of every setting that varies, what goes with it aside and the others held: against its numbers, if there are
+    three or more, else a curve for each of its values."""
+    found: list[Picture | None] = []
     for axis in groups[0].varied if groups else ():
         values = {json.dumps(group.varied[axis]) for group in groups}
-        if len(values) < 3 or not all(type(group.varied[axis]) in (int, float) for group in groups):
+        numbers = len(values) > 2 and all(type(group.varied[axis]) in (int, float) for group in groups)
+        if len(values) < 2 or (not numbers and len(values) > len(COLOURS)):
             continue
-        held: dict[str, list[Pooled]] = {}
-        for group in groups:
-            held.setdefault(json.dumps({k: v for k, v in group.varied.items() if k != axis}), []).append(group)
-        for number, members in enumerate(_evenly(list(held.values()))):
-            members.sort(key=lambda group: group.varied[axis])
+        for number, (rest, members) in enumerate(_evenly(_held(groups, axis))):
             for kind in dict.fromkeys(key.coefficients for key in members[0].keys):
-                name = f"{axis}-{number + 1}-{kind}{ending}"
-                found.append(_against(axis, members, metric, kind, name, thoughts))
+                about = f"{kind}; {settings_label(rest)}".rstrip("; ")
+                stem = f"by_{axis}" if axis in ("samples", thoughts, "compute", "map") else axis
+                name = f"{stem}-{number + 1}-{kind}{ending}"
+                draw = _against if numbers else _each
+                found.append(draw(axis, members, metric, kind, name, about, thoughts))
     return [picture for picture in found if picture is not None]
 
 
-def _against(axis: str, members: list[Pooled], metric: str, kind: str, name: str, thoughts: str) -> Picture | None:
+def _held(groups: Sequence[Pooled], axis: str) -> list[tuple[dict[str, Any], list[Pooled]]]:
+    """Groups that differ in a setting, and in those that go with it, as ``[zip]`` has them, alone; what they share."""
+
+    def values(*names: str) -> int:
+        return len({json.dumps([group.varied[name] for name in names]) for group in groups})
+
+    others = [name for name in groups[0].varied if name != axis and values(name, axis) > values(axis)]
+    held: dict[str, list[Pooled]] = {}
+    for group in groups:
+        held.setdefault(json.dumps({name: group.varied[name] for name in others}), []).append(group)
+    return [(json.loads(text), members) for text, members in held.items()]
+
+
+def _each(
+    axis: str, members: list[Pooled], metric: str, kind: str, name: str, about: str, thoughts: str
+) -> Picture | None:
+    """Of the mean, or the technique that stands for it, a curve for each value: against thoughts, else samples."""
+    chosen: list[tuple[str, Pooled, list[Key]]] = []
+    for group in members:
+        keys = [key for key in group.keys if key.metric == metric and key.coefficients == kind and key.steps > 0]
+        own = [key for key in keys if key.technique == _typical(keys)] if keys else []
+        if own:
+            chosen.append((value_label(group.varied[axis]), group, own))
+    every = [key for _, _, own in chosen for key in own]
+    over_steps = len({key.steps for key in every}) > 1
+    if not over_steps and len({key.samples for key in every}) < 2:
+        return None
+    x, names = (thoughts, ("steps", "samples")) if over_steps else ("samples", ("samples", "steps"))
+    along, held = (attrgetter(name) for name in names)
+    most = max(map(held, every))
+
+    def draw(ax: Axes) -> list[Curve]:
+        curves = []
+        for label, group, own in chosen:
+            keys = sorted((key for key in own if held(key) == most), key=along)
+            points, laws = [group.summary(key) for key in keys], [group.law(key) for key in keys]
+            curves.append(Curve(label, [float(along(key)) for key in keys], points, laws))
+        draw_curves(ax, curves, x, metric)
+        return curves
+
+    using = f", with {most} {'samples' if over_steps else thoughts}" if most > 1 else ""
+    caption = f"{metric.replace('_', ' ')} of {every[0].technique} against {x} by {axis.replace('_', ' ')}{using}."
+    return Picture(name, about, f"{caption} Bands: 95 % intervals of the mean; dashed: the exact law.", draw)
+
+
+def _against(
+    axis: str, members: list[Pooled], metric: str, kind: str, name: str, about: str, thoughts: str
+) -> Picture | None:
     """Each technique at its most thoughts and samples."""
+    members = sorted(members, key=lambda group: group.varied[axis])
     largest: dict[str, list[tuple[float, Pooled, Key]]] = {}
     for group in members:
         keys = [key for key in group.keys if key.metric == metric and key.coefficients == kind]
@@ -263,8 +244,6 @@ def _against(axis: str, members: list[Pooled], metric: str, kind: str, name: str
             largest.setdefault(technique, []).append((float(group.varied[axis]), group, key))
     if not largest:
         return None
-    rest = {k: v for k, v in members[0].varied.items() if k != axis}
-    about = f"{kind}; {settings_label(rest)}".rstrip("; ")
 
     def draw(ax: Axes) -> list[Curve]:
         curves = []

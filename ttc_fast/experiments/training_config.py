@@ -16,7 +16,7 @@ class TrainCommand:
     ttc_fast/models/README.md. A training that was interrupted goes on from its folder, to the same bits."""
 
     study: Positional[Path]
-    """The TOML file."""
+    """The TOML file, or the name of one that comes with the library, such as train_linear."""
     out: Path
     """Folder of the model, its checkpoints and its curve; it is made if it is not there."""
     train_task: TaskName | None = None
