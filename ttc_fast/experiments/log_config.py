@@ -59,7 +59,7 @@ class FitConfig(ReadConfig):
     first: Annotated[int | None, arg(metavar="N")] = None
     """Fit the first N samples of every prompt only, and see how good the forecast of the others is."""
     ties: Literal["random", "fail"] = "random"
-    """Who wins a tied vote: a fair draw, or nobody."""
+    """Who wins a tied vote: a fair draw, or nobody; not score, as the scores of further samples are not known."""
     no_answer: Literal["fail", "ignore"] = "fail"
     """Samples without answer vote for failure, or do not vote."""
     greedy: Annotated[float | None, arg(metavar="ACCURACY")] = None

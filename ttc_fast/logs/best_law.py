@@ -1,8 +1,9 @@
-"""The ROC of a verifier on every prompt of a log, as the law of where its right samples stand among wrong ones.
+"""best@K from the ROC of the verifier, which is another one on every prompt.
 
-Verifiers are good for some prompts and bad for others. So the ROC of a prompt is made of the places of its own right
-samples, each known up to a binomial law, and of that of all prompts together, which counts as much as a number of right
-samples: the number of largest likelihood of each right sample given the others of its prompt.
+The law of the curves over prompts, on those of estimators/roc.py, is that of largest likelihood of the orders of right
+and wrong samples (nonparametric, as Laird, JASA 1978, by EM), with one prompt more to which all curves are alike; given
+its order every prompt has a law of its own. best@K is the mean over that, not the best@K of a mean curve, which would
+be larger: beyond the samples it takes only a little of a good curve to find a right answer.
 """
 
 from __future__ import annotations
@@ -10,65 +11,67 @@ from __future__ import annotations
 import numpy as np
 
 from ..estimators.arrays import Array
-from ..estimators.roc import Placements, best_of_roc, placements
-from ..estimators.success_law import SuccessLaw, fit_success_law, likelihood
+from ..estimators.roc import best_of_roc, curves, label_order, order_likelihood
+from ..estimators.success_law import SuccessLaw
 from .log import SampleLog
 
-SHARED = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""How many right samples the ROC of all prompts may count as."""
+_STEPS, _STEPS_AGAIN = 300, 20
+"""Of EM; from the first fit on it is soon where other weights lead."""
 
 
-def laws_of_places(log: SampleLog) -> Array | None:
-    """Of every prompt the law of the share of wrong samples that score above a right one ``[P, G]``, sums not of 1.
+def orders_tell(log: SampleLog) -> bool:
+    """Whether there is a prompt with both right and wrong samples.
 
     Args:
-        log: with scores and labels.
-
-    Returns:
-        The laws; None if no prompt has both right and wrong samples.
+        log: of samples.
     """
-    assert log.scores is not None
-    assert log.labels is not None
-    parts = []
-    for prompts, samples in log.banks():
-        found = placements(log.scores[samples], log.labels[samples])
-        parts.append(found._replace(row=prompts[found.row]))
-    placed = Placements(*(np.concatenate(columns) for columns in zip(*parts)))
-    if not len(placed.wrong):
-        return None
-    total = np.bincount(placed.row, placed.weight, len(log.samples))
-    pooled = fit_success_law(placed.wrong, placed.above, placed.weight / total[placed.row])  # a prompt counts once
-    each = placed.weight[:, None] * pooled.posterior(placed.wrong, placed.above)
-    own = np.zeros((len(log.samples), len(pooled.weights)))
-    np.add.at(own, placed.row, each)
-    likelihoods, others = likelihood(placed.wrong, placed.above), total[placed.row] - placed.weight
-
-    def of_each_given_the_others(share: float) -> float:
-        law = (share * pooled.weights + np.maximum(own[placed.row] - each, 0.0)) / (share + others)[:, None]
-        return float(placed.weight @ np.log((law * likelihoods).sum(axis=1)))
-
-    return np.asarray(own + max(SHARED, key=of_each_given_the_others) * pooled.weights)
+    return bool(((log.correct > 0) & (log.correct < log.samples)).any())
 
 
 def forecast_best(
-    places: Array, law: SuccessLaw, again: SuccessLaw, weights: Array, log: SampleLog, budgets: tuple[int, ...]
+    law: SuccessLaw, again: SuccessLaw, weights: Array, log: SampleLog, budgets: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """best@k of every prompt ``[P, K]``, and the mean over prompts for each of R other fits ``[R, K]``.
+    """best@k of every prompt ``[P, K]``, and the mean over prompts for each of R other fits ``[R, K]``, of the law of
+    the curves too.
 
     Args:
-        places: by :func:`laws_of_places`.
         law, again: of success, and the R others.
         weights: of the prompts in these ``[R, P]``.
-        log: the samples.
+        log: the samples, with scores and labels.
         budgets: the k.
     """
-    posterior = law.posterior(log.samples, log.correct)
-    ratios = np.vstack((np.ones_like(law.weights), again.weights / np.maximum(law.weights, 1e-300)))
-    values, sums = np.empty((len(places), len(budgets))), np.zeros((len(weights), len(budgets)))
-    for i, (likely, placed) in enumerate(zip(posterior, places)):
-        points = np.flatnonzero(likely > 1e-5)
-        given = np.minimum(ratios[:, points], 1e6) * likely[points]
-        means = (given / given.sum(axis=1, keepdims=True)) @ best_of_roc(placed, budgets, points)
-        values[i] = means[0]
-        sums += weights[:, i, None] * means[1:]
-    return values, sums / len(places)
+    likelihoods = _likelihoods(log)
+    usual = np.full((1, likelihoods.shape[1]), 1 / likelihoods.shape[1])
+    fitted = _climb(np.ones((1, len(likelihoods))), likelihoods, usual, _STEPS)
+    others = _climb(weights, likelihoods, fitted.repeat(len(weights), axis=0), _STEPS_AGAIN)
+    best = np.stack([best_of_roc(curve, budgets) for curve in curves()])  # [C, G, K]
+    success = law.posterior(log.samples, log.correct)
+    of_curves = _shares(fitted * likelihoods)
+    values = np.stack([((success @ best[:, :, k].T) * of_curves).sum(axis=1) for k in range(len(budgets))], axis=1)
+    ratios = np.minimum(again.weights / np.maximum(law.weights, 1e-300), 1e6)
+    means = []
+    for ratio, other, weight in zip(ratios, others, weights / weights.sum(axis=1, keepdims=True)):
+        both = (weight[:, None] * _shares(other * likelihoods)).T @ _shares(success * ratio)
+        means.append(np.tensordot(both, best, 2))
+    return values, np.array(means)
+
+
+def _likelihoods(log: SampleLog) -> Array:
+    assert log.scores is not None
+    assert log.labels is not None
+    ends = np.cumsum(log.samples)
+    parts = [slice(start, end) for start, end in zip(ends - log.samples, ends)]
+    return order_likelihood([label_order(log.scores[part], log.labels[part]) for part in parts])
+
+
+def _shares(weights: Array) -> Array:
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _climb(weights: Array, likelihoods: Array, start: Array, steps: int) -> Array:
+    """Laws of the curves by EM ``[R, C]``, of prompts with weights ``[R, P]``."""
+    law, total = start, weights.sum(axis=1, keepdims=True) + 1
+    for _ in range(steps):
+        after = law * ((weights / (law @ likelihoods.T)) @ likelihoods)
+        law = (after + 1 / likelihoods.shape[1]) / total
+    return law

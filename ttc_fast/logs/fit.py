@@ -16,7 +16,7 @@ from ..estimators.votes import NoAnswer, Ties
 from ..numerics import check
 from ..numerics.progress import Report, reporting
 from .answer_law import NewAnswers, Votes, answers_of, draw_votes, fit_new_answers, right_samples
-from .best_law import forecast_best, laws_of_places
+from .best_law import forecast_best, orders_tell
 from .curves import metric_curves
 from .first import first_samples
 from .log import SampleLog
@@ -115,6 +115,11 @@ def fit(
     [(1, 0.46), (8, 0.67), (64, nan)]
     """
     check_log("log", log)
+    if str(ties) == "score":
+        raise ValueError(
+            "ties: expected random, fail or first, got 'score': how the scores of answers go on beyond the samples is "
+            "not known; take random, or ttc-fast analyze, which has it for the samples"
+        )
     check.choice("ties", ties, ("random", "fail", "first"))
     check.choice("no_answer", no_answer, ("fail", "ignore"))
     resamples, seed = check.integer("resamples", resamples, 2, 100_000), check.integer("seed", seed, 0, 2**63)
@@ -223,10 +228,9 @@ class _Model:
         return np.array(means), np.array(limits)
 
     def _add_best(self) -> None:
-        places = laws_of_places(self.log)
-        if places is None:
+        if not orders_tell(self.log):
             return
-        values, again = forecast_best(places, self.law, self.again, self.weights, self.log, self.budgets)
+        values, again = forecast_best(self.law, self.again, self.weights, self.log, self.budgets)
         self.values["best@k"] = values
         self.means["best@k"] = (values.mean(axis=0), again)
 
@@ -271,6 +275,6 @@ def _notes(log: SampleLog, budgets: tuple[int, ...]) -> list[str]:
         )
     if log.scores is not None and budgets[-1] > least:
         told.append(
-            "best@k beyond the samples rests on the ROC near 0, of which they show little: no interval counts that"
+            "best@k beyond the samples rests on the ROC near 0, of which they show little: on its being binormal"
         )
     return told
