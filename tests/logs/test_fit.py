@@ -35,20 +35,26 @@ def laws(prompts: int, seed: int = 0) -> np.ndarray:
 
 def test_votes_and_best_beyond_the_samples() -> None:
     """From 16 samples of 300 prompts to 128 of the same: the standard error of what 16 samples show of a prompt's vote
-    is at most 0.5, of the mean 0.03; the bound is 0.05. Intervals, of the mean over other prompts too, are wider; those
-    of best@k do not count that prompts are taken to have verifiers of different quality, which here are alike."""
+    is at most 0.5, of the mean 0.03; the bound is 0.05. Intervals, of the mean over other prompts too, are
+    wider."""
     p = laws(300)
     found = fit(sampled(p, 128, 1), [1, 16, 128], first=16, resamples=40)
     for metric in ("pass@k", "maj@k", "best@k"):
         for point in found.of(metric).values():
             assert point.mean == pytest.approx(point.seen, abs=0.05), point
-            assert metric == "best@k" or point.low < point.seen < point.high
+            assert point.low < point.seen < point.high
     assert found.vote_limit is not None
     limit = float((p.argmax(axis=1) == 0).mean())
     assert found.vote_limit[0] == pytest.approx(limit, abs=0.05)
     assert found.unsolved is not None
     sure = np.abs(found.unsolved - 0.5) > 0.45  # what is said to be sure is so for all but a few: 5 % of them
     assert ((found.unsolved > 0.5) == (p.argmax(axis=1) != 0))[sure].mean() > 0.9
+
+
+def test_more_first_samples_than_there_are() -> None:
+    log = counted(8, np.array([0, 3, 8]))
+    assert "first: no prompt has 9 samples" in fit(log, first=9, resamples=5).notes[0]
+    assert not any("first" in note for note in fit(log, first=8, resamples=5).notes)
 
 
 def test_ignored_and_tied_votes() -> None:
@@ -163,3 +169,27 @@ def test_what_samples_are_worth() -> None:
 def test_what_is_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(counted(4, np.array([1, 2])), **arguments)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.slow
+def test_intervals_of_best_cover() -> None:
+    """Verifiers of different quality, 16 samples of 100 prompts, best of 128: the mean over prompts like these, exact up
+    to a standard error of .005, is in the 95 % interval of 14 or more of 20 logs. At 90 % coverage, the least that is
+    asked, fewer happen in 2e-3 of seeds; were the ROC of all prompts taken for each, 8 of 12 such logs were covered."""
+    rng = np.random.default_rng(7)
+
+    def scored(prompts: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        right = rng.random((prompts, samples)) < rng.beta(0.5, 0.7, (prompts, 1))
+        return right, rng.normal(size=right.shape) + rng.normal(1.0, 0.5, (prompts, 1)) * right
+
+    labels, scores = scored(10_000, 128)
+    truth = labels[np.arange(len(labels)), scores.argmax(axis=1)].mean()
+    covered = 0
+    for _ in range(20):
+        labels, scores = scored(100, 16)
+        log = replace(
+            counted(16, labels.sum(axis=1)), labels=labels.reshape(-1), scores=scores.reshape(-1), format="plain"
+        )
+        (point,) = fit(log, [128], resamples=100).of("best@k").values()
+        covered += point.low < truth < point.high
+    assert covered >= 14

@@ -143,7 +143,7 @@ def fit(
         model.new_answers,
         model.vote_limit,
         model.unsolved,
-        (*log.notes, *_notes(used, ks)),
+        (*log.notes, *_notes(log, used, ks, first)),
     )
 
 
@@ -267,8 +267,10 @@ def _forecasts(model: _Model, budgets: tuple[int, ...], seen: dict[tuple[str, in
     return found
 
 
-def _notes(log: SampleLog, budgets: tuple[int, ...]) -> list[str]:
+def _notes(whole: SampleLog, log: SampleLog, budgets: tuple[int, ...], first: int | None) -> list[str]:
     least, told = int(log.samples.min()), []
+    if first is not None and first > whole.samples.max():
+        told.append(f"first: no prompt has {first:,} samples, all are fitted, so that what is seen is no test of them")
     if budgets[-1] > 8 * least:
         told.append(
             f"of k above {8 * least:,}, 8 times the samples, the law of success near 0 decides, which they do not show"
