@@ -173,9 +173,10 @@ def test_what_is_refused(arguments: dict[str, object], message: str) -> None:
 
 @pytest.mark.slow
 def test_intervals_of_best_cover() -> None:
-    """Verifiers of different quality, 16 samples of 100 prompts, best of 128: the mean over prompts like these, exact up
-    to a standard error of .005, is in the 95 % interval of 14 or more of 20 logs. At 90 % coverage, the least that is
-    asked, fewer happen in 2e-3 of seeds; were the ROC of all prompts taken for each, 8 of 12 such logs were covered."""
+    """Verifiers of different quality, 16 samples of 100 prompts, best of 128: the mean over prompts like these, exact
+    up to a standard error of .005, is in the 95 % interval of 14 or more of 20 logs. At 90 % coverage, the least that
+    is asked, fewer happen in 2e-3 of seeds; were the ROC of all prompts taken for each, 8 of 12 such logs were
+    covered."""
     rng = np.random.default_rng(7)
 
     def scored(prompts: int, samples: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,3 +158,47 @@ def test_order_of_lines_does_not_matter(tmp_path: Path) -> None:
 
 def test_examples() -> None:
     assert doctest.testmod(reader).failed == 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_records_of_another_format_are_refused_in_words(name: str, tmp_path: Path) -> None:
+    """Fields of this and of other formats, with values of any kind: what is not understood is said to be so."""
+    draw = random.Random(0)
+    values: list[Any] = [
+        None,
+        -1,
+        0.5,
+        "x",
+        "",
+        True,
+        [],
+        [1],
+        ["a"],
+        [None],
+        {},
+        {"a": 1},
+        [[1]],
+        [{}],
+        {"a": [1]},
+        "pass",
+    ]
+    own = FORMATS[name].fields
+    others = sorted({field for one in FORMATS.values() for field in one.fields} | {"prompt", "correct", "choices"})
+    refused = 0
+    for _ in range(40):
+        fields = [field for field in own if draw.random() < 0.8] + draw.sample(others, 4)
+        path = write(tmp_path / "log.jsonl", [{field: draw.choice(values) for field in fields}])
+        try:
+            read([path], format=name)
+        except ValueError as error:
+            refused += str(path) in str(error)
+    assert refused > 20
+
+
+def test_a_field_that_a_format_takes_without_asking(tmp_path: Path) -> None:
+    """A format of the user's own that lacks it says so, and --skip-bad leaves it out."""
+    marks = Format("marks", lambda record: True, lambda record: [Sample("p", record["mark"] == 10)])
+    path = write(tmp_path / "log.jsonl", [{"mark": 10}, {"grade": 1}])
+    with pytest.raises(ValueError, match="line 2: mark: expected a field of that name in this format, got grade"):
+        read([path], format=marks)
+    assert read([path], format=marks, skip_bad=True).skipped == 1

@@ -232,16 +232,19 @@ class _Reader:
             if self.format.expand is None:
                 self._add_samples(self.options.renamed(record), place)
                 return
-        except ValueError as error:
-            self._leave_out(f"{path}: {shown}: {error}")
+            parts = list(self.format.expand(record))
+        except (ValueError, KeyError) as error:
+            self._leave_out(f"{path}: {shown}: {_complaint(error, record)}")
             return
-        for inner, part in self.format.expand(record):
+        for inner, part in parts:
             try:
                 if isinstance(part, ValueError):
                     raise part
                 self._add_samples(self.options.renamed(part), place)
-            except ValueError as error:
-                self._leave_out(f"{path}: {inner if inner == shown else f'{shown}: {inner}'}: {error}")
+            except (ValueError, KeyError) as error:
+                self._leave_out(
+                    f"{path}: {inner if inner == shown else f'{shown}: {inner}'}: {_complaint(error, part)}"
+                )
 
     def _detected(self, record: Record) -> Format:
         """Documents are known as they are, records by the fields that the user names too."""
@@ -286,3 +289,11 @@ def _text(value: Any) -> str:
 def _one_by_one(records: Records) -> Iterator[Batch]:
     for place, record in records:
         yield Batch([place], [record])
+
+
+def _complaint(error: ValueError | KeyError, record: Record | ValueError) -> str:
+    """What is wrong with a record: of a field that its format takes without asking, that it is not there."""
+    if isinstance(error, ValueError) or isinstance(record, ValueError):
+        return str(error)
+    there = ", ".join(map(str, record))
+    return f"{error.args[0]}: expected a field of that name in this format, got {there:.200}; name another by --format"

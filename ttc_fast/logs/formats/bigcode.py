@@ -29,8 +29,12 @@ def _is_result(result: Any) -> bool:
 def expand(record: Record) -> Records:
     """A record for each completion."""
     for task, results in record.items():
-        for number, result in results:
-            yield f"task {task!s:.40}", {**result, "task": task, "number": number}
+        place = f"task {task!s:.40}"
+        for one in results if isinstance(results, list) else [results]:
+            if _is_result(one):
+                yield place, {**one[1], "task": task, "number": one[0]}
+            else:
+                yield place, ValueError(f"expected a list of [number, {{passed}}], got {one!r:.40}")
 
 
 def read(record: Record) -> Iterator[Item]:

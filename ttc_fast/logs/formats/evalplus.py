@@ -29,7 +29,10 @@ def detect(record: Record) -> bool:
 
 def expand(record: Record) -> Records:
     """A record for each solution."""
-    for task, results in record["eval"].items():
+    tasks = fields.required(record, "eval", "results by task")
+    if not isinstance(tasks, dict):
+        raise ValueError(f"eval: expected results by task, got {tasks!r:.40}")
+    for task, results in tasks.items():
         place = f"task {task!s:.40}"
         if isinstance(results, list):
             for one in results:

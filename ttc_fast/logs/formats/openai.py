@@ -41,7 +41,10 @@ def read(record: Record) -> Iterator[Item]:
             "--field prompt=..."
         )
     truth = fields.first(record, TRUTHS)
-    choices = body["choices"] if "choices" in body else record["outputs"]
+    source, key = (body, "choices") if "choices" in body else (record, "outputs")
+    choices = fields.required(source, key, "the completions of a request")
+    if not isinstance(choices, list):
+        raise ValueError(f"{key}: expected a list, got {choices!r:.40}")
     usage = body.get("usage")
     for choice in choices:
         text = _text(choice)
