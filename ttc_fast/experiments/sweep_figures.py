@@ -24,6 +24,10 @@ MOST = 6
 """Pictures of one sort: those of settings evenly chosen."""
 
 
+BANDS = "Bands: 95 % intervals of the mean; dashed: the exact law."
+"""What a caption says of curves."""
+
+
 def pictures(found: SweepTable) -> list[Picture]:
     """All pictures that the figures of a sweep allow.
 
@@ -88,6 +92,10 @@ def _typical(keys: Iterable[Key]) -> str:
     return "mean" if "mean" in names else names[0]
 
 
+def _curve(label: str, x: Sequence[float], group: Pooled, keys: Sequence[Key]) -> Curve:
+    return Curve(label, x, [group.summary(key) for key in keys], [group.law(key) for key in keys])
+
+
 def _curves(
     name: str, about: str, caption: str, group: Pooled, keys: Sequence[Key], x: str, at: Callable[[Key], float]
 ) -> Picture:
@@ -98,12 +106,11 @@ def _curves(
             places = [float(at(key)) for key in own]
             if len(own) == 1 and x == "samples":  # a level line from end to end
                 own, places = own * 2, [1.0, float(max(key.samples for key in keys))]
-            theory = [group.law(key) for key in own]
-            curves.append(Curve(technique, places, [group.summary(key) for key in own], theory))
+            curves.append(_curve(technique, places, group, own))
         draw_curves(ax, curves, x, keys[0].metric)
         return curves
 
-    return Picture(name, about, f"{caption}. Bands: 95 % intervals of the mean; dashed: the exact law.", draw)
+    return Picture(name, about, f"{caption}. {BANDS}", draw)
 
 
 def _compute(name: str, about: str, metric: str, group: Pooled, keys: Sequence[Key]) -> Picture:
@@ -118,8 +125,7 @@ def _compute(name: str, about: str, metric: str, group: Pooled, keys: Sequence[K
             for key in sorted(own, key=lambda key: (cost[key], group.summary(key).mean)):
                 if not best or group.summary(key).mean < group.summary(best[-1]).mean:
                     best.append(key)
-            points = [group.summary(key) for key in best]
-            curves.append(Curve(technique, [cost[key] for key in best], points, [group.law(key) for key in best]))
+            curves.append(_curve(technique, [cost[key] for key in best], group, best))
         draw_curves(ax, curves, "coefficient-steps per prompt", keys[0].metric)
         return curves
 
@@ -220,14 +226,13 @@ def _each(
         curves = []
         for label, group, own in chosen:
             keys = sorted((key for key in own if held(key) == most), key=along)
-            points, laws = [group.summary(key) for key in keys], [group.law(key) for key in keys]
-            curves.append(Curve(label, [float(along(key)) for key in keys], points, laws))
+            curves.append(_curve(label, [float(along(key)) for key in keys], group, keys))
         draw_curves(ax, curves, x, metric)
         return curves
 
     using = f", with {most} {'samples' if over_steps else thoughts}" if most > 1 else ""
     caption = f"{metric.replace('_', ' ')} of {every[0].technique} against {x} by {axis.replace('_', ' ')}{using}."
-    return Picture(name, about, f"{caption} Bands: 95 % intervals of the mean; dashed: the exact law.", draw)
+    return Picture(name, about, f"{caption} {BANDS}", draw)
 
 
 def _against(
@@ -258,5 +263,4 @@ def _against(
     last, most = max(key.steps for key in keys), max(key.samples for key in keys)
     using = [f"{number} {word}" for number, word in ((last, thoughts), (most, "samples")) if number > 1]
     at = f", at up to {' and '.join(using)}" if using else ""
-    caption = f"{metric.replace('_', ' ')} against {axis.replace('_', ' ')}{at}. Bands: 95 % intervals of the mean; "
-    return Picture(name, about, f"{caption}dashed: the exact law.", draw)
+    return Picture(name, about, f"{metric.replace('_', ' ')} against {axis.replace('_', ' ')}{at}. {BANDS}", draw)
