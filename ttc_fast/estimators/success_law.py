@@ -170,20 +170,39 @@ def fit_success_law(
     for r, line in enumerate(each):
         counts[r] = np.bincount(inverse.reshape(-1), line, rows.shape[1])
     base = np.stack([fit_beta(rows[0], rows[1], line).on_grid() for line in counts])
-    fitted = _climb(counts, likelihood(rows[0], rows[1]), np.maximum(base, 1e-15), pulls)
+    fitted = climb(counts, likelihood(rows[0], rows[1]), np.maximum(base, 1e-15), pulls)
     return SuccessLaw(fitted if h.ndim == 2 else fitted[0])
 
 
-def _climb(counts: Array, likelihoods: Array, base: Array, pull: Array) -> Array:
-    """EM from the base ``[R, G]`` on: counts ``[R, U]`` of rows of likelihoods ``[U, G]``."""
+def climb(
+    counts: Array,
+    likelihoods: Array,
+    base: Array,
+    pull: float | Array = 1.0,
+    *,
+    start: Array | None = None,
+    steps: int = _STEPS,
+    settled: float = 1e-6,
+) -> Array:
+    """Laws of largest likelihood by EM, pulled towards others: ``[R, G]``.
+
+    Args:
+        counts: how often each row of likelihoods was seen ``[R, U]``.
+        likelihoods: ``[U, G]``.
+        base: the laws they are pulled towards ``[R, G]``.
+        pull: how many rows these weigh as much as, a number or ``[R, 1]``.
+        start: where EM begins; default at the base.
+        steps: at most.
+        settled: it ends where a step moves no law by as much.
+    """
     base = base / base.sum(axis=1, keepdims=True)
-    weights, total = base, counts.sum(axis=1, keepdims=True) + pull
-    for _ in range(_STEPS):
+    weights, total = base if start is None else start, counts.sum(axis=1, keepdims=True) + pull
+    for _ in range(steps):
         density = weights @ likelihoods.T
         after = (weights * ((counts / density) @ likelihoods) + pull * base) / total
         moved = float(np.abs(after - weights).sum(axis=1).max())
         weights = after
-        if moved < 1e-6:
+        if moved < settled:
             break
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 

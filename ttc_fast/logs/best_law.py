@@ -12,7 +12,7 @@ import numpy as np
 
 from ..estimators.arrays import Array
 from ..estimators.roc import best_of_roc, curves, label_order, order_likelihood
-from ..estimators.success_law import SuccessLaw
+from ..estimators.success_law import SuccessLaw, climb
 from .log import SampleLog
 
 _STEPS, _STEPS_AGAIN = 300, 20
@@ -42,8 +42,8 @@ def forecast_best(
     """
     likelihoods = _likelihoods(log)
     usual = np.full((1, likelihoods.shape[1]), 1 / likelihoods.shape[1])
-    fitted = _climb(np.ones((1, len(likelihoods))), likelihoods, usual, _STEPS)
-    others = _climb(weights, likelihoods, fitted.repeat(len(weights), axis=0), _STEPS_AGAIN)
+    fitted = climb(np.ones((1, len(likelihoods))), likelihoods, usual, steps=_STEPS, settled=0.0)
+    others = climb(weights, likelihoods, usual, start=fitted, steps=_STEPS_AGAIN, settled=0.0)
     best = np.stack([best_of_roc(curve, budgets) for curve in curves()])  # [C, G, K]
     success = law.posterior(log.samples, log.correct)
     of_curves = _shares(fitted * likelihoods)
@@ -66,12 +66,3 @@ def _likelihoods(log: SampleLog) -> Array:
 
 def _shares(weights: Array) -> Array:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
-
-
-def _climb(weights: Array, likelihoods: Array, start: Array, steps: int) -> Array:
-    """Laws of the curves by EM ``[R, C]``, of prompts with weights ``[R, P]``."""
-    law, total = start, weights.sum(axis=1, keepdims=True) + 1
-    for _ in range(steps):
-        after = law * ((weights / (law @ likelihoods.T)) @ likelihoods)
-        law = (after + 1 / likelihoods.shape[1]) / total
-    return law
