@@ -106,7 +106,7 @@ def test_best_of_a_binormal_verifier(budget: int) -> None:
     The curve is made of straight pieces between 181 points: within 0.004.
     """
     placed = np.diff(norm.cdf(1 + norm.ppf(GRID)), prepend=0.0)  # P(F <= g) = P(score > quantile of 1 - g)
-    found = best_of_roc(placed, [budget])[:, 0]
+    found = best_of_roc(placed, np.diff(GRID, prepend=0.0), [budget])[:, 0]
     for point in (5, 60, 90, 120, 170):
         p = float(GRID[point])
 
@@ -120,7 +120,7 @@ def test_best_of_a_binormal_verifier(budget: int) -> None:
 def test_best_of_many_tends_to_the_slope_at_zero() -> None:
     """A right sample is above all wrong ones with probability 0: the slope of the first piece decides."""
     placed = np.diff(np.minimum(2 * GRID, 1.0), prepend=0.0)  # T(F) = min(2 F, 1)
-    found = best_of_roc(placed, [2**20])[:, 0]
+    found = best_of_roc(placed, np.diff(GRID, prepend=0.0), [2**20])[:, 0]
     inside = (GRID > 0) & (GRID < 1)
     assert found[inside] == pytest.approx((2 * GRID / (2 * GRID + 1 - GRID))[inside], rel=1e-9)
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
-from .arrays import Array, Integers
+from .arrays import Array
 from .budgets import sizes
 from .success_law import GRID
 
@@ -36,10 +36,12 @@ BEST = 48
 _CELLS, _BLOCK = 64, 32
 
 
-def curves() -> Array:
-    """The curves as laws on the grid, weights of its points ``[C, G]``."""
+def curves() -> tuple[Array, Array]:
+    """The curves: shares of right and of wrong samples in straight pieces, from the best scores on ``[C, G]``. Of the
+    wrong ones the pieces are those between points of the grid."""
     edges = np.concatenate(([-np.inf], ndtri((GRID[1:] + GRID[:-1]) / 2), [np.inf]))
-    return np.stack([np.diff(ndtr(steep * (edges - middle))) for steep in STEEPNESSES for middle in MIDDLES])
+    right = np.stack([np.diff(ndtr(steep * (edges - middle))) for steep in STEEPNESSES for middle in MIDDLES])
+    return right, np.broadcast_to(np.diff(GRID, prepend=0.0), right.shape)
 
 
 def _cells() -> tuple[Array, Array]:
@@ -83,7 +85,7 @@ def order_likelihood(orders: Sequence[NDArray[np.bool_]]) -> Array:
         orders: by :func:`label_order`, one for each prompt.
 
     >>> good, bad = order_likelihood([np.array([True] * 4 + [False] * 4), np.array([False] * 4 + [True] * 4)])
-    >>> bool((good * curves()[:, :90].sum(axis=1)).sum() / good.sum() > 0.9)  # right ones among the best half
+    >>> bool((good * curves()[0][:, :90].sum(axis=1)).sum() / good.sum() > 0.9)  # right ones among the best half
     True
     """
     cells = _cells()
@@ -119,13 +121,13 @@ def _of_block(orders: list[NDArray[np.bool_]], right: Array, wrong: Array) -> Ar
     return np.asarray(log + most[:, :, 0] + np.log(np.maximum((last * np.exp(rest - most)).sum(axis=2), 1e-300)))
 
 
-def best_of_roc(placed: Array, budgets: Sequence[int], points: Integers | None = None) -> Array:
+def best_of_roc(right: Array, wrong: Array, budgets: Sequence[int]) -> Array:
     """Probability that the sample of highest score among K is right, of prompts of every success probability.
 
     Args:
-        placed: the law of the share of wrong samples above a right one, weights of the grid's points ``[G]``.
+        right, wrong: shares of right and of wrong samples in the pieces of the curve, from the best scores on ``[C]``.
+            Those of a piece are in any order.
         budgets: the K, integers of at least 1.
-        points: of the grid, that are asked for; default all.
 
     Returns:
         ``[G, K]``, by the points p of the grid.
@@ -134,15 +136,13 @@ def best_of_roc(placed: Array, budgets: Sequence[int], points: Integers | None =
         TypeError, ValueError: the budgets are not as described.
 
     >>> coin = np.diff(GRID, prepend=0.0)  # T(F) = F: the verifier knows nothing
-    >>> bool(np.allclose(best_of_roc(coin, [1, 100]), GRID[:, None]))
+    >>> bool(np.allclose(best_of_roc(coin, coin, [1, 100]), GRID[:, None]))
     True
     """
-    ks, p = sizes(budgets), (GRID if points is None else GRID[points])[:, None]
-    false, true = np.append(0.0, GRID), np.append(0.0, np.cumsum(placed))
-    true = true / true[-1]
-    left = np.clip(1 - p * true - (1 - p) * false, 0.0, 1.0)  # [G, points of the curve]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        right, wrong = p * np.diff(true), (1 - p) * np.diff(false)
-        share = np.where(right > 0, right / (right + wrong), 0.0)
-    powers = [left**k for k in ks.tolist()]
-    return np.stack([(share * (power[:, :-1] - power[:, 1:])).sum(axis=1) for power in powers], axis=1)
+    p = GRID[:, None]
+    true, false = p * right / right.sum(), (1 - p) * wrong / wrong.sum()
+    both = true + false
+    share = np.divide(true, both, out=np.zeros_like(both), where=both > 0)
+    left = np.clip(1 - np.cumsum(both, axis=1), 0.0, 1.0)  # [G, pieces]
+    before = np.hstack((np.ones_like(p), left[:, :-1]))
+    return np.stack([(share * (before**k - left**k)).sum(axis=1) for k in sizes(budgets).tolist()], axis=1)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..estimators.arrays import Array
 from ..estimators.roc import best_of_roc, curves, label_order, order_likelihood
+from ..estimators.score_levels import level_curves, score_levels
 from ..estimators.success_law import SuccessLaw, climb
 from .log import SampleLog
 
@@ -40,11 +41,11 @@ def forecast_best(
         log: the samples, with scores and labels.
         budgets: the k.
     """
-    likelihoods = _likelihoods(log)
+    rights, wrongs, likelihoods = _curves(log)
     usual = np.full((1, likelihoods.shape[1]), 1 / likelihoods.shape[1])
     fitted = climb(np.ones((1, len(likelihoods))), likelihoods, usual, steps=_STEPS, settled=0.0)
     others = climb(weights, likelihoods, usual, start=fitted, steps=_STEPS_AGAIN, settled=0.0)
-    best = np.stack([best_of_roc(curve, budgets) for curve in curves()])  # [C, G, K]
+    best = np.stack([best_of_roc(*curve, budgets) for curve in zip(rights, wrongs)])  # [C, G, K]
     success = law.posterior(log.samples, log.correct)
     of_curves = _shares(fitted * likelihoods)
     values = np.stack([((success @ best[:, :, k].T) * of_curves).sum(axis=1) for k in range(len(budgets))], axis=1)
@@ -56,12 +57,26 @@ def forecast_best(
     return values, np.array(means)
 
 
-def _likelihoods(log: SampleLog) -> Array:
+def _curves(log: SampleLog) -> tuple[Array, Array, Array]:
+    """Right and wrong samples of the pieces of every curve, and the likelihood of the curves on every prompt."""
     assert log.scores is not None
     assert log.labels is not None
+    levels = score_levels(log.scores)
+    if levels is not None:
+        return level_curves(*_level_counts(log, levels))
     ends = np.cumsum(log.samples)
     parts = [slice(start, end) for start, end in zip(ends - log.samples, ends)]
-    return order_likelihood([label_order(log.scores[part], log.labels[part]) for part in parts])
+    return *curves(), order_likelihood([label_order(log.scores[part], log.labels[part]) for part in parts])
+
+
+def _level_counts(log: SampleLog, levels: Array) -> tuple[Array, Array]:
+    assert log.scores is not None
+    assert log.labels is not None
+    prompts, right = np.repeat(np.arange(len(log.samples)), log.samples), log.labels > 0.5
+    place = np.searchsorted(-levels, -log.scores)
+    counts = np.zeros((2, len(log.samples), len(levels)))
+    np.add.at(counts, (right.astype(int), prompts, place), 1)
+    return counts[1], counts[0]
 
 
 def _shares(weights: Array) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..estimators.arrays import Array, Integers
 from ..estimators.intervals import PowerLaw, fit_coverage
+from ..estimators.score_levels import score_levels
 from ..estimators.selection import pass_at_k
 from ..estimators.success_law import Beta, SuccessLaw, fit_beta, fit_success_law, pass_of, usual_pull
 from ..estimators.votes import NoAnswer, Ties
@@ -276,7 +277,6 @@ def _notes(whole: SampleLog, log: SampleLog, budgets: tuple[int, ...], first: in
             f"of k above {8 * least:,}, 8 times the samples, the law of success near 0 decides, which they do not show"
         )
     if log.scores is not None and budgets[-1] > least:
-        told.append(
-            "best@k beyond the samples rests on the ROC near 0, of which they show little: on its being binormal"
-        )
+        rests = "on its being binormal" if score_levels(log.scores) is None else "on the samples of the best score"
+        told.append(f"best@k beyond the samples rests on the ROC near 0, of which they show little: {rests}")
     return told
