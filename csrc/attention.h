@@ -88,20 +88,37 @@ void activate_scores(std::int64_t count, Tile& tile) {
 struct Softmax { F most[kVectors], sum[kVectors], keep[kVectors]; };
 
 // Scores of the keys begin, ..., begin + count - 1 to tile.scores, or simple activations of them; for softmax the largest
-// goes to `most`.
+// goes to `most`. The offset is added last: a sum that began with it would wait for it, 20 cycles a block with AVX-512.
 template <Activation activation>
 void make_scores(const float* keys, std::int64_t dim, std::int64_t begin, std::int64_t count, Tile& tile,
                  F (&most)[kVectors]) {
   for (std::int64_t block = 0; block < count; block += kRows) {
-    F sum[kRows][kVectors];
-    multiply_rows<Product::kSequential>(keys, dim, begin + block, 0, tile.w, nullptr, sum);
+    const float *const rows = keys + (begin + block) * (dim + 1), *const offset = rows + dim * kRows;
+    F sum[kRows][kVectors] = {};
+    add_products(rows, dim, tile.w, sum);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
-        if (activation == Activation::kSoftmax) most[v] = max(most[v], sum[r][v]);
-        if (is_simple(activation)) sum[r][v] = activate<activation>(sum[r][v]);
-        store(tile.scores + (block + r) * kSamples + v * kLanes, sum[r][v]);
+        F score = add(sum[r][v], all(offset[r]));
+        if (activation == Activation::kSoftmax) most[v] = max(most[v], score);
+        if (is_simple(activation)) score = activate<activation>(score);
+        store(tile.scores + (block + r) * kSamples + v * kLanes, score);
       }
     }
+  }
+}
+
+// Scores of so many keys to powers of two, added to sum.
+template <int keys>
+__attribute__((always_inline)) inline void make_powers(const F (&largest)[kVectors], float* score, F (&sum)[kVectors]) {
+  constexpr int kCount = keys * kVectors;
+  F power[kCount];
+  for (int i = 0; i < kCount; ++i) {
+    power[i] = max(all(-126.0f), sub(load(score + i * kLanes), largest[i % kVectors]));  // of NaN: NaN
+  }
+  exp2_within(power);
+  for (int i = 0; i < kCount; ++i) {
+    sum[i % kVectors] = add(sum[i % kVectors], power[i]);
+    store(score + i * kLanes, power[i]);
   }
 }
 
@@ -114,14 +131,9 @@ void make_powers(std::int64_t count, const F (&most)[kVectors], Tile& tile, Soft
     softmax.most[v] = largest[v];
     sum[v] = mul(softmax.sum[v], softmax.keep[v]);
   }
-  float* score = tile.scores;
-  for (std::int64_t j = 0; j < count; ++j, score += kSamples) {
-    for (int v = 0; v < kVectors; ++v) {
-      const F power = exp2_within(max(all(-126.0f), sub(load(score + v * kLanes), largest[v])));  // of NaN: NaN
-      sum[v] = add(sum[v], power);
-      store(score + v * kLanes, power);
-    }
-  }
+  std::int64_t j = 0;
+  for (; j + 2 <= count; j += 2) make_powers<2>(largest, tile.scores + j * kSamples, sum);
+  if (j < count) make_powers<1>(largest, tile.scores + j * kSamples, sum);
   for (int v = 0; v < kVectors; ++v) softmax.sum[v] = sum[v];
 }
 

@@ -40,17 +40,23 @@ inline void sincos_turn(U b, F& sine, F& cosine) {
   cosine = flip(select(odd, c, s), bxor(quadrant, odd));
 }
 
-// 2^t for t in [-126, 127].
+// 2^t for t in [-126, 127]; of several vectors stage by stage, so that few operations wait for the one before.
+template <int n>
+__attribute__((always_inline)) inline void exp2_within(F (&t)[n]) {
+  F shifted[n], p[n];
+  for (int i = 0; i < n; ++i) shifted[i] = add(t[i], all(12582912.0f));  // its low bits: t rounded to a whole number
+  for (int i = 0; i < n; ++i) t[i] = sub(t[i], sub(shifted[i], all(12582912.0f)));
+  for (int i = 0; i < n; ++i) p[i] = fma(all(1.3264723820611835e-3f), t[i], all(9.671512991189957e-3f));
+  for (const float c : {5.550733581185341e-2f, 0.24022242426872253f, 0.6931470036506653f, 1.0f}) {
+    for (int i = 0; i < n; ++i) p[i] = fma(p[i], t[i], all(c));
+  }
+  for (int i = 0; i < n; ++i) t[i] = from_bits(add(bits(p[i]), left<23>(bits(shifted[i]))));
+}
+
 inline F exp2_within(F t) {
-  const F shifted = add(t, all(12582912.0f));  // its low bits: t rounded to a whole number
-  const F r = sub(t, sub(shifted, all(12582912.0f)));
-  F p = all(1.3264723820611835e-3f);
-  p = fma(p, r, all(9.671512991189957e-3f));
-  p = fma(p, r, all(5.550733581185341e-2f));
-  p = fma(p, r, all(0.24022242426872253f));
-  p = fma(p, r, all(0.6931470036506653f));
-  p = fma(p, r, all(1.0f));
-  return from_bits(add(bits(p), left<23>(bits(shifted))));
+  F one[] = {t};
+  exp2_within(one);
+  return one[0];
 }
 
 // The same; below and above as at the ends.
