@@ -11,6 +11,7 @@ import pytest
 
 from logs.samples import sampled
 from ttc_fast.estimators.selection import pass_at_k
+from ttc_fast.estimators.success_law import GRID, SuccessLaw
 from ttc_fast.logs.answer_law import Answers, NewAnswers, fit_new_answers
 from ttc_fast.logs.first import first_samples
 from ttc_fast.logs.fit import Fit, Forecast, fit
@@ -137,7 +138,8 @@ def by_hand(**curves: dict[int, float]) -> Fit:
     ]
     values = {f"{name}@k": np.zeros((4, len(curve))) for name, curve in curves.items()}
     ks = tuple(next(iter(curves.values())))
-    return replace(base, budgets=ks, forecasts=tuple(points), prompt_values=values, vote_limit=(0.7, 0.6, 0.8))
+    law = SuccessLaw(np.where(GRID == 1, 0.4, np.where(GRID == 0, 0.6, 0.0)))  # pass@1 is 0.4
+    return replace(base, budgets=ks, law=law, forecasts=tuple(points), prompt_values=values, vote_limit=(0.7, 0.6, 0.8))
 
 
 def test_what_samples_are_worth() -> None:
@@ -150,6 +152,7 @@ def test_what_samples_are_worth() -> None:
     assert (bought["maj@k"].k, bought["maj@k"].at_end) == (8, True)  # 0.39, 0.38, 0.56, 0.618
     assert worth_buying(found, Prices(token=1e-4, right=0.0))[0].k == 1
     assert (votes_to_pass(found), votes_to_pass(found, 0.65), votes_to_pass(found, 0.9)) == (4, 8, None)
+    assert votes_to_pass(by_hand(maj={2: 0.4, 8: 0.6})) == 8, "a single sample is the bar, also where 1 is no budget"
     assert votes_to_saturate(found) == 8
     unsolved = replace(found, unsolved=np.array([0.2, 0.99, 1.0, 0.96]))
     assert [one.prompt for one in never_solved(unsolved)] == ["2", "1", "3"]

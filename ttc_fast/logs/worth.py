@@ -62,16 +62,13 @@ def votes_to_pass(fit: Fit, greedy: float | None = None) -> int | None:
 
     Args:
         fit: of a log.
-        greedy: its accuracy; default that of a single sample, pass@1.
+        greedy: its accuracy; default that of a single sample, pass@1, whether that is a budget or not.
 
     Returns:
         The budget, None if there is none, or no vote.
     """
-    single = fit.of("pass@k").get(1)
-    bar = greedy if greedy is not None else None if single is None else single.mean
+    bar = greedy if greedy is not None else float(fit.law.mean_pass([1])[0])
     votes = fit.of("maj@k")
-    if bar is None or not votes:
-        return None
     above = [k for k, point in votes.items() if all(votes[j].mean > bar + 1e-3 for j in votes if j >= k)]
     return min(above, default=None)
 
