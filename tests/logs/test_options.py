@@ -80,6 +80,7 @@ def test_formulas_by_math_verify(tmp_path: Path) -> None:
         (r"\left(1, 2\right)", "(1,2)"), (r"\boxed{7}", "7"), (r"5\text{ cm}", "5"), (r"50\%", "50"),
         (r"30^\circ", "30"),
         (r"\mathrm{Paris}", "Paris"), ("x = 5", "5"), ("1e3", "1000"), (r"\(2\)", "2"), ("+4", "4"), ("-0", "0"),
+        ("Orl\u00e9ans", "Orle\u0301ans"),
     ],
 )  # fmt: skip
 def test_answers_that_are_the_same(one: str, other: str) -> None:

@@ -3,7 +3,8 @@ r"""When two answers are the same, and where an answer stands in a completion.
 ``exact`` compares texts as they are. ``normalised`` (the default) first takes away what does not change the meaning of
 an answer; the rules are those of the graders of MATH and Qwen2.5-Math:
 
-* spaces around it and, in formulas, within; a final full stop; ``$``, ``\(``, ``\[``; spacing and sizes of LaTeX
+* accents that are written as characters of their own join their letters (Unicode's NFC); spaces around it and, in
+  formulas, within; a final full stop; ``$``, ``\(``, ``\[``; spacing and sizes of LaTeX
   (``\!``, ``\,``, ``\left``, ...); an outer ``\boxed{}``;
 * ``\text{}``, ``\mathrm{}``, ``\textbf{}``, ...: their content stays, but behind a number it is a unit and goes, as
   ``\%`` and degrees do; words behind a number stay;
@@ -21,6 +22,7 @@ from __future__ import annotations
 import importlib
 import logging
 import re
+import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
@@ -64,7 +66,7 @@ def normalised(answer: str) -> str:
     """
     if len(answer) > LONGEST:
         return answer
-    text = answer.strip()
+    text = unicodedata.normalize("NFC", answer.strip())
     inner = boxed(text)
     if inner is not None and text.strip("$ .").startswith(("\\boxed", "\\fbox")):
         text = inner

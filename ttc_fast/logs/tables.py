@@ -40,6 +40,12 @@ def csv_batches(file: BinaryIO) -> Batches:
         return
     separator = max(",;\t|", key=first.count)
     heading = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+    twice = sorted({name for name in heading if name and heading.count(name) > 1})
+    if twice:
+        yield Batch(
+            [lines.number], [ValueError(f"expected every name of the heading once, got {', '.join(twice)} again")]
+        )
+        return
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     places: list[int] = []
     records: list[Record | ValueError] = []
