@@ -38,7 +38,6 @@ BAD: list[tuple[list[Any], str]] = [
     ([{"id": 1, "n": 3, "c": 1}, {"id": 2, "n": 0, "c": 0}], "line 2: n: expected at least 1 sample"),
     ([{"unknown": 1}], "line 1: expected the fields of a known format"),
     (["id,n,c", "1,3,1", "2,3"], "line 3: expected 3 values as in the heading, got 2"),
-    (["id,n,c,c", "1,3,1,0"], "line 1: expected every name of the heading once, got c again"),
 ]
 """Lines, and what the complaint about one of them says."""
 

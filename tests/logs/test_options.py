@@ -57,6 +57,7 @@ def test_answers_and_labels_of_completions(tmp_path: Path) -> None:
         assert log.labels is not None
         assert log.answers is not None
         assert (log.labels.tolist(), (log.answers >= 0).tolist()) == ([True, False, False], [True, True, False])
+        assert log.notes == (f"1 completions are without answer by --extract {how}",)
     with pytest.raises(ValueError, match="line 1: gold: expected the true answer of every prompt, got none of 'q'"):
         read([path], gold=write(tmp_path / "gold.json", [{"other": 4}]))
     with pytest.raises(ValueError, match=r"gold.json: line 1: gold: expected a prompt and its answer, got a"):

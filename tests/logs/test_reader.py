@@ -68,6 +68,15 @@ def test_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read([write(tmp_path / "list.json", [[GOOD]])])
 
 
+def test_a_column_twice(tmp_path: Path) -> None:
+    """Which of the two holds the labels is not known: the last one would be taken in silence."""
+    path = write(tmp_path / "log.csv", ["id,n,c,c", "1,3,1,0"])
+    with pytest.raises(ValueError, match="line 1: expected all names of the heading once, got c again"):
+        read([path])
+    with pytest.raises(ValueError, match="expected samples, got none"):
+        read([path], skip_bad=True)
+
+
 def test_same_sample_twice(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sample: expected each number once for each prompt and file, got 3 twice"):
         read([write(tmp_path / "log.jsonl", [{**GOOD, "sample": 3}, {**GOOD, "sample": 3}])])

@@ -143,6 +143,11 @@ class Columns:
         if item.sample is not None:
             self.sample.append(item.sample)
             self.line.append(self.place)
+        if item.text is not None and answer is None:
+            how = (
+                "; --extract says where it stands" if self.extract is None else f" by --extract {self.options.extract}"
+            )
+            self.add_note(Note(f"{{count}} completions are without answer{how}"))
 
     def add_counts(self, item: PromptCounts) -> None:
         """The one prompt of the record.

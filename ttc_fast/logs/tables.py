@@ -43,7 +43,7 @@ def csv_batches(file: BinaryIO) -> Batches:
     twice = sorted({name for name in heading if name and heading.count(name) > 1})
     if twice:
         yield Batch(
-            [lines.number], [ValueError(f"expected every name of the heading once, got {', '.join(twice)} again")]
+            [lines.number], [ValueError(f"expected all names of the heading once, got {', '.join(twice)} again")]
         )
         return
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)

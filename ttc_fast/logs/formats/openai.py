@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import fields
 from ..answers import boxed
-from ..log import Item, Note, Record, Sample
+from ..log import Item, Record, Sample
 from .base import Format
 
 NAME = "openai"
@@ -48,8 +48,6 @@ def read(record: Record) -> Iterator[Item]:
     usage = body.get("usage")
     for choice in choices:
         text = _text(choice)
-        if text is None or boxed(text) is None:
-            yield Note("{count} completions have no \\boxed{}; without --extract they are without answer")
         yield Sample(
             fields.text(record, name),
             fields.to_flag("correct", record["correct"]) if isinstance(record.get("correct"), (bool, int)) else None,

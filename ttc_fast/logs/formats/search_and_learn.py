@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from .. import fields
 from ..answers import boxed as boxed
-from ..log import Item, Note, Record, Sample
+from ..log import Item, Record, Sample
 from .base import Format
 
 NAME = "search-and-learn"
@@ -26,15 +26,10 @@ def read(record: Record) -> Iterator[Item]:
     completions = fields.values(record, "completions")
     truth = fields.text(record, "answer")
     scores, steps = _scores(record, len(completions))
-    unboxed = 0
     for completion, score, own, length in zip(completions, scores, steps, _lengths(record, len(completions))):
         if not isinstance(completion, str):
             raise ValueError(f"completions: expected texts, got {completion!r:.60}")
-        answer = boxed(completion)
-        unboxed += answer is None
-        yield Sample(prompt, None, answer, score, length, truth=truth, steps=own, text=completion)
-    if unboxed:
-        yield Note("{count} completions have no \\boxed{}: they are without answer", unboxed)
+        yield Sample(prompt, None, boxed(completion), score, length, truth=truth, steps=own, text=completion)
 
 
 def _lengths(record: Record, count: int) -> list[float | None]:
