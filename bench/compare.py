@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 
-from bench.peers import PEERS, Job, check, native
+from bench.parts import part, tile_samples
+from bench.peers import PEERS, Job, check, least_seconds, native
 from ttc_fast.numerics import extension
 
 DIMS = [8, 16, 32, 64, 128]
@@ -43,12 +44,12 @@ def turn(job: Callable[[int], Any], seed: int) -> float:
 
 def limit(job: Job) -> dict[str, float]:
     """Rates of the parts on one core, and the coefficient-steps per second that they imply together."""
-    module, isa = extension.loaded(), extension.isa()
-    rule = "gaussian" if job.kind == "continuous" else "sigmoid"
-    parts = ["draws", "steps"] + (["links"] if job.kind == "binary" else [])
-    repeats = max(1, 2**22 // job.dim**2)
-    rates = {p: max(module.part_rate(p, rule, job.dim, repeats, isa) for _ in range(7)) for p in [*parts, "words"]}
-    return {**rates, "limit": 1 / sum(1 / rates[p] for p in parts)}
+    bits, steps = job.kind == "binary", max(1, 2**17 // job.dim) * 4
+    parts = ["draws", "products"] + (["links"] if bits else [])
+    runs = {name: part(name, job.dim, steps, bits=bits) for name in [*parts, "words"]}
+    seconds = least_seconds(runs, 7)
+    rates = {name: steps * job.dim * tile_samples() / taken for name, taken in seconds.items()}
+    return {**rates, "limit": 1 / sum(1 / rates[name] for name in parts)}
 
 
 def measure(job: Job, threads: int, turns: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ Run = Callable[[int], Tensor]
 SIGMA, TEMPERATURE = 0.2, 0.25
 
 
-def least_seconds(runs: Mapping[str, Run], turns: int) -> dict[str, float]:
+def least_seconds(runs: Mapping[str, Callable[[int], Any]], turns: int) -> dict[str, float]:
     """Of the processor's time, in the quickest of several turns one after the other: others change it little."""
     least = dict.fromkeys(runs, math.inf)
     for turn in range(turns):

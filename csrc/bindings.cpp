@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <optional>
 #include <stdexcept>
@@ -418,38 +417,6 @@ Array<float> gelu_of(const Array<float>& x, const std::string& isa) {
   return out;
 }
 
-// Coefficient-steps per second of one part of the decode: "words" or "draws" of `repeats` blocks of four
-// steps, "steps" without draws, or "links".
-double part_rate(const std::string& part, const std::string& rule, std::int64_t dim, std::int64_t repeats,
-                 const std::string& isa) {
-  const Kernel& kernel = find_kernel(isa);
-  expect(dim >= 1 && dim <= 1 << 20, "dim: expected a number from 1 to 2^20");
-  const std::int64_t rows = kernel.padded(dim);
-  const Rule kind = find_rule(rule);
-  expect(kind == Rule::kGaussian || samples_bits(kind), "rule: expected one whose parts are timed");
-  expect(repeats >= 0 && repeats <= kMostSteps / 4, "repeats: expected a number from 0");
-  std::vector<float> matrix(kernel.matrix_size(dim, Layout::kTables)), w(rows * kernel.samples), next(w);
-  std::vector<float> draws(4 * w.size());
-  std::vector<std::uint32_t> index(w.size()), lanes(3 * kernel.samples);
-  const Job job{dim, kind, true, 1.0f, 0, nullptr, 0, 0, 1, 0, matrix.data()};
-  Tile tile{0, w.data(), next.data(), index.data(), draws.data(), nullptr, nullptr, lanes.data()};
-  kernel.begin(job, tile);
-  const auto began = std::chrono::steady_clock::now();
-  if (part == "words") {
-    volatile float keep = kernel.words_only(job, tile, repeats);
-    (void)keep;
-  } else if (part == "draws") {
-    kernel.draws_only(job, tile, repeats);
-  } else if (part == "links") {
-    kernel.links_only(job, tile, repeats);
-  } else {
-    kernel.steps_only(job, tile, repeats);
-  }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  const int steps = part == "words" || part == "draws" ? 4 : 1;
-  return static_cast<double>(steps * repeats * dim * kernel.samples) / seconds;
-}
-
 Array<double> wins(const Array<std::int64_t>& sizes, const Array<std::int64_t>& repeats,
                    const Array<std::int64_t>& answer_of, std::int64_t abstaining, std::int64_t k, bool fair,
                    double at_k, std::int64_t roots) {
@@ -543,9 +510,6 @@ PYBIND11_MODULE(_C, m) {
         "sin and cos of 2 pi b 2^-32, for tests.");
   m.def("exp2", &power_of_two, py::arg("t").noconvert(), py::arg("isa"), "2^t, for tests.");
   m.def("gelu", &gelu_of, py::arg("x").noconvert(), py::arg("isa"), "x (1 + erf(x / sqrt(2))) / 2, for tests.");
-  m.def("part_rate", &part_rate, py::arg("part"), py::arg("rule"), py::arg("dim"), py::arg("repeats"), py::arg("isa"),
-        "Coefficient-steps per second of one part of the decode on one tile, for benchmarks: 'words', 'draws', 'steps' "
-        "or 'links'.");
   m.def("win_probability", &wins, py::arg("sizes"), py::arg("repeats"), py::arg("answer_of"), py::arg("abstaining"),
         py::arg("k"), py::arg("fair"), py::arg("at_k"), py::arg("roots"), "Arguments as in csrc/votes.h.");
 }

@@ -120,17 +120,12 @@ struct Kernel {
   // cross[j] a_j m_j, where m_j is the mean of the largest of `half` of the a below a_j, over all subsets; see medians.h.
   void (*middle_sums)(const float* sorted, const double* square, const double* cross, std::int64_t start,
                       std::int64_t stop, std::int64_t half, const float* target, double* out);
-  // For tests and benchmarks, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
+  // For tests, over n elements, a multiple of 16: -2 ln((a + 0.5) 2^-32), sin and cos of
   // 2 pi b 2^-32, 2^t, and gelu.
   void (*log)(const std::uint32_t* a, std::size_t n, float* out);
   void (*sincos)(const std::uint32_t* b, std::size_t n, float* sine, float* cosine);
   void (*exp2)(const float* t, std::size_t n, float* out);
   void (*gelu)(const float* x, std::size_t n, float* out);
-  // For benchmarks: the parts of the decode by themselves, `repeats` times.
-  float (*words_only)(const Job&, Tile&, std::int64_t repeats);
-  void (*draws_only)(const Job&, Tile&, std::int64_t repeats);
-  void (*steps_only)(const Job&, Tile&, std::int64_t repeats);
-  void (*links_only)(const Job&, Tile&, std::int64_t repeats);
 };
 
 // A decode of all prompts; the arguments of ttc_fast.decode, checked by the caller.

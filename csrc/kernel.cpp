@@ -301,44 +301,10 @@ void gelu_of(const float* x, std::size_t n, float* out) {
   for (std::size_t i = 0; i < n; i += kLanes) store(out + i, gelu(load(x + i)));
 }
 
-float words_only(const Job& job, Tile& tile, std::int64_t repeats) {
-  U all_words = all(std::uint32_t{0});
-  for (std::int64_t q = 0; q < repeats; ++q) {
-    for_words(job, tile, kStreamNoise, q, 0, job.dim, [&](std::int64_t, int, const Words& words) {
-      all_words = bxor(all_words, bxor(words.w[0], words.w[1]), bxor(words.w[2], words.w[3]));
-    });
-  }
-  float out[kLanes];
-  store(out, from_bits(all_words));
-  return out[0];  // so that no word can be left out
-}
-
-void draws_only(const Job& job, Tile& tile, std::int64_t repeats) {
-  for (std::int64_t q = 0; q < repeats; ++q) make_draws(job, tile, 4 * q);
-}
-
-void steps_only(const Job& job, Tile& tile, std::int64_t repeats) {
-  for (std::int64_t t = 0; t < repeats; ++t) {
-    if (job.rule == Rule::kGaussian) {
-      transform<Product::kSequential, Noise::kPlain>(job, tile, tile.draws, 0.0f);
-      swap(tile);
-    } else {
-      transform_bits(job, tile);
-    }
-  }
-}
-
-void links_only(const Job& job, Tile& tile, std::int64_t repeats) {
-  for (std::int64_t t = 0; t < repeats; ++t) {
-    draw_index<Rule::kSigmoid>(job, tile, tile.draws);
-  }
-}
-
 const Kernel kKernel = {
     kIsa, kSamples, padded, transpose, transpose_back, matrix_size, pack, attention_size, pack_attention, begin,
     advance, draw_answer, residual_rows, gram_size, pack_examples, squared_residuals, squared_distances, pack_bits,
-    weighted_sum, weigh, middle_sums, log, sincos, power_of_two, gelu_of, words_only, draws_only, steps_only,
-    links_only};
+    weighted_sum, weigh, middle_sums, log, sincos, power_of_two, gelu_of};
 
 }  // namespace
 
