@@ -50,6 +50,16 @@ def test_here(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_parts_of_benchmarks_compile() -> None:
+    """``bench/parts.cpp`` calls the kernel's own functions: without any instruction set and with each."""
+    source = str(CSRC.parent / "bench" / "parts.cpp")
+    for name, flags in {"PORTABLE": list[str](), **(X86 if platform.machine() == "x86_64" else ARM)}.items():
+        command = ["c++", "-std=c++17", "-fsyntax-only", *flags, f"-DTTC_FAST_ISA_{name}", source]
+        subprocess.run(command, check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_without_data_races(tmp_path: Path) -> None:
     """Under the thread sanitizer, which makes the program fail where two threads race for a number."""
     (tmp_path / "try.cpp").write_text("int main() {}")
