@@ -10,8 +10,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .chain import _draws, _exp2, _is_continuous, _product, _row_sums, _token
+from .chain import _exp2, _row_sums, _thresholds, _token
+from .draws import draws_bits, draws_of, is_continuous
 from .once import compiled_once
+from .product import product
 
 
 @triton.jit
@@ -22,7 +24,7 @@ def _wide(bits):
 
 @triton.jit
 def _parts(pointer, stride, PRECISION: tl.constexpr, TARGET: tl.constexpr):
-    """Three bfloat16 whose sum is a number, as :func:`_product` takes them."""
+    """Three bfloat16 whose sum is a number, as :func:`product` takes them."""
     one, two, three = tl.load(pointer), tl.load(pointer + stride), tl.load(pointer + 2 * stride)
     if PRECISION != "fp32":
         m = _wide(one) + (_wide(two) + _wide(three))  # exact
@@ -72,14 +74,14 @@ def _softmax_head(
         row = chunk * BLOCK + j
         k1, k2, k3 = _parts(keys + row[None, :] * D + i[:, None], part, PRECISION, TARGET)
         s = tl.load(offsets + row)[None, :] + tl.zeros((BN, BLOCK), tl.float32)
-        s = _product(w, k1, k2, k3, s, BINARY, PRECISION, TARGET)
+        s = product(w, k1, k2, k3, s, BINARY, PRECISION, TARGET)
         larger = tl.maximum(most, tl.max(s, 1, keep_dims=True))
         s = _exp2(s - larger, TARGET)
         keep = _exp2(most - larger, TARGET)
         most = larger
         total = tl.fma(total, keep, _row_sums(s).reshape(BN, 1))
         v1, v2, v3 = _parts(values + row[:, None] * D + i[None, :], part, PRECISION, TARGET)
-        added = _product(s, v1, v2, v3, added * keep, False, PRECISION, TARGET)
+        added = product(s, v1, v2, v3, added * keep, False, PRECISION, TARGET)
     return u + added / total
 
 
@@ -110,9 +112,9 @@ def _attend(
             row = chunk * BLOCK + tl.arange(0, BLOCK)
             k1, k2, k3 = _parts(keys + row[None, :] * D + i[:, None], part, PRECISION, TARGET)
             s = tl.load(offsets + row)[None, :] + tl.zeros((BN, BLOCK), tl.float32)
-            s = _activate(_product(w, k1, k2, k3, s, BINARY, PRECISION, TARGET), ACT, TARGET)
+            s = _activate(product(w, k1, k2, k3, s, BINARY, PRECISION, TARGET), ACT, TARGET)
             v1, v2, v3 = _parts(values + row[:, None] * D + i[None, :], part, PRECISION, TARGET)
-            u = _product(s, v1, v2, v3, u, False, PRECISION, TARGET)
+            u = product(s, v1, v2, v3, u, False, PRECISION, TARGET)
     return u
 
 
@@ -144,8 +146,8 @@ def attention_kernel(
 ):  # fmt: skip
     """As ``chain.decode_kernel``, with keys and values, padded to D coefficients and blocks of keys, in global memory:
     every step reads them from the cache. ``keys`` and ``values [3, rows, D]`` are the bfloat16 parts of float32."""
-    RANDOM: tl.constexpr = _is_continuous(RULE) or EVERY_STEP  # else only the answers are
-    BINARY: tl.constexpr = EVERY_STEP and not _is_continuous(RULE)
+    RANDOM: tl.constexpr = is_continuous(RULE) or EVERY_STEP  # else only the answers are
+    BINARY: tl.constexpr = draws_bits(RULE, EVERY_STEP)
     tiles = tl.cdiv(samples, BN)
     program = tl.program_id(0).to(tl.int64)
     prompt = program // tiles
@@ -163,23 +165,24 @@ def attention_kernel(
     coordinate = i.to(tl.uint32)[None, :]
     global_prompt = (first_prompt + prompt).to(tl.uint32)
     first_block = (first_step // 4).to(tl.uint32)
+    half, factor = _thresholds(gain, 1.0, 1.0, RULE)
 
     for stop in range(stops_count):
         first = tl.load(stops + 7 * stop)  # both ends from the table, as in chain.py
         last = tl.load(stops + 7 * stop + 1)
         for q in range(first, last):
             if RANDOM:
-                draws = _draws(seed, sample, coordinate, first_block + q, global_prompt, RULE, TARGET)
+                draws = draws_of(seed, sample, coordinate, first_block + q, global_prompt, RULE, TARGET)
             for r in tl.static_range(4):
                 u = _output(
                     w, constant, keys, offsets, values, part, groups, prompt, RESIDUAL, ACT0, ACT1, ACT2,
                     BINARY, PRECISION, TARGET, BLOCK,
                 )  # fmt: skip
                 if RANDOM:
-                    u = _token(u, w, draws[r], noise + 4 * q + r, gain, i[None, :], dim, RULE, ONES, TARGET)
+                    u = _token(u, w, draws[r], noise + 4 * q + r, half, factor, i[None, :], dim, RULE, ONES, TARGET)
                 w = u
 
-        draws = _draws(seed, sample, coordinate, first_block + last, global_prompt, RULE, TARGET)
+        draws = draws_of(seed, sample, coordinate, first_block + last, global_prompt, RULE, TARGET)
         origin = tl.load(stops + 7 * stop + 2)  # zero, see chain.py
         row = (origin + n)[:, None]
         column = (origin + i)[None, :]
@@ -189,7 +192,7 @@ def attention_kernel(
                 w, constant, keys, offsets, values, part, groups, prompt, RESIDUAL, ACT0, ACT1, ACT2,
                 False, PRECISION, TARGET, BLOCK,
             )  # fmt: skip
-            token = _token(u, w, draws[r], noise + 4 * last + r, gain, i[None, :], dim, RULE, ONES, TARGET)
+            token = _token(u, w, draws[r], noise + 4 * last + r, half, factor, i[None, :], dim, RULE, ONES, TARGET)
             slot = tl.load(stops + 7 * stop + 3 + r)
             tl.store(thoughts + slot * page + row * dim + column, token, mask=inside & (slot >= 0))
             if RANDOM:

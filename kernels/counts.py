@@ -18,6 +18,9 @@ RULES = tuple(roofline.EAGER)
 STEPS = 4
 """Steps of one trip of the hot loop."""
 
+DEFAULT_STEPS = (1, 2, 4, 8, 16, 32)
+"""Asked by the default run: 4 of its 8 blocks of four steps are listed."""
+
 EXPECTED = 0.4, 0.9
 """Range in which a run should lie, as shares of its bound (see predict.TEXT)."""
 
@@ -32,6 +35,8 @@ class Analysis(NamedTuple):
     """Loads and stores of the stack (LDL, STL) in the hot loop."""
     tensor_instructions: int
     """HMMA in the hot loop."""
+    default_run: float | None
+    """Instructions for a coefficient-step of DEFAULT_STEPS; None of kernels whose loops have others inside."""
     loops: tuple[tuple[int, int], ...]
     """Trips in a block of four steps and instructions: of the hot loop, if streamed those around it, and of rounds."""
 
@@ -70,8 +75,19 @@ def analyse(compiled: Compiled, dim: int, ones: int = 0) -> Analysis:
         sum(n for name, n in named.items() if name.startswith("BAR")) / STEPS,
         sum(n for name, n in named.items() if name.startswith(("LDL", "STL"))),
         sum(n for name, n in named.items() if sass.pipe(name) == "tensor"),
+        None if ones or compiled.streamed else _default_run(compiled, coefficient_steps),
         tuple((times, sum(opcode != "NOP" for opcode in body)) for times, body in hot),
     )
+
+
+def _default_run(compiled: Compiled, of_a_block: float) -> float:
+    """Of the loops whose trips are a block of four steps: one in the hot loop, or one that stores asked thoughts."""
+    always, skipped = sass.around_the_hot_loop(compiled.assembly)
+    hot = sum(opcode != "NOP" for opcode in sass.hot_loop(compiled.assembly))
+    blocks = -(-DEFAULT_STEPS[-1] // STEPS)
+    listed = len({(step - 1) // STEPS for step in DEFAULT_STEPS} | {0})
+    stores = len(DEFAULT_STEPS) * skipped / STEPS
+    return ((blocks - listed) * hot + listed * always + stores) / (blocks * of_a_block)
 
 
 def _mix(count: Counter[str], coefficient_steps: float) -> roofline.Mix:
@@ -121,6 +137,7 @@ def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str
         "barriers_per_step": found.barriers_per_step,
         "local_memory": found.local_memory,
         "tensor_instructions": found.tensor_instructions,
+        "default_run": found.default_run,
         "loops": found.loops,
         "lower_bound": {"instructions_per_step": least.instructions, "pipes": least.pipes},
         "gpus": {gpu.name: _on(gpu, rule, dim, found.mix, least) for gpu in roofline.GPUS if gpu.arch == arch},

@@ -27,13 +27,14 @@ class Tile(NamedTuple):
     streamed: bool = False
     """Whether the matrix passes by in slices at every step instead of staying on chip."""
     registers: int | None = None
-    """What a thread may use on NVIDIA's; None leaves it to ptxas, which takes too few in places and spills."""
+    """What a thread may use on NVIDIA's, which decides how many warps an SM holds. None leaves it to ptxas, which takes
+    more than the hot loop needs, or too few, and spills."""
 
 
 TILES = {
-    16: Tile(32, 2),
-    32: Tile(16, 2, registers=144),
-    64: Tile(16, 4),
+    16: Tile(32, 2, registers=128),
+    32: Tile(16, 2, registers=128),
+    64: Tile(16, 4, registers=168),
     128: Tile(16, 8),
     256: Tile(16, 8, streamed=True),
 }
@@ -51,7 +52,12 @@ RESIDENT_128 = 116 * 1024
 SCHEDULED = ("gaussian", "rank_one", "elementwise")
 """Kinds of rules with a scale for every step."""
 EXCHANGING = ("rank_one", "subset", "largest")
-"""Kinds whose coefficients of a thought depend on each other: more registers."""
+"""Kinds whose coefficients of a thought depend on each other."""
+REGISTERS = {
+    **{(16, kind): 96 for kind in ("gaussian", "elementwise")},
+    **{(dim, kind): limit for dim, limit in ((16, None), (32, 192), (64, 192)) for kind in EXCHANGING},
+}
+"""Registers of kinds that need fewer than the others at a padded dimension, or more."""
 
 
 def tile(dim: int, shared_memory: int, precision: str, kind: str = "gaussian") -> Tile:
@@ -66,7 +72,7 @@ def tile(dim: int, shared_memory: int, precision: str, kind: str = "gaussian") -
     if padded(dim) == 128 and (shared_memory < RESIDENT_128 or precision == "ieee"):
         return STREAMED_128
     chosen = TILES[padded(dim)]
-    return chosen._replace(registers=192) if chosen.registers and kind in EXCHANGING else chosen
+    return chosen._replace(registers=REGISTERS.get((padded(dim), kind), chosen.registers))
 
 
 def _tile_here(dim: int, device: torch.device, precision: str, kind: str) -> Tile:
@@ -146,7 +152,7 @@ def chain_arguments(
         noise = torch.zeros(4 * (last_block - first_block + 1))
         schedule = rule.schedule if len(rule.schedule) > 1 else rule.schedule.expand(max(steps))
         scales = schedule[4 * first_block :]
-        noise[: len(scales)] = scales
+        noise[: len(scales)] = scales * (2 * math.log(2)) ** (1.0 if rule.kind == "rank_one" else 0.5)  # see chain.py
     elif rule.kind == "sigmoid":
         gain = math.log2(math.e) / rule.temperature  # no rule has one that makes this infinite in float32
     return {

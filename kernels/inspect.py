@@ -43,7 +43,7 @@ def _resources(arch: str, found: list[dict[str, Any]]) -> Table:
     table = _table(
         f"{arch}: a program; its barriers in a step; its instructions for a coefficient-step",
         ("rule", "d", "tile", "registers", "spill B", "stack B", "shared B", "warps/SM", "barriers", "instr.", "least",
-         "ratio"),
+         "ratio", "default"),
     )  # fmt: skip
     for facts in found:
         tile = f"{facts['samples']} x {facts['warps']}w" + (" streamed" if facts["streamed"] else "")
@@ -52,6 +52,7 @@ def _resources(arch: str, found: list[dict[str, Any]]) -> Table:
             count, least = facts["instructions_per_step"], facts["lower_bound"]["instructions_per_step"]
             row += [str(facts["resident_warps"]), f"{facts['barriers_per_step']:g}"]
             row += [f"{count:.1f}", f"{least:.1f}", f"{count / least:.2f}"]
+            row += [f"{facts['default_run']:.1f}" if facts["default_run"] else ""]
         table.add_row(*_what(facts), *row)
     return table
 
@@ -87,6 +88,7 @@ def _rates(gpu: roofline.Gpu, found: list[dict[str, Any]]) -> Table:
 
 
 LEGEND = """tile: samples and warps. least: the fewest instructions that the mathematics asks for, and their bound.
+default: instructions where thoughts are asked for as in the default run, after steps 1, 2, 4, 8, 16, 32.
 bound: issue slots, pipes and tensor cores perfectly busy; 16 to 64: lanes a clock of wide multiplications, whose
 rate is not published (32 likely). eager: the PyTorch loop with the fewest passes over memory at full bandwidth;
 + product: and its matrix product in float32 at full rate. speed-up: bound over that. expected: 0.4 to 0.9 of the

@@ -21,7 +21,7 @@ TEXT = {
     "mma.sync is known or assumed to reach (1 on A100, 0.6 on H100 and H200, 0.25 on B200). Why: on an H20 Triton's "
     "Philox with a store was timed at 597 of 898 G words a second that this model allows, 66 % (FlagGems, pull "
     "request 5646), and normals at 239 (pull request 6527) to 358 of 354. Our loop adds a barrier at every step and "
-    "16 warps or fewer on an SM, which can push it lower; a clock below the highest one, too",
+    "20 warps or fewer on an SM, which can push it lower; a clock below the highest one, too",
     "eager": "the eager loop with the fewest passes over memory, at the full bandwidth of the datasheet, its matrix "
     "product in float32 (PyTorch's default, no TF32) at the full rate of multiply-adds; eager_memory: without that",
     "falsified_by": [

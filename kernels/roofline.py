@@ -133,7 +133,7 @@ def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str) 
     samples (round 1: the other word; round 2: both products, one word; round 3: one product), which a
     large tile shares: 15 and 17 are left.
 
-    Gaussian: Box-Muller gives two normals for 2 conversions, 1 multiply-add (the uniform), log2, scale,
+    Gaussian: Box-Muller gives two normals for 2 conversions, 1 multiply-add (the uniform), log2,
     square root, angle, cosine, sine, 2 products; then a multiply-add of sigma_t and the normal onto u.
     Element-wise: sigma_t times the thought besides. Rank-one: a multiply-add of the inner product besides.
     Bernoulli: shift and conversion (the uniform); multiply-add, exp2, multiply-add and a compare that
@@ -142,7 +142,7 @@ def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str) 
     of the k rounds a minimum, then a compare that gives 0 or 1.
 
     Matrix product "fp32": for real thoughts 6 products of bfloat16, and 4 instructions to cut a thought
-    in three (two masks, two subtractions) and 3 halves to pack them; for binary ones 3 products and
+    in three (two masks, two subtractions) and 3 halves to pack them; for binary ones 2 products of float16 and
     one half. "tf32": one product. "ieee": d multiply-adds. Exchange between lanes, loads, copies and the
     loop itself are not counted: a better tile could do without them.
     """
@@ -157,7 +157,7 @@ def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str) 
     continuous = rule in ("gaussian", "rank_one", "elementwise")
     if continuous:
         pipes["xu"] += 2
-        pipes["fma"] += 3.5 + (rule != "gaussian")
+        pipes["fma"] += 3 + (rule != "gaussian")
     elif rule == "subset":
         pipes["xu"] += 2
         pipes["fma"] += 3
@@ -178,7 +178,7 @@ def _matrix(pipes: dict[str, float], dim: int, precision: str, binary: bool) -> 
     if precision == "tf32":
         pipes["tensor"] += dim / 32  # m16n8k8: 1024 multiply-adds of a warp
         return 2.0 * dim
-    parts = 3 if binary else 6
+    parts = 2 if binary else 6
     pipes["tensor"] += parts * dim / 64  # m16n8k16
     pipes["alu"] += 0.5 if binary else 3.5
     pipes["fma"] += 0 if binary else 2

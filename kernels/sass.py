@@ -75,16 +75,30 @@ def loops(instructions: list[Instruction], labels: dict[str, int]) -> list[Loop]
     return [Loop(first, last) for first, last in sorted(ends.items())]
 
 
+def _nested(instructions: list[Instruction], labels: dict[str, int], levels: int = 0) -> list[Loop]:
+    """Loops but those that end before the next begins, which only prepare: the first ``levels``, or all.
+
+    Raises:
+        ValueError: there are fewer, or none, or they are not one inside the other, so that trips cannot be told.
+    """
+    found = loops(instructions, labels)
+    ahead = [one.last < other.first for one, other in pairwise(found)]
+    found = found[ahead.index(False) if False in ahead else max(len(found) - 1, 0) :]
+    chain = found[:levels] if levels else found
+    if len(chain) < max(levels, 1) or any(inner.last > outer.last for outer, inner in pairwise(chain)):
+        many = f"{levels} loops" if levels else "loops"
+        raise ValueError(f"assembly: expected {many} one inside the other, got {[tuple(loop) for loop in found]}")
+    return found
+
+
 def nest(assembly: str) -> list[list[str]]:
-    """Bodies (opcodes) of the nested loops, outermost first; each without the loop inside it.
+    """Bodies (opcodes) of the nested loops of the steps, outermost first; each without the loop inside it.
 
     Raises:
         ValueError: there is no loop, or not one inside the other, so that trips cannot be told.
     """
     instructions, labels = parse(assembly)
-    found = loops(instructions, labels)
-    if not found or any(inner.last > outer.last for outer, inner in pairwise(found)):
-        raise ValueError(f"assembly: expected loops one inside the other, got {[tuple(loop) for loop in found]}")
+    found = _nested(instructions, labels)
     bodies = []
     for loop, inner in zip(found, [*found[1:], Loop(len(instructions), -1)]):
         outside = [i for i in range(loop.first, loop.last + 1) if not inner.first <= i <= inner.last]
@@ -107,10 +121,8 @@ def nest_with_rounds(assembly: str, levels: int) -> tuple[list[list[str]], list[
         ValueError: there are fewer nested loops.
     """
     instructions, labels = parse(assembly)
-    found = loops(instructions, labels)
+    found = _nested(instructions, labels, levels)
     chain = found[:levels]
-    if len(chain) < levels or any(inner.last > outer.last for outer, inner in pairwise(chain)):
-        raise ValueError(f"assembly: expected {levels} loops one inside the other, got {[tuple(x) for x in found]}")
     bodies: dict[Loop, list[str]] = {loop: [] for loop in found}
     for i, instruction in enumerate(instructions):
         around = [loop for loop in found if loop.first <= i <= loop.last]
@@ -118,6 +130,24 @@ def nest_with_rounds(assembly: str, levels: int) -> tuple[list[list[str]], list[
             bodies[around[-1]].append(instruction.opcode)
     rounds = [bodies[loop] for loop in found[levels:] if loop.last < chain[1].last]
     return [bodies[loop] for loop in chain], [opcode for body in rounds for opcode in body]
+
+
+def around_the_hot_loop(assembly: str) -> tuple[int, int]:
+    """Instructions of the loop around the innermost one: those of every trip, and those that a branch may skip.
+
+    Raises:
+        ValueError: there are not two loops one inside the other.
+    """
+    instructions, labels = parse(assembly)
+    outer, inner = _nested(instructions, labels, 2)[-2:]
+    places = {i for i in range(outer.first, outer.last + 1) if not inner.first <= i <= inner.last}
+    skipped: set[int] = set()
+    for i in places:
+        end = labels.get(instructions[i].target, 0)
+        if instructions[i].opcode.startswith("BRA") and i < end <= outer.last and not i < inner.first < end:
+            skipped |= set(range(i + 1, end))
+    counted = {i for i in places if instructions[i].opcode != "NOP"}
+    return len(counted - skipped), len(counted & skipped)
 
 
 def hot_loop(assembly: str) -> list[str]:

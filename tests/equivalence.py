@@ -35,8 +35,9 @@ NORMAL_ERROR = 1.2e-5
 C++: radius, at most 6.76: logarithms within 4 and 1 ulp, halved by the root, and two roundings,
 4 * 2^-23 relative, 3.3e-6; angle: three roundings of an angle below 2 pi in the reference, 9.4e-7, and
 sines within 4 and 1 ulp, 3e-7; times the radius, 8.4e-6.
-Triton: lg2.approx within 2^-22 (where x < 1 - 2^-6, so that the radius is above 0.177: 9.3e-7), the
-root within 2^-23 relative; sines within 2^-20.5, 6.8e-7, the angle's roundings as above; 1.1e-5."""
+Triton: the square root of lg2.approx, within 2^-22 (where x < 1 - 2^-8, so that the radius is above 0.088: 2.0e-6, and
+3e-8 of the largest), the root within 2^-23 relative; sines within 2^-20.5, 6.8e-7, the angle's roundings as above; of
+the largest radius 1.1e-5."""
 
 LOG_ERROR = 8 * EPS
 """Relative, of a logarithm in either backend: within 4 ulp in C++ and 1 in PyTorch."""
@@ -333,7 +334,8 @@ def check_uniforms(decode: Decode, samples: int = 500) -> None:
 
 def check_ties(decode: Decode) -> None:
     """The sigmoid draw where uniform = p = 1/2: the coefficient becomes 0. These words of seed 5 are in the middle:
-    2^23 after the shift. Then a temperature below float32's numbers: still a coin where u = 1/2, a threshold beside."""
+    2^23 after the shift. Then a temperature below float32's numbers: still a coin where u = 1/2, a threshold
+    beside, also with a matrix so large that the slope in its unit would be infinite."""
     for sample, coordinate, step in ((37167, 14, 1), (262090, 2, 0)):
         arguments: dict[str, Any] = {
             "steps": [step + 1], "first_step": step, "samples": 3, "first_sample": sample - 1, "seed": 5,
@@ -341,14 +343,51 @@ def check_ties(decode: Decode) -> None:
         u = torch.full((1, 3, 16), 0.5)
         u[:, :, ::5], u[:, :, 3::5] = 0.4999, 0.5001
         u[:, 1, coordinate] = 0.5
+        u[:, :, 1] = 0.0
+        state = torch.zeros(1, 16, 17)
+        state[:, :, 1] = 1e20
         place = {"sample": torch.arange(sample - 1, sample + 2)[:, None], "coordinate": torch.arange(16)}
         words = rng.philox(rng.counter(rng.Stream.BERNOULLI, prompt=torch.tensor(0), block=0, **place), 5)[step]
         uniform = rng.uniform(words, torch.float64)
         assert uniform[1, coordinate] == 0.5
         for temperature in (0.2, 1e-40):
             rule = BernoulliSampling("sigmoid", temperature)
-            got = decode(torch.zeros(1, 16, 17), u, rule=rule, **arguments)[0, 0]
+            got = decode(state, u, rule=rule, **arguments)[0, 0]
             assert torch.equal(got, (uniform < rule.probability(u[0].double())).float()), temperature
+
+
+def check_products_of_bits(decode: Decode, dim: int) -> None:
+    """Thresholds of outputs that lie off 1/2 by 2^-18 of their terms: of a real and large w0, then of bits. The matrix
+    has rows beyond float16.
+
+    Errors are below that: parts of 22 bits 2 of 2^-23, and 2 to 6 products, each rounded for every 16 coefficients by a
+    compiled kernel, at most 48 of 2^-24 up to 128. One part of 11 bits would leave out 2^-12 of an entry.
+    """
+    draw = torch.Generator().manual_seed(dim)
+    state = torch.randn(2, dim, dim + 1, generator=draw)
+    state[:, ::3] *= 3e5
+    sign = torch.randint(2, (2, dim), generator=draw) * 2 - 1
+    state[:, :, -1] = 0
+    w = torch.randn(2, dim, generator=draw) * 3e5
+    bits = (torch.arange(dim) % 2 == 0).float().expand(2, dim)
+    arguments: dict[str, Any] = {"rule": BernoulliSampling("sigmoid", 0.0), "samples": 3, "seed": 0}
+    for thought, first_step in ((w, 0), (bits, 1)):
+        given = state.double()
+        matrix = given[:, :, :-1] + torch.eye(dim)
+        terms = (matrix.abs() @ thought.double()[:, :, None].abs())[:, :, 0]
+        u = (matrix @ thought.double()[:, :, None])[:, :, 0]
+        target = 0.5 + sign * (terms + 0.5) * 2.0**-18
+        if first_step == 0:
+            spoilt = state.clone()
+            spoilt[:, :, -1] = (u - target).float()
+            got = decode(spoilt, thought, steps=[1], **arguments)[0]
+        else:  # the first step, from 0, gives the bits; their outputs are moved by the entries of the first of them
+            spoilt = state.clone()
+            spoilt[:, :, -1] = -bits
+            spoilt[:, :, 0] += (target - bits - u).float()
+            u = (matrix @ thought.double()[:, :, None])[:, :, 0]
+            got = decode(spoilt, torch.zeros_like(w), steps=[2], **arguments)[0]
+        assert bool((got == (sign > 0)[:, None]).all())
 
 
 def check_normals(decode: Decode) -> None:

@@ -54,6 +54,23 @@ def test_loops() -> None:
     assert sass.hot_loop(LISTING) == inner
 
 
+def test_around_the_hot_loop() -> None:
+    """IADD3, STG and the branch back, of which none is skipped; then a branch over three instructions."""
+    assert sass.around_the_hot_loop(LISTING) == (3, 0)
+    store = "/*00a0*/                   STG.E.64"
+    skip = f"        /*0098*/               @P0 BRA `(.L_x_7) ;\n        {store} [R2] ;\n        /*0099*/  NOP ;\n"
+    text = LISTING.replace(f"        {store}", f"{skip}        {store}").replace(
+        "        /*00b0*/", ".L_x_7:\n        /*00b0*/"
+    )
+    assert sass.around_the_hot_loop(text) == (3, 2)
+
+
+def test_a_loop_before_the_steps() -> None:
+    ahead = ".L_x_0:\n        /*0000*/ FADD ;\n        /*0001*/ BRA `(.L_x_0) ;\n"
+    assert sass.nest(ahead + LISTING) == sass.nest(LISTING)
+    assert sass.nest(ahead) == [["FADD", "BRA"]]
+
+
 def test_loops_that_are_not_nested() -> None:
     twice = LISTING + LISTING.replace(".L_x_", ".L_x_1")
     for text in ("", "/*0000*/ NOP ;", twice):
@@ -126,15 +143,15 @@ def test_eager_bound_by_hand() -> None:
 
 
 def test_lower_bound_by_hand() -> None:
-    """Philox 8, Box-Muller 5.5, noise 1, split 5.5, and 6 products of 16 in fragments of 64 a thread."""
+    """Philox 8, Box-Muller 5, noise 1, split 5.5, and 6 products of 16 in fragments of 64 a thread."""
     gaussian = roofline.lower_bound({"RULE": "gaussian", "EVERY_STEP": True}, 16, "fp32", "sm_90")
-    assert gaussian.instructions == 8 + 5.5 + 1 + 5.5 + 1.5
+    assert gaussian.instructions == 8 + 5 + 1 + 5.5 + 1.5
     assert gaussian.tensor_products == 6 * 16
     bernoulli = roofline.lower_bound({"RULE": "sigmoid", "EVERY_STEP": True}, 128, "fp32", "sm_80")
-    assert bernoulli.instructions == 8 + 2 + 4 + 0.5 + 6
+    assert bernoulli.instructions == 8 + 2 + 4 + 0.5 + 4
     assert bernoulli.pipes["xu"] == 2  # exp2 and, on this architecture, the conversion
     with_ones = {"RULE": "subset", "EVERY_STEP": True, "ONES": 5}
-    assert roofline.lower_bound(with_ones, 16, "fp32", "sm_90").instructions == 8 + 1 + 4 + 4 + 5 + 1 + 1.25 - 1
+    assert roofline.lower_bound(with_ones, 16, "fp32", "sm_90").instructions == 8 + 1 + 4 + 4 + 5 + 1 + 1 - 1
     for rule in ("rank_one", "elementwise"):
         more = roofline.lower_bound({"RULE": rule, "EVERY_STEP": True}, 16, "fp32", "sm_90")
         assert more.instructions == gaussian.instructions + 1
@@ -233,20 +250,21 @@ def test_command(tmp_path: Path) -> None:
     nvidia, amd = json.loads(file.read_text())
     asked = {"arch": "sm_90", "rule": "bernoulli", "dim": 5, "precision": "fp32"}
     assert nvidia.items() >= {**asked, "spill_bytes": 0, "stack_bytes": 0, "local_memory": 0}.items()
-    assert 15.25 < nvidia["instructions_per_step"] <= 30
+    assert 15 < nvidia["instructions_per_step"] <= 30
     assert sum(nvidia["pipes"].values()) == pytest.approx(nvidia["instructions_per_step"])
     assert {"registers", "shared_bytes", "resident_warps", "lower_bound", "tensor_instructions"} <= nvidia.keys()
     assert set(nvidia["gpus"]) == {"H100", "H200"}
     on = nvidia["gpus"]["H100"]
     assert on["expected"][0] < on["expected"][1] < on["bound"] < on["mathematics"]
+    assert nvidia["instructions_per_step"] < nvidia["default_run"] < 1.25 * nvidia["instructions_per_step"]
     assert amd["instructions_per_step"] is None
     assert amd["registers"] > 0
 
 
 LIMITS = {"gaussian": {16: 50, 32: 50, 64: 50, 128: 62}, "bernoulli": {16: 30, 32: 30, 64: 30, 128: 38}}
 """Instructions per coefficient-step that the kernels promise to stay below, without spill and stack."""
-PARTS = {"gaussian": 6, "bernoulli": 3}
-"""Products of bfloat16 that make one of float32."""
+PARTS = {"gaussian": 6, "bernoulli": 2}
+"""Products of bfloat16 and of float16 that make one of float32."""
 
 
 def _promised(arch: str, rule: str, dim: int) -> None:
@@ -297,7 +315,7 @@ def test_figures_of_the_authors_rules(arch: str, rule: str, dim: int) -> None:
     assert found["lower_bound"]["instructions_per_step"] < found["instructions_per_step"] <= MOST[rule][dim]
     assert (found["spill_bytes"], found["stack_bytes"], found["local_memory"]) == (0, 0, 0)
     assert found["pipes"].get("other", 0) == 0
-    assert found["pipes"]["tensor"] == (3 if rule == "subset" else 6) * dim / 64
+    assert found["pipes"]["tensor"] == (2 if rule == "subset" else 6) * dim / 64
 
 
 @pytest.mark.parametrize(("arch", "dim"), [("sm_90", 256), pytest.param("sm_89", 128, marks=pytest.mark.slow)])

@@ -18,6 +18,7 @@ from equivalence import (
     check_equal_keys,
     check_exponentials,
     check_free_run,
+    check_products_of_bits,
     check_step,
     check_ties,
     check_uniforms,
@@ -57,6 +58,11 @@ def test_uniforms_are_equal_to_the_bit(triton_decode: Decode) -> None:
 
 def test_ties(triton_decode: Decode) -> None:
     check_ties(triton_decode)
+
+
+@pytest.mark.parametrize("dim", [3, 33])
+def test_products_of_bits(triton_decode: Decode, dim: int) -> None:
+    check_products_of_bits(triton_decode, dim)
 
 
 def test_exponentials_of_the_same_words(triton_decode: Decode) -> None:

@@ -25,6 +25,7 @@ from equivalence import (
     check_equal_keys,
     check_free_run,
     check_normals,
+    check_products_of_bits,
     check_step,
     check_ties,
     check_uniforms,
@@ -39,7 +40,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
 ]
 
-FILES = ("subset", "chain", "decode", "candidates", "aggregate")
+FILES = ("subset", "draws", "product", "chain", "decode", "candidates", "aggregate")
 """What is copied and spoilt; each imports those before it."""
 DIM, ROUNDINGS = 20, 110
 """Padded to 32; roundings of a step as in the tests of the rungs, for the interpreter's sums."""
@@ -65,16 +66,34 @@ class Fault:
 FAULTS = [
     Fault("none", "", "", "", 0),
     Fault("none of candidates", "", "", "", 0, source="candidates"),
-    Fault("words swapped", "a", "_box_muller(a, b, TARGET)\n        c", "_box_muller(b, a, TARGET)\n        c"),
-    Fault("words of the wrong stream", "a", "Stream.BERNOULLI) << 24", "Stream.VERIFIER) << 24"),
+    Fault(
+        "words swapped",
+        "a",
+        "_box_muller(a, b, TARGET)\n        c",
+        "_box_muller(b, a, TARGET)\n        c",
+        source="draws",
+    ),
+    Fault("words of the wrong stream", "a", "Stream.BERNOULLI) << 24", "Stream.VERIFIER) << 24", source="draws"),
     Fault("block of the counter off by one", "a", "first_block + q, prompt", "first_block + q + 1, prompt"),
     Fault("noise of the next step", "a", "noise + 4 * last + r", "noise + 4 * last + r + 1"),
     Fault("noise of the first block again", "a", "noise + 4 * q + r", "noise + r"),
     Fault("index of the program as prompt", "a", "(first_prompt + prompt)", "(first_prompt + program)", 2),
     Fault("state of the first prompt for all", "a", "    state += prompt * dim * (dim + 1)\n", "", 2),
-    Fault("padding of the matrix missing", "a", " & (k[:, None] < dim), other", ", other"),
-    Fault("draw where uniform = p", "a", "one = draw * 2.0**-24 < u", "one = draw * 2.0**-24 <= u"),
-    Fault("subsets of the words of another stream", "a", "Stream.SUBSET_SAMPLING) << 24", "Stream.SUBSETS) << 24"),
+    Fault(
+        "padding of the matrix missing",
+        "a",
+        "(i[None, :] < dim) & (k[:, None] < dim)",
+        "i[None, :] < dim",
+        source="product",
+    ),
+    Fault("draw where uniform = p", "a", "one = draw < u * factor", "one = draw <= u * factor"),
+    Fault(
+        "subsets of the words of another stream",
+        "a",
+        "Stream.SUBSET_SAMPLING) << 24",
+        "Stream.SUBSETS) << 24",
+        source="draws",
+    ),
     Fault("inner product with the output", "a", "_along(draw, w, i, dim)", "_along(draw, u, i, dim)"),
     Fault("padding in the inner product", "a", "tl.where(i < dim, xi * w, 0.0)", "xi * w"),
     Fault("padding chosen", "a", "_PADDING = tl.constexpr(0x7FFFFFFE)", "_PADDING = tl.constexpr(0)", source="subset"),
@@ -92,17 +111,13 @@ FAULTS = [
     Fault("one row too many stored", "c", "(row < rows)", "(row <= rows)", interpreted=False),
     Fault("tf32 for fp32", "c", '"PRECISION": precision,', '"PRECISION": "tf32",', source="decode"),
     Fault("draw where uniform = p, sigmoid", "a", "odds, draw) < 16777216.0", "odds, draw) <= 16777216.0"),
-    Fault(
-        "a tiny temperature without bound",
-        "a",
-        "math.log2(math.e) / rule.temperature",
-        "math.log2(math.e) / (rule.temperature if rule.temperature > 1e-20 else 1e-40)",
-        source="decode",
-    ),
+    Fault("a slope without bound", "a", "tl.minimum(gain * inverse, 3.0e38)", "gain * inverse"),
     Fault("noise of the first block in a row again", "a", "noise + 4 * q + r", "noise + 4 * first + r"),
     Fault("words of the first block in a row again", "a", "first_block + q, prompt", "first_block + first, prompt"),
-    Fault("series of Box and Muller never taken", "c", "selp.f32 x, near, far, small", "mov.f32 x, far"),
-    Fault("angle of the unsigned word", "c", "cvt.rn.f32.s32 angle", "cvt.rn.f32.u32 angle"),
+    Fault(
+        "series of Box and Muller never taken", "c", "selp.f32 x, near, far, small", "mov.f32 x, far", source="draws"
+    ),
+    Fault("angle of the unsigned word", "c", "cvt.rn.f32.s32 angle", "cvt.rn.f32.u32 angle", source="draws"),
     Fault("a page of 32 bits", "c", "page: tl.int64", "page: tl.int32", 2),
     Fault(
         "loss of the last rows alone", "a", "total += tl.sum(residual", "total = tl.sum(residual", source="candidates"
@@ -133,7 +148,16 @@ FAULTS = [
         interpreted=False,
         source="candidates",
     ),
-    Fault("a product left out", "c", '            u = tl.dot(w2, m2, u, input_precision="ieee")\n', ""),
+    Fault(
+        "a product left out", "a", '            u = tl.dot(w2, m2, u, input_precision="ieee")\n', "", source="product"
+    ),
+    Fault("a product of bits left out", "a", "u = tl.dot(ones, low, u", "tl.dot(ones, low, u", source="product"),
+    Fault("bits in another unit", "a", "bias = bias * unit", "bias = bias * 1.0"),
+    Fault("thresholds in another unit", "a", "(gain, unit, inverse, RULE)\n    el", "(gain, 1.0, 1.0, RULE)\n    el"),
+    Fault("w0 taken for bits", "c", "m2, m3, u, False, PRECISION", "m2, m3, u, True, PRECISION", 2),
+    Fault("one unit for all outputs", "a", "exponent = tl.max", "exponent = 140 + 0 * tl.max", source="product"),
+    Fault("a unit that is divided by", "c", "16777216.0 * inverse", "16777216.0 / unit"),
+    Fault("noise in another unit", "a", 'rule.kind == "rank_one" else', 'rule.kind == "none" else', source="decode"),
 ]
 
 
@@ -173,6 +197,7 @@ def check(decode: Decode) -> None:
         check_free_run(decode, other, DIM, 19, 9, **errors)
     check_equal_keys(decode, 5, DIM)
     check_uniforms(decode, samples=100)
+    check_products_of_bits(decode, DIM)
     check_ties(decode)
 
 
@@ -248,7 +273,7 @@ def test_fault_of_the_compiler_is_caught(interpreter: ProcessPoolExecutor, tmp_p
     is only the bound of an inner loop (in its pass tritongpu-remove-layout-conversions)."""
     loop = "    for stop in range(stops_count):\n        # A loop"
     line = "        first = tl.load(stops + 7 * stop)\n"
-    end = "            w = tl.where(4 * last + r >= first_step % 4, u, w)\n"
+    end = "            x = tl.where(4 * last + r >= first_step % 4, following, x)\n"
     texts = sources()
     source = texts["chain"]
     assert source.count(loop) == source.count(line) == source.count(end) == 1

@@ -15,6 +15,7 @@ from equivalence import (
     EXPONENTIAL_ERROR,
     check_exponentials,
     check_free_run,
+    check_products_of_bits,
     check_step,
     check_uniforms,
     compiled_roundings,
@@ -65,6 +66,11 @@ def test_equals_the_reference(rule: Rule, dim: int) -> None:
     check_step(gpu, rule, dim, **errors(dim))
     if not isinstance(rule, BernoulliSampling):  # its flips are proved by bench/equivalence.py
         check_free_run(gpu, rule, dim, 67, 9, first_sample=2**32 - 67, first_prompt=2**31 + 5, **errors(dim))
+
+
+@pytest.mark.parametrize("dim", [5, 16, 31, 64, 128, 200])
+def test_products_of_bits(dim: int) -> None:
+    check_products_of_bits(gpu, dim)
 
 
 @pytest.mark.parametrize("rule", [SubsetSampling(21), LargestCoefficients(21), SubsetSampling(100)])
