@@ -306,3 +306,21 @@ def test_contours_that_are_shared(dim: int, steps: int, monkeypatch: pytest.Monk
         assert not torch.equal(shared[0], alone[0])
         torch.testing.assert_close(shared[0], alone[0], rtol=1e-8, atol=0)
         torch.testing.assert_close(shared[1], alone[1], rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("dim", [1, 5, 16])
+def test_bits_do_not_depend_on_the_prompts_beside(dim: int, noise: float) -> None:
+    """Of best-of-N, with prompts whose contours are shared and not, and of P(error <= eps)."""
+    prompts = LinearRegression(dim, 2 * dim, label_noise=0.1).sample(7, seed=dim)
+    state = LinearAttention.gradient_descent(dim, step_size=0.3).prefill(prompts).linear
+    whole = gaussian_law(state, GaussianNoise(0.2), 2)
+    score, metric = quadratic(prompts, "in_context_loss"), quadratic(prompts, "squared_error")
+    moments = moments_of_best(whole, score, [metric], [1, 64], noise=noise)
+    successes = success_probability(whole, metric, 0.3)
+    for part in (slice(0, 1), slice(3, 4), slice(1, 6)):
+        law = gaussian_law(state[part], GaussianNoise(0.2), 2)
+        forms = [Quadratic(*(field[part] for field in form)) for form in (score, metric)]
+        for got, expected in zip(moments_of_best(law, forms[0], forms[1:], [1, 64], noise=noise), moments):
+            assert torch.equal(got, expected[:, part])
+        assert torch.equal(success_probability(law, forms[1], 0.3), successes[part])

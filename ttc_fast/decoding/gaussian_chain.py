@@ -80,7 +80,7 @@ def transition(state: Tensor, scales: Tensor) -> Transition:
         if constant:
             return _rooted(*_repeated_affine(M, c[:, :, None], float(scales[0]), steps))
         return _rooted(*_by_products(M, c[:, :, None], scales))
-    a, axes = torch.linalg.eigh(M)
+    a, axes = sums.eigh(M)
     if constant:
         total = _geometric_sum(a, steps)
         variance = float(scales[0]) ** 2 * _geometric_sum(a * a, steps)
@@ -138,5 +138,5 @@ def _by_products(M: Tensor, c: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, 
 def _rooted(matrix: Tensor, offset: Tensor, covariance: Tensor) -> Transition:
     if not covariance.isfinite().all():  # chains that diverged; LAPACK refuses them
         return Transition(matrix, offset[:, :, 0], covariance)
-    variance, axes = torch.linalg.eigh(covariance)
+    variance, axes = sums.eigh(covariance)
     return Transition(matrix, offset[:, :, 0], axes * variance.clamp_min(0).sqrt()[:, None])

@@ -117,14 +117,15 @@ class AttentionTransformer(TokenModel):
         """What the layer makes of the last token ``[B, 2d+2]``, whose w-block is the next thought; differentiable.
 
         Args:
-            Z: tokens ``[B, 2d+2, L]``, as of :meth:`forward`.
+            Z: tokens ``[B, 2d+2, L]``, as of :meth:`forward`; blocks w and 1 of the examples are zero.
             examples: n.
         """
-        seen, thought = Z[:, :, :examples], Z[:, :, -1]
-        scores = self.scale * products(seen.mT, torch.einsum("hij,bj->bih", self.W, thought))  # [B, n, heads]
-        softmax = self.activation == "softmax"
+        size = self.dim + 1
+        seen, thought = Z[:, :size, :examples], Z[:, :, -1]
+        scores = self.scale * products(seen.mT, torch.einsum("hij,bj->bih", self.W[:, :size], thought))
+        softmax = self.activation == "softmax"  # scores are [B, n, heads]
         attention = torch.softmax(scores, 1) if softmax else ACTIVATIONS[self.activation](scores) / examples
-        token = thought + torch.einsum("hij,bjh->bi", self.V, products(seen, attention))
+        token = thought + torch.einsum("hij,bjh->bi", self.V[:, :, :size], products(seen, attention))
         if self.mlp is None:
             return token
         keys, offsets, values = self.mlp

@@ -59,13 +59,13 @@ def token_matrix(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
 
 
 def products(a: Tensor, b: Tensor) -> Tensor:
-    """a ``[B, p, k]`` times b ``[B, k, q]``; a single column by element, three times as fast as batched BLAS.
+    """a ``[B, p, k]`` times b ``[B, k, q]``; a single column as a row from the left, up to three times as fast.
 
     Args:
         a: matrices.
         b: matrices.
     """
-    return (a * b.mT).sum(2, keepdim=True) if b.shape[2] == 1 else a @ b
+    return (b.mT @ a.mT).mT if b.shape[2] == 1 else a @ b
 
 
 def appended(Z: Tensor, thought: Tensor) -> Tensor:

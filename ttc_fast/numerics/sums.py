@@ -53,3 +53,17 @@ def tree_mean(x: Tensor, dim: int) -> Tensor:
         dim: what the mean is over.
     """
     return tree_sum(x, dim) / x.shape[dim]
+
+
+def eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues ``[B, d]`` and eigenvectors ``[B, d, d]`` of symmetric matrices, each in memory of its own: LAPACK's
+    bits depend on where a matrix lies.
+
+    Args:
+        matrices: ``[B, d, d]``.
+    """
+    found = [torch.linalg.eigh(matrix.clone()) for matrix in matrices]
+    if not found:
+        return matrices.new_zeros(matrices.shape[:2]), matrices.clone()
+    values, axes = (torch.stack(parts) for parts in zip(*found))
+    return values, axes

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..numerics import check
+from ..numerics import check, sums
 from .prompts import Prompts
 
 QuadraticMetric = Literal["squared_error", "prediction_risk", "in_context_loss"]
@@ -29,7 +29,8 @@ class Quadratic(NamedTuple):
     def __call__(self, w: Tensor) -> Tensor:
         """Of ``[B, d]``: ``[B]``."""
         difference = w - self.centre
-        return (difference[..., None, :] @ self.matrix @ difference[..., :, None])[..., 0, 0] + self.constant
+        along = sums.matmul(difference[..., None, :], self.matrix)
+        return sums.matmul(along, difference[..., :, None])[..., 0, 0] + self.constant
 
 
 class QuadraticScore(NamedTuple):

@@ -7,7 +7,7 @@ simulation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -75,36 +75,18 @@ def moments_of_best(
     """
     check.number("noise", noise, low=0.0)
     ks = [check.integer("budgets", k, 1, 2**34) for k in budgets]
-    found = [_of_part(*part, ks, noise) for part in _parts(law, score, metrics)]
-    means, variances = (torch.cat(parts, 1) for parts in zip(*found))
-    return means, variances.clamp_min(0)
-
-
-def _parts(
-    law: GaussianLaw, score: Quadratic, metrics: Sequence[Quadratic]
-) -> Iterator[tuple[GaussianLaw, Quadratic, list[Quadratic]]]:
-    """The same of one prompt at a time, in memory of its own: its nodes stay in a core's cache, and no bit depends on
-    the prompts beside it, as products of matrices do by their number and place in memory."""
-    for i in range(len(law.mean)):
-        forms = [Quadratic(*(field[i : i + 1].clone() for field in form)) for form in (score, *metrics)]
-        yield GaussianLaw(law.mean[i : i + 1].clone(), law.root[i : i + 1].clone()), forms[0], forms[1:]
-
-
-def _of_part(
-    law: GaussianLaw, score: Quadratic, metrics: Sequence[Quadratic], budgets: Sequence[int], noise: float
-) -> tuple[Tensor, Tensor]:
-    """Means and variances ``[metrics, B, K]`` of the best."""
     scores = LawOfScore(law.mean, law.root, score, noise)
-    grid = scores.on_grid(max(budgets), metrics)
-    k = torch.tensor(budgets, dtype=torch.float64)
-    chosen = grid.probability[:, :, None] * k * grid.above[:, :, None] ** (k - 1)  # [B, Q, K]
-    means = (grid.mean[:, :, None] @ chosen)[:, :, 0]
-    squares = (grid.mean[..., None] - means[:, :, None]) ** 2 + grid.variance[..., None]
-    variances = (squares * chosen).sum(2)
-    for i, metric in enumerate(metrics):  # where all candidates are as good: one decode
-        means[i] = means[i].where(scores.varies[:, None], error_of_mean(law, metric, [1]))
-        variances[i] = variances[i].where(scores.varies[:, None], spread_of_error(law, metric, [1])[0])
-    return means, variances
+    grid = scores.on_grid(max(ks), metrics)
+    k = torch.tensor(ks, dtype=torch.float64)[:, None]
+    chosen = grid.probability[:, None] * k * grid.above[:, None] ** (k - 1)  # [B, K, Q]
+    means = (grid.mean[:, :, None] * chosen).sum(3)
+    squares = (grid.mean[:, :, None] - means[..., None]) ** 2 + grid.variance[:, :, None]
+    variances = (squares * chosen).sum(3)
+    if not bool(scores.varies.all()):  # where all candidates are as good: one decode
+        for i, metric in enumerate(metrics):
+            means[i] = means[i].where(scores.varies[:, None], error_of_mean(law, metric, [1]))
+            variances[i] = variances[i].where(scores.varies[:, None], spread_of_error(law, metric, [1])[0])
+    return means, variances.clamp_min(0)
 
 
 def success_probability(law: GaussianLaw, metric: Quadratic, threshold: float) -> Tensor:
@@ -127,9 +109,6 @@ def success_probability(law: GaussianLaw, metric: Quadratic, threshold: float) -
     [0.632121]
     """
     check.number("threshold", threshold)
-    found = []
-    for part, form, _ in _parts(law, metric, []):
-        scores = LawOfScore(part.mean, part.root, form, 0.0)
-        certain = (form(part.mean) <= threshold).double()
-        found.append(scores.probability(threshold).where(scores.varies, certain))
-    return torch.cat(found)
+    scores = LawOfScore(law.mean, law.root, metric, 0.0)
+    certain = (metric(law.mean) <= threshold).double()
+    return scores.probability(threshold).where(scores.varies, certain)

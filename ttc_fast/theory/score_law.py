@@ -4,19 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..numerics import sums
 from ..tasks.quadratic import Quadratic
+from .transform import Transform
 
-SHARE = 8
-"""How many q share a contour, where they are near to each other."""
+NODES, WIDTH = 16, 3.5
+"""Nodes of a panel, and its width in units of the scale on which integrands vary: together 1e-9 or less, as measured."""
 
-NEAR, DIRECTIONS = 0.77, 6.0
-"""Least ratio of neighbours among the q that do, and of the sum of k to the largest, without noise: arms of a contour
-decay with q and with the number of directions. Then the error stays below 1e-9, as measured."""
+RATE = 25.0
+"""Tails beyond exp(-RATE) are left out."""
+
+NEAR, DIRECTIONS = 0.15, 3.0
+"""Least ratio of the q of a panel that share a contour, and of the sum of k to the largest, without noise: arms of a
+contour decay with q and with the number of directions. Then the error stays below 1e-9, as measured."""
+
+CHUNK = 64
+"""Directions of prompts at a time: their nodes stay in a core's cache."""
+
+
+@lru_cache(maxsize=64)
+def panels(samples: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights ``[Q]`` of an integral over r, the signed root of :meth:`~.transform.Transform.saddles`: Gauss
+    and Legendre's, in panels.
+
+    The best of k lies near r = sqrt(2 ln k), within about 1 / r.
+
+    Args:
+        samples: the largest k.
+    """
+    best = math.sqrt(2 * math.log(samples))
+    low, high = -math.sqrt(2 * RATE), math.sqrt(2 * (RATE + math.log(samples)))
+    edges = [low]
+    while edges[-1] < high:  # WIDTH / r wide at the right end r, from 1 to the best's
+        at_end = (math.sqrt(edges[-1] ** 2 + 4 * WIDTH) - edges[-1]) / 2
+        edges.append(edges[-1] + min(WIDTH, max(at_end, WIDTH / max(best - 0.5, 1.0))))
+    edge = low + (np.array(edges) - low) * ((high - low) / (edges[-1] - low))
+    node, weight = np.polynomial.legendre.leggauss(NODES)
+    middle, half = (edge[1:, None] + edge[:-1, None]) / 2, np.diff(edge)[:, None] / 2
+    return torch.from_numpy((middle + half * node).ravel()), torch.from_numpy((half * weight).ravel())
 
 
 class OnGrid(NamedTuple):
@@ -32,14 +64,23 @@ class OnGrid(NamedTuple):
     """Likewise."""
 
 
+class _Form(NamedTuple):
+    """A metric in the axes of the score: at + 2 h z + z G z, for each prompt."""
+
+    at: Tensor
+    """``[B, 1]``."""
+    h: Tensor
+    """``[B, d, 1]``."""
+    G: Tensor
+    """``[B, d, d]``."""
+
+
 class LawOfScore:
     """The law of q = sum_i k_i (z_i + e_i)^2 + constant + noise, z ~ N(0, I), and of metrics given q, of B prompts.
 
-    The constant is left out below: it would cost small q - constant their digits. The Laplace transform is exp(s^2
-    noise^2 / 2) prod_i D_i^{-1/2} exp(-s k_i e_i^2 / D_i), D_i = 1 + 2 s k_i. The inverse integral runs along a
-    hyperbola through the saddle point, bent as steepest descent is there: no cancellation, so that even tiny tails
-    keep their relative accuracy, and convergence for every d >= 1. The transform does not depend on q: those near to
-    each other share a contour, through the saddle of the middle one.
+    The constant is left out below: it would cost small q - constant their digits. The transform of the law
+    (:class:`~.transform.Transform`) is inverted along a contour through a saddle. It does not depend on q: those of a
+    panel share a contour, through the saddle of the middle one, where they are near to each other.
 
     Args:
         mean: of the thought w = mean + root z, ``[B, d]``.
@@ -49,188 +90,131 @@ class LawOfScore:
     """
 
     def __init__(self, mean: Tensor, root: Tensor, score: Quadratic, noise: float) -> None:
-        self.mean, self.noise = mean, noise
-        loading = score.matrix @ root
-        k, axes = torch.linalg.eigh(root.mT @ loading)
+        self.mean, self.score = mean, score
+        loading = sums.matmul(score.matrix, root)
+        k, axes = sums.eigh(sums.matmul(root.mT, loading))
         k = k.clamp_min(0)
-        self.root = root @ axes
+        self.root = sums.matmul(root, axes)
         active = k > 1e-14 * k.amax(1, keepdim=True)
-        projected = (axes.mT @ (loading.mT @ (mean - score.centre)[:, :, None]))[:, :, 0]
-        self.e = torch.where(active, projected / k.where(active, 1.0), 0.0)
-        self.k = k.where(active, 0.0)
-        self.constant = score(mean) - (self.k * self.e**2).sum(1)
+        along = sums.matmul(axes.mT, sums.matmul(loading.mT, (mean - score.centre)[:, :, None]))[:, :, 0]
+        e = torch.where(active, along / k.where(active, 1.0), 0.0)
+        k = k.where(active, 0.0)
+        self.constant = score(mean) - sums.tree_sum(k * e**2, 1)
         self.varies = active.any(1)
         """Whether candidates differ in q ``[B]``; no other result tells anything of a prompt whose do not."""
-        self.k[~self.varies] = 1.0  # any numbers
-        self.scale = 1 / (2 * self.k.amax(1))
-
-    def _shift(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Parts of 1 / D - 1 = -2 s k / D at complex ``s [B, S]``, to all their digits, as e may be large where k is
-        small. In real numbers: much faster than complex ones, here and below."""
-        a, b, k = s.real[:, :, None], s.imag[:, :, None], 2 * self.k[:, None]
-        real, turn = 1 + a * k, b * k
-        scale = -k / (real**2 + turn**2)
-        return (a * real + b * turn) * scale, b * scale
-
-    def _log_transform(self, s: Tensor, shift: Tensor, turn: Tensor) -> Tensor:
-        """Logarithm of the transform of q - constant at complex ``s``, with the parts of 1 / D - 1."""
-        inverse = 1 + shift
-        log_modulus = (inverse**2 + turn**2).log().sum(-1) / 4
-        phase = torch.atan2(turn, inverse).sum(-1) / 2
-        e2 = self.e[:, :, None] ** 2 / 2
-        exponent = torch.complex(log_modulus + (shift @ e2)[:, :, 0], phase + (turn @ e2)[:, :, 0])
-        return exponent + s**2 * self.noise**2 / 2
-
-    def _derivatives(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """First three derivatives of the logarithm at real ``s [B, S]``."""
-        k, inverse = 2 * self.k[:, None], 1 / (1 + 2 * s[:, :, None] * self.k[:, None])
-        r, e2 = k * inverse, self.e[:, None] ** 2 * inverse
-        first = -(r * (1 + e2)).sum(2) / 2 + s * self.noise**2
-        second = (r**2 * (1 + 2 * e2)).sum(2) / 2 + self.noise**2
-        third = -(r**3 * (1 + 3 * e2)).sum(2)
-        return first, second, third
-
-    def _contour(self, s: Tensor, length: float = 5.0) -> tuple[Tensor, Tensor]:
-        """Nodes and weights [B, S, Y] of (1 / 2 pi i) int ds through real points near the saddles ``s``, upper half.
-
-        Args:
-            s: saddles ``[B, S]``.
-            length: of the arms in v, where y = width sinh(v) is the imaginary part.
-        """
-        _, second, _ = self._derivatives(s)
-        width = second.rsqrt()
-        # The law F has a pole at 0: keep about a width away, on the side of the saddle.
-        point = s / 2 + torch.where(s >= 0, 1.0, -1.0) * (s**2 / 4 + width**2).sqrt()
-        point = torch.maximum(point, (s - self.scale[:, None]) / 2)
-        _, second, third = self._derivatives(point)
-        width, curvature = second.rsqrt()[:, :, None], (-third / (6 * second))[:, :, None]
-        # Where the slope is below 1, exp(s^2 noise^2 / 2) decays along the arms.
-        slope, count = (0.5, 52) if self.noise else (1.0, 32)
-        v = torch.linspace(0, length, count, dtype=torch.float64)
-        y = width * v.sinh()
-        root = (1 + (2 * curvature * y / slope**2) ** 2).sqrt()
-        left = 2 * curvature * y**2 / (1 + root)  # (root - 1) slope^2 / (2 curvature), without cancellation
-        left = left.where(curvature > 0, 0.0)
-        speed = torch.complex(-2 * curvature * y / root, torch.ones_like(y)) * width * v.cosh() * (length / (count - 1))
-        trapezoid = torch.where(torch.arange(count) == 0, 0.5, 1.0)
-        return torch.complex(point[:, :, None] - left, y), speed * trapezoid / (math.pi * 1j)
+        k[~self.varies] = 1.0  # any numbers
+        self.transform = Transform(k[:, :, None], e[:, :, None], noise)
 
     def on_grid(self, samples: int, metrics: Sequence[Quadratic]) -> OnGrid:
         """What the integral over q needs.
-
-        Given a node, z has mean e (1 / D - 1) and variance 1 / D. A metric's mean and variance there become those given
-        q on the contour, the latter about the former.
 
         Args:
             samples: the largest number of candidates.
             metrics: what is asked.
         """
-        s, weight = self._saddles(samples)
-        q = -self._derivatives(s)[0]
-        found = self._invert(s, q, self._sharing(q), metrics)
-        below, density = found[0], found[1]
-        means, variances = found[2 : 2 + len(metrics)], found[2 + len(metrics) :]
-        survival = torch.where(s >= 0, 1 - below, -below).clamp(0, 1)
-        return OnGrid(weight * density, survival, means, variances.clamp_min(0))
+        r, dr = panels(samples)
+        forms = [self._form(metric) for metric in metrics]
+        weight = r.new_empty(len(self.mean), len(r))
+        found = r.new_empty(2 + 2 * len(metrics), *weight.shape)
+        for chunk in torch.arange(len(weight)).split(1 + CHUNK // self.mean.shape[1]):
+            part = self.transform.take(chunk)
+            s = part.saddles(r)
+            q = -part.derivatives(s)[0]
+            weight[chunk] = r / s * dr
+            shared = self._shared(part, q)
+            for count in shared.unique().tolist():
+                some = torch.nonzero(shared == count)[:, 0]
+                index = chunk[some]
+                own = [_Form(*(field[index] for field in form)) for form in forms]
+                pieces = [(slice(0, count), NODES)] if count else []
+                pieces += [(slice(first, first + NODES), 1) for first in range(count, len(r), NODES)]
+                for columns, group in pieces:
+                    found[:, index, columns] = _invert(part.take(some), s[some, columns], q[some, columns], group, own)
+        above, means, variances = found[0], found[2 : 2 + len(metrics)], found[2 + len(metrics) :]
+        above = torch.where(above > 0, 1 - above, -above).clamp(0, 1)
+        return OnGrid(weight * found[1], above, means, variances.clamp_min(0))
 
-    def _sharing(self, q: Tensor) -> int:
-        """How many q share a contour."""
-        near = (q[:, 1:] / q[:, :-1]).amin() > NEAR
-        many = (self.k.sum(1) > DIRECTIONS * self.k.amax(1)).all()
-        return SHARE if not self.noise and bool(near & many) else 1
+    def _shared(self, part: Transform, q: Tensor) -> Tensor:
+        """How many of the q, from the largest on, are in panels with a contour for all ``[B]``."""
+        if part.noise:
+            return torch.zeros(len(q), dtype=torch.int64)
+        near = q[:, NODES - 1 :: NODES] > NEAR * q[:, ::NODES]
+        many = part.k.sum(1) > DIRECTIONS * part.k.amax(1)
+        return NODES * (near & many).long().cumprod(1).sum(1)
 
-    def _invert(self, s: Tensor, q: Tensor, group: int, metrics: Sequence[Quadratic]) -> Tensor:
-        """F(q), or F(q) - 1 where s < 0, density of q, and means and variances of metrics given q, ``[., B, Q]``."""
-        prompts = len(q)
-        q = q.reshape(prompts, -1, group)
-        middle = s.reshape(q.shape)[:, :, (group - 1) // 2]
-        node, step = self._contour(middle)
-        shape, flat = node.shape, node.reshape(prompts, -1)
-        shift, turn = self._shift(flat)
-        exponent = self._log_transform(flat, shift, turn).reshape(shape)
-        columns = [1 / node, torch.ones_like(node)]
-        for metric in metrics:
-            columns += [part.reshape(shape) for part in self._at_nodes(metric, shift, turn)]
-        modulus = (exponent.real[:, :, None] + q[:, :, :, None] * node.real[:, :, None]).exp()
-        angle = exponent.imag[:, :, None] + q[:, :, :, None] * node.imag[:, :, None]
-        real, imaginary = modulus * angle.cos(), modulus * angle.sin()
-
-        def integral(column: Tensor) -> Tensor:
-            column = step * column
-            both = real @ column.real[:, :, :, None] - imaginary @ column.imag[:, :, :, None]
-            return both[:, :, :, 0]
-
-        below, density = integral(columns[0]), integral(columns[1])
-        scale = density.where(density != 0, torch.inf)  # far out all is 0
-        means, variances = [], []
-        for expected, variance in zip(columns[2::2], columns[3::2]):
-            mean = integral(expected) / scale
-            centre = mean[:, :, (group - 1) // 2, None]
-            about = integral(variance + (expected - centre) ** 2) / scale
-            means.append(mean)
-            variances.append(about - (mean - centre) ** 2)
-        return torch.stack([below, density, *means, *variances]).flatten(2)
-
-    def _at_nodes(self, metric: Quadratic, shift: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
-        """A metric's mean and variance at the nodes ``[B, S]``, from the parts of 1 / D - 1. With metric(w) = constant
-        + 2 h z + z G z, m = e (1 / D - 1) and u = h + G m, they are constant + m (h + u) + tr(G D^-1) and 4 u D^-1 u +
-        2 tr(G D^-1 G D^-1)."""
-        loading = metric.matrix @ self.root
-        h, G = loading.mT @ (self.mean - metric.centre)[:, :, None], self.root.mT @ loading
-        m, n, inverse = shift * self.e[:, None], turn * self.e[:, None], 1 + shift
-        u, v = torch.baddbmm(h.mT, m, G), n @ G
-        linear = torch.cat((h * self.e[:, :, None], G.diagonal(dim1=1, dim2=2)[:, :, None]), 1)
-        mean = torch.addcmul(m * u, n, v, value=-1).sum(2) + (torch.cat((shift, inverse), 2) @ linear)[:, :, 0]
-        turned = 2 * (n * u).sum(2) + (turn @ linear[:, -len(G[0]) :])[:, :, 0]
-        trace = 2 * G**2
-        square = torch.baddbmm(torch.addcmul(u**2, v, v, value=-1), inverse, trace, beta=4)
-        cross = torch.baddbmm(u * v, turn, trace, beta=8)
-        variance = torch.addcmul(inverse * square, turn, cross, value=-1).sum(2)
-        other = torch.addcmul(inverse * cross, turn, square).sum(2)
-        return torch.complex(mean + metric(self.mean)[:, None], turned), torch.complex(variance, other)
-
-    def _saddles(self, samples: int) -> tuple[Tensor, Tensor]:
-        """Saddle points s and weights r / s dr of int K'' ds ``[B, Q]``, on an even grid of r = sign(s) sqrt(2 rate).
-
-        The tails beyond q(s) = -K'(s) are at most exp(-rate), rate = -K(s) - s q(s); in r every density is about a
-        normal one. Newton's method on r(x), s = scale (e^x - 1), from a table.
-        """
-        # The best of N lies near r = sqrt(2 ln N), within about 1 / r.
-        spacing = min(0.12, 0.45 / math.sqrt(2 * math.log(samples) + 1e-9))
-        rates = (25.0, 25.0 + math.log(samples))
-        least, most = (math.ceil(math.sqrt(2 * rate) / spacing / SHARE) * SHARE for rate in rates)
-        r = torch.arange(-least, most) + 0.5  # not 0, where r / s loses its digits
-        r = (r.double() * spacing).repeat(len(self.k), 1)
-        table = torch.linspace(-2.5, 5.5, 256, dtype=torch.float64).sinh()  # finer near 0
-        known = self._signed_root(table.expand(len(self.k), -1))
-        after = torch.searchsorted(known, r).clamp(1, len(table) - 1)
-        low, high = known.gather(1, after - 1), known.gather(1, after)
-        x = torch.lerp(table[after - 1], table[after], (r - low) / (high - low))
-        for _ in range(6):
-            s, value = self.scale[:, None] * x.expm1(), self._signed_root(x)
-            slope = s * self._derivatives(s)[1] / value * self.scale[:, None] * x.exp()
-            x = x - ((value - r) / slope).clamp(-0.5, 0.5)
-        s = self.scale[:, None] * x.expm1()
-        return s, r / s * spacing
-
-    def _signed_root(self, x: Tensor) -> Tensor:
-        s = self.scale[:, None] * x.expm1()
-        t = 2 * s[:, :, None] * self.k[:, None]
-        share = t / (2 * (1 + t))
-        rate = (t.log1p() / 2 - share + 2 * share**2 * self.e[:, None] ** 2).sum(2) + (s * self.noise) ** 2 / 2
-        root: Tensor = torch.sign(s) * (2 * rate.clamp_min(1e-300)).sqrt()
-        return root
+    def _form(self, metric: Quadratic) -> _Form:
+        loading = sums.matmul(metric.matrix, self.root)
+        h = sums.matmul(loading.mT, (self.mean - metric.centre)[:, :, None])
+        return _Form(metric(self.mean)[:, None], h, sums.matmul(self.root.mT, loading))
 
     def probability(self, threshold: float) -> Tensor:
-        """P(q <= threshold) ``[B]``, at the saddle found by bisection."""
+        """P(q <= threshold) ``[B]``."""
         q = (threshold - self.constant)[:, None]
-        low, high = torch.full_like(q, -40.0), torch.full_like(q, 700.0)
-        for _ in range(32):  # to 1e-6: any point near the saddle gives the same integral
-            middle = (low + high) / 2
-            above = -self._derivatives(self.scale[:, None] * middle.expm1())[0] > q
-            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-        s = self.scale[:, None] * low.expm1()
-        node, step = (part[:, 0] for part in self._contour(s))
-        exponent = self._log_transform(node, *self._shift(node)) + node * q
-        below = (exponent.exp() * step / node).real.sum(1)
-        return torch.where(q[:, 0] > 0, torch.where(s[:, 0] >= 0, below, 1 + below).clamp(0, 1), 0.0)
+        s = self.transform.saddle_of(q)
+        below = _invert(self.transform, s, q, 1, [])[0]
+        return torch.where(q > 0, torch.where(s >= 0, below, 1 + below).clamp(0, 1), 0.0)[:, 0]
+
+
+def _invert(law: Transform, s: Tensor, q: Tensor, group: int, forms: Sequence[_Form]) -> Tensor:
+    """F(q), or F(q) - 1 where the contour passes 0 on the left, density of q, and means and variances of metrics given
+    q, ``[., B, Q]``.
+
+    Args:
+        law: of q.
+        s: saddles ``[B, Q]``.
+        q: ``[B, Q]``.
+        group: how many q share a contour, through the saddle of the middle one.
+        forms: the metrics.
+    """
+    shape = (len(q), -1, group)
+    q, middle = q.reshape(shape), s.reshape(shape)[:, :, (group - 1) // 2]
+    (a, b), (speed, turned) = law.contour(middle, group > 1)
+    flat = a.flatten(1), b.flatten(1)
+    shift, turn = law.shift(*flat)
+    log_modulus, phase = (part.reshape(a.shape)[:, :, None] for part in law.logarithm(*flat, shift, turn))
+    modulus = (log_modulus + q[..., None] * a[:, :, None]).exp()
+    angle = phase + q[..., None] * b[:, :, None]
+    real, imaginary = modulus * angle.cos(), modulus * angle.sin()  # [B, C, group, Y]
+
+    def integral(x: Tensor, y: Tensor) -> Tensor:
+        x, y = speed * x - turned * y, speed * y + turned * x
+        return (real * x[:, :, None] - imaginary * y[:, :, None]).sum(3)
+
+    size = a**2 + b**2
+    density = integral(torch.ones_like(a), torch.zeros_like(a))
+    found = [integral(a / size, -b / size), density]
+    scale = density.where(density != 0, torch.inf)  # far out all is 0
+    means, variances = [], []
+    for form in forms:
+        x, y, u, v = (part.reshape(a.shape) for part in _at_nodes(form, law.e, shift, turn))
+        mean = integral(x, y) / scale
+        centre = mean[:, :, (group - 1) // 2, None]
+        x = x - centre
+        about = integral(u + x**2 - y**2, v + 2 * x * y) / scale
+        means.append(mean)
+        variances.append(about - (mean - centre) ** 2)
+    return torch.stack([*found, *means, *variances]).flatten(2)
+
+
+def _at_nodes(form: _Form, e: Tensor, shift: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A metric's mean and variance at the nodes, real and imaginary parts ``[B, S]``, from the parts of 1 / D - 1.
+
+    Given a node, z has mean m = e (1 / D - 1) and variance 1 / D: they are at + m (h + u) + tr(G D^-1), u = h + G m,
+    and 4 u D^-1 u + 2 tr(G D^-1 G D^-1). Their integrals are those given q, the variance about the mean.
+    """
+    h, G = form.h, form.G
+    m, n, inverse = shift * e, turn * e, 1 + shift
+    u, v = h + _products(G, m), _products(G, n)
+    diagonal, squares = G.diagonal(dim1=1, dim2=2)[:, :, None], 2 * G**2
+    mean = (m * (h + u) - n * v + diagonal * inverse).sum(1) + form.at
+    turned = (m * v + n * (h + u) + diagonal * turn).sum(1)
+    x, y = 4 * (u**2 - v**2) + _products(squares, inverse), 8 * (u * v) + _products(squares, turn)
+    return mean, turned, (inverse * x - turn * y).sum(1), (inverse * y + turn * x).sum(1)
+
+
+def _products(G: Tensor, x: Tensor) -> Tensor:
+    """G x ``[B, d, S]``, one prompt at a time: a product of batches has other bits by their number."""
+    found = torch.empty_like(x)
+    for i in range(len(G)):
+        torch.mm(G[i].clone(), x[i], out=found[i])  # in memory of its own, as bits depend on its place too
+    return found
