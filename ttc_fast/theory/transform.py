@@ -45,15 +45,25 @@ class Transform:
         return 1 / (2 * self.k.amax(1))
 
     def shift(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """Parts ``[B, d, S]`` of 1 / D - 1 = -2 s k / D at s = a + i b, ``[B, S]``, to all their digits, as e may be
-        large where k is small."""
+        """Parts of 1 / D - 1 = -2 s k / D, to all their digits, as e may be large where k is small: ``[B, d, S]``.
+
+        Args:
+            a: real part of s ``[B, S]``.
+            b: imaginary part.
+        """
         a, b, k = a[:, None], b[:, None], 2 * self.k
         real, turn = 1 + a * k, b * k
         scale = -k / (real**2 + turn**2)
         return (a * real + b * turn) * scale, b * scale
 
     def logarithm(self, a: Tensor, b: Tensor, shift: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the transform at s = a + i b, with the parts of 1 / D - 1: real and imaginary part ``[B, S]``."""
+        """Of the transform: real and imaginary part ``[B, S]``.
+
+        Args:
+            a: real part of s ``[B, S]``.
+            b: imaginary part.
+            shift, turn: parts of 1 / D - 1 there, of :meth:`shift`.
+        """
         inverse, e2 = 1 + shift, self.e**2 / 2
         real = (inverse**2 + turn**2).log().sum(1) / 4 + (shift * e2).sum(1)
         imaginary = torch.atan2(turn, inverse).sum(1) / 2 + (turn * e2).sum(1)
