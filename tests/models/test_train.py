@@ -29,7 +29,9 @@ from ttc_fast import (
 from ttc_fast.models import train as trainer
 from ttc_fast.models.objectives import NO_NOISE, OBJECTIVES, Batch
 from ttc_fast.models.start import RandomStart
+from ttc_fast.models.tokens import token_matrix
 from ttc_fast.models.train import derived_seed, learning_rate
+from ttc_fast.numerics import rng
 
 TASK = LinearRegression(3, 8, label_noise=0.1)
 SHORT = TrainConfig(iterations=24, batch=8, evaluate_every=6, held_out=16, learning_rate=0.02, seed=3)
@@ -249,3 +251,28 @@ def test_refusals(tmp_path: Path) -> None:
         train(LinearTransformer.initial(3, seed=7), TASK, SHORT, folder=tmp_path)
     with pytest.raises(TypeError, match="model: expected a model that can be trained"):
         train(object(), TASK, SHORT)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize("pool", [0, 20])
+def test_softmax_is_trained_as_by_a_plain_loop(pool: int) -> None:
+    """The settings of arXiv 2606.03217: Adam and L2 on the literal layer, w_0 fresh at every iteration, and prompts of
+    the pool with their x, y and w*. Weights after five iterations, in float32."""
+    task, config = LinearRegression(3, 12), TrainConfig(iterations=5, batch=8, l2=1e-2, pool=pool, seed=2)
+    model = AttentionTransformer.initial(3, scale=0.3)
+    V, W = (weight[0].detach().clone().requires_grad_() for weight in (model.V, model.W))
+    optimizer, key = torch.optim.Adam([V, W], lr=config.learning_rate), derived_seed(config.seed, 0)
+    for first in range(0, 40, 8):
+        fresh = task.sample(8, seed=key, first_prompt=first)
+        word = rng.philox(rng.counter(rng.Stream.TRAINING, prompt=torch.arange(first, first + 8)), key)[0]
+        whole, chosen = (task.sample(pool, seed=key), word * pool >> 32) if pool else (fresh, torch.arange(8))
+        w0, w_star = RandomStart(key)(fresh), whole.w_star[chosen]  # type: ignore[index]  # they are drawn with it
+        Z = token_matrix(whole.x[chosen], whole.y[chosen], w0)
+        attention = torch.softmax(torch.einsum("bil,ij,bj->bl", Z[:, :, :-1], W, Z[:, :, -1]) / 8**0.5, 1)
+        token = Z[:, :, -1] + torch.einsum("ij,bjl,bl->bi", V, Z[:, :, :-1], attention)
+        loss = (token[:, 4:-1] - w_star).square().sum(1).mean() + 1e-2 * (V.square().sum() + W.square().sum())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    train(model, task, config)
+    torch.testing.assert_close(model.V[0], V, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.W[0], W, rtol=1e-4, atol=1e-5)
