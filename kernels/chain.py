@@ -173,6 +173,9 @@ def decode_kernel(
         inverse = _nearest_power(1.0 / unit)  # whose bits alone the compiler would compute again from all of the matrix
         x = _first_output(w0, w0_sample_stride, state, bias, rows, dim, PRECISION, TARGET) * unit
         bias = bias * unit
+        w = _thoughts(w0, w0_sample_stride, n, i, rows, dim)
+        bits = tl.min((w * (1.0 - w) == 0.0).to(tl.int32), 1)[:, None]  # a resumed chain goes on as if it were whole
+        x = tl.where(bits == 1, product_of_bits(w, m1, m2, bias, PRECISION, TARGET), x)
         half, factor = _thresholds(gain, unit, inverse, RULE)
     else:
         x = _thoughts(w0, w0_sample_stride, n, i, rows, dim)

@@ -390,6 +390,20 @@ def check_products_of_bits(decode: Decode, dim: int) -> None:
         assert bool((got == (sign > 0)[:, None]).all())
 
 
+def check_resumed_bits(decode: Decode, dim: int) -> None:
+    """Outputs that are 1/2 but for their rounding, which decides the bits: from bits a chain goes on as within it."""
+    draw = torch.Generator().manual_seed(dim)
+    state, bits = torch.randn(8, dim, dim + 1, generator=draw), torch.randint(2, (8, dim), generator=draw).float()
+    matrix = state[:, :, :-1].double() + torch.eye(dim)
+    state[:, :, -1] = ((matrix @ bits.double()[:, :, None])[:, :, 0] - 0.5).float()
+    start = torch.linalg.solve(matrix, state[:, :, -1].double() + 10 * (2 * bits - 1)).float()  # whose outputs are +-10
+    arguments: dict[str, Any] = {"rule": BernoulliSampling("sigmoid", 0.0), "samples": 3, "seed": 0}
+    first, second = decode(state, start, steps=[1, 2], **arguments)
+    assert torch.equal(first[:, 0], bits)
+    assert dim < 16 or 0.1 < second.mean() < 0.9, "with few coefficients most sums are exact"
+    assert torch.equal(decode(state, bits, steps=[2], first_step=1, **arguments)[0], second)
+
+
 def check_normals(decode: Decode) -> None:
     """Normals against float64, within what the documentation of the special functions allows (see NORMAL_ERROR), draw
     by draw: a radius near 0 and an angle within pi are more precise than the largest of either."""

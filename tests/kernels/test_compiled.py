@@ -21,6 +21,7 @@ from equivalence import (
     check_free_run,
     check_normals,
     check_products_of_bits,
+    check_resumed_bits,
     check_step,
     check_ties,
     check_uniforms,
@@ -172,6 +173,7 @@ def test_results_stand_errors_of_the_special_functions(rule: str) -> None:
 @pytest.mark.parametrize("dim", [20, pytest.param(5, marks=slow), pytest.param(64, marks=slow)])
 def test_products_of_bits(dim: int) -> None:
     check_products_of_bits(Gpu("sm_80"), dim)
+    check_resumed_bits(Gpu("sm_80"), dim)
 
 
 def test_normals_are_as_exact_as_the_special_functions_allow() -> None:

@@ -19,6 +19,7 @@ from equivalence import (
     check_exponentials,
     check_free_run,
     check_products_of_bits,
+    check_resumed_bits,
     check_step,
     check_ties,
     check_uniforms,
@@ -63,6 +64,7 @@ def test_ties(triton_decode: Decode) -> None:
 @pytest.mark.parametrize("dim", [3, 33])
 def test_products_of_bits(triton_decode: Decode, dim: int) -> None:
     check_products_of_bits(triton_decode, dim)
+    check_resumed_bits(triton_decode, dim)
 
 
 def test_exponentials_of_the_same_words(triton_decode: Decode) -> None:

@@ -26,6 +26,7 @@ from equivalence import (
     check_free_run,
     check_normals,
     check_products_of_bits,
+    check_resumed_bits,
     check_step,
     check_ties,
     check_uniforms,
@@ -155,6 +156,7 @@ FAULTS = [
     Fault("bits in another unit", "a", "bias = bias * unit", "bias = bias * 1.0"),
     Fault("thresholds in another unit", "a", "(gain, unit, inverse, RULE)\n    el", "(gain, 1.0, 1.0, RULE)\n    el"),
     Fault("w0 taken for bits", "c", "m2, m3, u, False, PRECISION", "m2, m3, u, True, PRECISION", 2),
+    Fault("a resumed chain of bits multiplied otherwise", "a", "tl.where(bits == 1,", "tl.where(bits == 2,"),
     Fault("one unit for all outputs", "a", "exponent = tl.max", "exponent = 140 + 0 * tl.max", source="product"),
     Fault("a unit that is divided by", "c", "16777216.0 * inverse", "16777216.0 / unit"),
     Fault("noise in another unit", "a", 'rule.kind == "rank_one" else', 'rule.kind == "none" else', source="decode"),
@@ -198,6 +200,7 @@ def check(decode: Decode) -> None:
     check_equal_keys(decode, 5, DIM)
     check_uniforms(decode, samples=100)
     check_products_of_bits(decode, DIM)
+    check_resumed_bits(decode, DIM)
     check_ties(decode)
 
 

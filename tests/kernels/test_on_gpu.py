@@ -16,6 +16,7 @@ from equivalence import (
     check_exponentials,
     check_free_run,
     check_products_of_bits,
+    check_resumed_bits,
     check_step,
     check_uniforms,
     compiled_roundings,
@@ -71,6 +72,7 @@ def test_equals_the_reference(rule: Rule, dim: int) -> None:
 @pytest.mark.parametrize("dim", [5, 16, 31, 64, 128, 200])
 def test_products_of_bits(dim: int) -> None:
     check_products_of_bits(gpu, dim)
+    check_resumed_bits(gpu, dim)
 
 
 @pytest.mark.parametrize("rule", [SubsetSampling(21), LargestCoefficients(21), SubsetSampling(100)])
