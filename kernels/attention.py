@@ -194,7 +194,7 @@ def attention_kernel(
             )  # fmt: skip
             token = _token(u, w, draws[r], noise + 4 * last + r, half, factor, i[None, :], dim, RULE, ONES, TARGET)
             slot = tl.load(stops + 7 * stop + 3 + r)
-            tl.store(thoughts + slot * page + row * dim + column, token, mask=inside & (slot >= 0))
+            tl.store(thoughts + slot * page + row * dim + column, token, mask=tl.where(slot >= 0, inside, False))
             if RANDOM:
                 u = token
             w = tl.where(4 * last + r >= first_step % 4, u, w)

@@ -126,7 +126,7 @@ def _first_output(w0, stride, state, bias, rows, dim, PRECISION: tl.constexpr, T
     """The output for w0, which may be real, by slices of the matrix: whole, it would take registers of the loop."""
     BN: tl.constexpr = bias.shape[0]
     D: tl.constexpr = bias.shape[1]
-    K: tl.constexpr = min(D, 32)
+    K: tl.constexpr = D if D < 32 else 32
     u = bias
     for slice in range(0, D, K):
         k = slice + tl.arange(0, K)
