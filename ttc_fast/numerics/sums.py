@@ -7,6 +7,8 @@ contract (the same bits however a run is chunked) rests on the sums of this file
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor
 
@@ -62,8 +64,19 @@ def eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         matrices: ``[B, d, d]``.
     """
-    found = [torch.linalg.eigh(matrix.clone()) for matrix in matrices]
-    if not found:
+    if not len(matrices):
         return matrices.new_zeros(matrices.shape[:2]), matrices.clone()
-    values, axes = (torch.stack(parts) for parts in zip(*found))
+    values, axes = alone(torch.linalg.eigh, matrices)
     return values, axes
+
+
+def alone(function: Callable[..., Iterable[Tensor]], *batches: Tensor) -> tuple[Tensor, ...]:
+    """What a function gives for each element of batches by itself, in memory of its own: the bits of BLAS and LAPACK
+    depend on where an array lies, and on what is computed beside it.
+
+    Args:
+        function: of the elements; gives several tensors.
+        batches: of B elements each, at least one.
+    """
+    found = [function(*(one.clone() for one in elements)) for elements in zip(*batches)]
+    return tuple(torch.stack(parts) for parts in zip(*found))

@@ -42,6 +42,12 @@ class QuadraticScore(NamedTuple):
     """The score is another number, which orders candidates as -q(w) does."""
 
 
+def _in_context_loss(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one prompt: matrix, centre and constant."""
+    estimate = torch.linalg.pinv(x) @ y
+    return x.mT @ x / (2 * len(x)), estimate, (y - x @ estimate).square().sum() / (2 * len(x))
+
+
 def quadratic(prompts: Prompts, metric: QuadraticMetric) -> Quadratic:
     """A metric as a quadratic form: |w - w*|^2 / d, (w - w*)^T Lambda (w - w*), or
     (w - what)^T S (w - what) / 2 + constant, with least squares what.
@@ -58,11 +64,9 @@ def quadratic(prompts: Prompts, metric: QuadraticMetric) -> Quadratic:
     """
     check.choice("metric", metric, QUADRATIC)
     x, y = prompts.x.cpu().double(), prompts.y.cpu().double()
-    count, examples, dim = x.shape
+    count, _, dim = x.shape
     if metric == "in_context_loss":
-        estimate = (torch.linalg.pinv(x) @ y[:, :, None])[:, :, 0]
-        residual = y - (x @ estimate[:, :, None])[:, :, 0]
-        return Quadratic(x.mT @ x / (2 * examples), estimate, residual.square().sum(1) / (2 * examples))
+        return Quadratic(*sums.alone(_in_context_loss, x, y))
     if prompts.w_star is None:
         raise ValueError(f"w_star: expected the true coefficients for {metric}, got prompts without them")
     covariance = prompts.covariance.cpu().double()

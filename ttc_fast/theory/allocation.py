@@ -17,7 +17,7 @@ from torch import Tensor
 from ..decoding.gaussian_chain import affine
 from ..decoding.rules import GaussianNoise
 from ..estimators.arrays import Array
-from ..numerics import check
+from ..numerics import check, sums
 from ..tasks.quadratic import Quadratic
 
 
@@ -58,7 +58,7 @@ def bias_and_variance(state: Tensor, rule: GaussianNoise, metric: Quadratic, ste
     check.room(32 * steps * len(M), "steps: the curves of all prompts", "ask for fewer steps or prompts")
     bias, variance = torch.empty(2, len(M), steps, dtype=torch.float64)
     if torch.equal(M, M.mT):  # in the eigenbasis every coordinate has a chain of its own
-        a, axes = torch.linalg.eigh(M)
+        a, axes = sums.eigh(M)
         turned = Quadratic(axes.mT @ metric.matrix @ axes, _turned(axes, metric.centre), metric.constant)
         c, mean, spread = _turned(axes, c), torch.zeros_like(c), torch.zeros_like(c)
         diagonal = turned.matrix.diagonal(dim1=1, dim2=2)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..decoding.gaussian_chain import affine, transition
 from ..decoding.rules import GaussianNoise, Rule
-from ..numerics import check
+from ..numerics import check, sums
 from ..numerics.protocols import complete, described
 from ..tasks.quadratic import Quadratic
 
@@ -170,7 +170,7 @@ def modes_that_improve(
     M, _ = affine(state)
     if not torch.equal(M, M.mT):
         raise ValueError("state: expected P = eta I, got a preconditioner that is not a multiple of I")
-    a, axes = torch.linalg.eigh(M)
+    a, axes = sums.eigh(M)
     start = torch.zeros_like(w_star) if w0 is None else check.tensor("w0", w0, w_star.shape)
     gap = (axes.mT @ (start - w_star).cpu().double()[:, :, None])[:, :, 0]
     improves: Tensor = samples * gap.square() * (1 - a.square()) > noise_scale**2
@@ -245,7 +245,7 @@ def filter_law(
         matrix, offset, root = transition(state, scales[start : min(start + every, steps)])
         mean = (matrix @ law.mean[:, :, None])[:, :, 0] + offset
         covariance = matrix @ law.covariance @ matrix.mT + root @ root.mT
-        variance, axes = torch.linalg.eigh(covariance)
+        variance, axes = sums.eigh(covariance)
         law, gain = tilt(GaussianLaw(mean, axes * variance.clamp_min(0).sqrt()[:, None]), score, beta)
         log_evidence = log_evidence + gain
     return WeightedLaw(law, log_evidence)

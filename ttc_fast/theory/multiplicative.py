@@ -26,7 +26,7 @@ from torch import Tensor
 from ..decoding import mean_square
 from ..decoding.gaussian_chain import affine
 from ..decoding.rules import EncodedRule, Rule
-from ..numerics import check
+from ..numerics import check, sums
 from ..numerics.protocols import complete, described
 from .walk import Walk
 
@@ -105,7 +105,7 @@ class MultiplicativeChain:
 
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
-        values, axes = torch.linalg.eigh(self._matrix)
+        values, axes = sums.eigh(self._matrix)
         return values, axes
 
     def _in_eigenbasis(self, moments: Moments, scales: Sequence[float]) -> Moments:
