@@ -12,6 +12,7 @@ from scipy import integrate, stats
 import oracles
 from ttc_fast import (
     BernoulliSampling,
+    ElementwiseNoise,
     GaussianNoise,
     GeometricDecay,
     HeldOutLoss,
@@ -23,12 +24,23 @@ from ttc_fast import (
     PowerLawDecay,
     ProcessReward,
     Prompts,
+    RankOneNoise,
     Verifier,
     WrongVerifier,
 )
 from ttc_fast.tasks.quadratic import Quadratic, quadratic
 from ttc_fast.theory import score_law
-from ttc_fast.theory.gaussian import GaussianLaw, error_of_mean, filter_law, gaussian_law, modes_that_improve, tilt
+from ttc_fast.theory.allocation import bias_and_variance
+from ttc_fast.theory.gaussian import (
+    GaussianLaw,
+    error_of_mean,
+    filter_law,
+    gaussian_law,
+    modes_that_improve,
+    spread_of_error,
+    tilt,
+)
+from ttc_fast.theory.multiplicative import moments
 from ttc_fast.theory.quadratic import gaussian_best_of_n, moments_of_best, success_probability
 
 
@@ -324,3 +336,25 @@ def test_bits_do_not_depend_on_the_prompts_beside(dim: int, noise: float) -> Non
         for got, expected in zip(moments_of_best(law, forms[0], forms[1:], [1, 64], noise=noise), moments):
             assert torch.equal(got, expected[:, part])
         assert torch.equal(success_probability(law, forms[1], 0.3), successes[part])
+
+
+@pytest.mark.parametrize("dim", [5, 9, 33])
+def test_bits_of_other_laws_do_not_depend_on_the_prompts_beside(dim: int) -> None:
+    """Where products in batches and one alone were seen to differ."""
+    prompts = LinearRegression(dim, 3 * dim, label_noise=0.2).sample(5)
+    state = LinearAttention.gradient_descent(dim, examples=3 * dim).prefill(prompts).linear
+
+    def laws(start: int, stop: int) -> list[torch.Tensor]:
+        part, given = prompts.part(start, stop), state[start:stop]
+        loss, error = quadratic(part, "in_context_loss"), quadratic(part, "squared_error")
+        law = gaussian_law(given, GaussianNoise(0.2), 8)
+        tilted, filtered = tilt(law, loss, 2.0), filter_law(given, GaussianNoise(0.2), 4, loss, 1.0)
+        found = [*loss, law.covariance, *spread_of_error(law, error, [1, 8]), tilted.law.mean, filtered.log_evidence]
+        for rule in (RankOneNoise(0.05), ElementwiseNoise(0.05)):
+            (after,) = moments(given, rule, [4])
+            found += [after.mean, after.covariance, error_of_mean(after, error, [1, 8])]
+        return [*found, *bias_and_variance(given, GaussianNoise(0.2), error, steps=4)]
+
+    for i in range(5):
+        for one, whole in zip(laws(i, i + 1), laws(0, 5)):
+            assert torch.equal(one[0], whole[i])

@@ -112,8 +112,27 @@ def read(path: str | os.PathLike[str], fields: Sequence[str], optional: Sequence
     """
     imported("pyarrow")
     source = _parquet(path)
-    with files.open_input(source) as file:
+    with arrow_file(source) as file:
         return parsed(file, str(source), fields, optional)
+
+
+def arrow_file(source: Path | bytes) -> Any:
+    """A regular file, or bytes, as Arrow's own. Its threads free buffers when they like; those of Python need the
+    interpreter, and if it is ending the process aborts.
+
+    Args:
+        source: path of the file, or what it holds.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no regular file.
+    """
+    pyarrow = imported("pyarrow")
+    if not isinstance(source, bytes):
+        files.open_input(source).close()
+        return pyarrow.OSFile(os.fspath(source))
+    buffer = pyarrow.allocate_buffer(len(source))
+    pyarrow.FixedSizeBufferWriter(buffer).write(source)
+    return pyarrow.BufferReader(buffer)
 
 
 def parsed(file: Any, source: str, fields: Sequence[str], optional: Sequence[str]) -> Contents:
@@ -129,8 +148,8 @@ def parsed(file: Any, source: str, fields: Sequence[str], optional: Sequence[str
     """
     pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
     try:
-        small = not hasattr(file, "read")
-        opened = parquet.ParquetFile(pyarrow.BufferReader(file) if small else file)
+        small = isinstance(file, bytes)
+        opened = parquet.ParquetFile(arrow_file(file) if small else file)
         table = opened.read(use_threads=not small)  # a small one takes longer to be shared out than to be read
         about = {name.decode(): text.decode() for name, text in (table.schema.metadata or {}).items()}
         facts = json.loads(about.get("about", "{}"))

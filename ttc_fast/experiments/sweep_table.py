@@ -256,7 +256,7 @@ def load(folder: str | os.PathLike[str]) -> SweepTable:
             f"folder: expected a complete sweep, got {given} without table.parquet; ttc-fast merge {given}"
         )
     pyarrow, parquet = table_file.imported("pyarrow"), table_file.imported("pyarrow.parquet")
-    with files.open_input(path) as file:
+    with table_file.arrow_file(path) as file:
         try:
             source = parquet.ParquetFile(file)
             metadata = {

@@ -32,6 +32,18 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix products ``[B, p, k] @ [B, k, q]``, whose bits do not depend on the other ones: small ones by
+    :func:`matmul`, large ones by BLAS, one after the other.
+
+    Args:
+        a, b: left and right factors.
+    """
+    if a.shape[-1] <= 16 or not len(a):
+        return matmul(a, b)
+    return alone(lambda one, other: (one @ other,), a, b)[0]
+
+
 def tree_sum(x: Tensor, dim: int) -> Tensor:
     """Sum by adding neighbours in pairs, then pairs of pairs: error O(log length).
 

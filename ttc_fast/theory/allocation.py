@@ -59,7 +59,9 @@ def bias_and_variance(state: Tensor, rule: GaussianNoise, metric: Quadratic, ste
     bias, variance = torch.empty(2, len(M), steps, dtype=torch.float64)
     if torch.equal(M, M.mT):  # in the eigenbasis every coordinate has a chain of its own
         a, axes = sums.eigh(M)
-        turned = Quadratic(axes.mT @ metric.matrix @ axes, _turned(axes, metric.centre), metric.constant)
+        turned = Quadratic(
+            sums.products(sums.products(axes.mT, metric.matrix), axes), _turned(axes, metric.centre), metric.constant
+        )
         c, mean, spread = _turned(axes, c), torch.zeros_like(c), torch.zeros_like(c)
         diagonal = turned.matrix.diagonal(dim1=1, dim2=2)
         for t, scale in enumerate(scales):
@@ -68,14 +70,15 @@ def bias_and_variance(state: Tensor, rule: GaussianNoise, metric: Quadratic, ste
         return bias, variance
     eye, mean, covariance = torch.eye(M.shape[1], dtype=torch.float64), torch.zeros_like(c), torch.zeros_like(M)
     for t, scale in enumerate(scales):
-        mean, covariance = (M @ mean[:, :, None])[:, :, 0] + c, M @ covariance @ M.mT + scale**2 * eye
+        mean = sums.products(M, mean[:, :, None])[:, :, 0] + c
+        covariance = sums.products(sums.products(M, covariance), M.mT) + scale**2 * eye
         bias[:, t], variance[:, t] = metric(mean), (metric.matrix * covariance).sum((1, 2))
     return bias, variance
 
 
 def _turned(axes: Tensor, w: Tensor) -> Tensor:
     """``w [B, d]`` in the basis of ``axes [B, d, d]``."""
-    turned: Tensor = (axes.mT @ w[:, :, None])[:, :, 0]
+    turned: Tensor = sums.products(axes.mT, w[:, :, None])[:, :, 0]
     return turned
 
 

@@ -35,11 +35,11 @@ class GaussianLaw:
     @property
     def covariance(self) -> Tensor:
         """``[B, d, d]``."""
-        return self.root @ self.root.mT
+        return sums.products(self.root, self.root.mT)
 
     def spread(self, matrix: Tensor) -> Tensor:
         """tr(matrix C) ``[B]``, C the covariance."""
-        return (self.root * (matrix @ self.root)).sum((1, 2))
+        return (self.root * sums.products(matrix, self.root)).sum((1, 2))
 
 
 def gaussian_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None) -> GaussianLaw:
@@ -77,7 +77,7 @@ def gaussian_law(state: Tensor, rule: Rule, steps: int, w0: Tensor | None = None
     if w0 is None:
         return GaussianLaw(offset, root)
     check.tensor("w0", w0, state.shape[:2])
-    return GaussianLaw((matrix @ w0.detach().cpu().double()[:, :, None])[:, :, 0] + offset, root)
+    return GaussianLaw(sums.products(matrix, w0.detach().cpu().double()[:, :, None])[:, :, 0] + offset, root)
 
 
 class MeanAndSpread(Protocol):
@@ -132,13 +132,13 @@ def spread_of_error(law: GaussianLaw, metric: Quadratic, budgets: Sequence[float
     [[[2.0, 0.125]], [[2.0, 0.5]]]
     """
     k = torch.tensor(budgets, dtype=torch.float64)
-    loading = metric.matrix @ law.root
-    inner = law.root.mT @ loading
-    slope = (loading.mT @ (law.mean - metric.centre)[:, :, None]).square().sum((1, 2))
+    loading = sums.products(metric.matrix, law.root)
+    inner = sums.products(law.root.mT, loading)
+    slope = sums.products(loading.mT, (law.mean - metric.centre)[:, :, None]).square().sum((1, 2))
     size = inner.square().sum((1, 2)).sqrt()
     power = inner / size.where(size > 0, 1.0)[:, None, None]
     for _ in range(2):
-        power = power @ power
+        power = sums.products(power, power)
     largest = size * power.square().sum((1, 2)) ** 0.125
     return 2 * (size[:, None] / k) ** 2 + 4 * slope[:, None] / k, 2 * largest[:, None] / k
 
@@ -172,7 +172,7 @@ def modes_that_improve(
         raise ValueError("state: expected P = eta I, got a preconditioner that is not a multiple of I")
     a, axes = sums.eigh(M)
     start = torch.zeros_like(w_star) if w0 is None else check.tensor("w0", w0, w_star.shape)
-    gap = (axes.mT @ (start - w_star).cpu().double()[:, :, None])[:, :, 0]
+    gap = sums.products(axes.mT, (start - w_star).cpu().double()[:, :, None])[:, :, 0]
     improves: Tensor = samples * gap.square() * (1 - a.square()) > noise_scale**2
     return improves
 
@@ -208,13 +208,20 @@ def tilt(law: GaussianLaw, score: Quadratic, beta: float) -> WeightedLaw:
     """
     check.number("beta", beta, low=0.0)
     delta = (law.mean - score.centre)[:, :, None]
-    precision = torch.eye(delta.shape[1], dtype=torch.float64) + 2 * beta * law.root.mT @ score.matrix @ law.root
-    gradient = 2 * beta * law.root.mT @ score.matrix @ delta
+    loading = 2 * beta * sums.products(law.root.mT, score.matrix)
+    precision = torch.eye(delta.shape[1], dtype=torch.float64) + sums.products(loading, law.root)
+    factor, half, root = sums.alone(_whitened, precision, sums.products(loading, delta), law.root)
+    log_evidence = half.square().sum((1, 2)) / 2 - factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    return WeightedLaw(
+        GaussianLaw(law.mean - sums.products(root, half)[:, :, 0], root), log_evidence - beta * score(law.mean)
+    )
+
+
+def _whitened(precision: Tensor, gradient: Tensor, root: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one prompt: the factor L of the precision, L^-1 gradient, and root L^-T."""
     factor = torch.linalg.cholesky(precision)
     half = torch.linalg.solve_triangular(factor, gradient, upper=False)
-    root = torch.linalg.solve_triangular(factor, law.root.mT, upper=False).mT
-    log_evidence = half.square().sum((1, 2)) / 2 - factor.diagonal(dim1=1, dim2=2).log().sum(1)
-    return WeightedLaw(GaussianLaw(law.mean - (root @ half)[:, :, 0], root), log_evidence - beta * score(law.mean))
+    return factor, half, torch.linalg.solve_triangular(factor, root.mT, upper=False).mT
 
 
 def filter_law(
@@ -243,8 +250,8 @@ def filter_law(
     law, log_evidence = gaussian_law(state, GaussianNoise(0.0), 0), torch.zeros(len(state), dtype=torch.float64)
     for start in range(0, steps, every):
         matrix, offset, root = transition(state, scales[start : min(start + every, steps)])
-        mean = (matrix @ law.mean[:, :, None])[:, :, 0] + offset
-        covariance = matrix @ law.covariance @ matrix.mT + root @ root.mT
+        mean = sums.products(matrix, law.mean[:, :, None])[:, :, 0] + offset
+        covariance = sums.products(sums.products(matrix, law.covariance), matrix.mT) + sums.products(root, root.mT)
         variance, axes = sums.eigh(covariance)
         law, gain = tilt(GaussianLaw(mean, axes * variance.clamp_min(0).sqrt()[:, None]), score, beta)
         log_evidence = log_evidence + gain

@@ -110,21 +110,22 @@ class MultiplicativeChain:
 
     def _in_eigenbasis(self, moments: Moments, scales: Sequence[float]) -> Moments:
         a, axes = self._eigen
-        mean, offset = ((axes.mT @ v[:, :, None])[:, :, 0] for v in (moments.mean, self._offset))
-        covariance = axes.mT @ moments.covariance @ axes
+        mean, offset = (sums.products(axes.mT, v[:, :, None])[:, :, 0] for v in (moments.mean, self._offset))
+        covariance = sums.products(sums.products(axes.mT, moments.covariance), axes)
         for scale in scales:
             m = a - scale
             covariance = covariance * (m[:, :, None] * m[:, None, :]) + scale**2 * _ridge_noise(mean, covariance)
             mean = m * mean + offset
-        return Moments((axes @ mean[:, :, None])[:, :, 0], axes @ covariance @ axes.mT)
+        turned = sums.products(sums.products(axes, covariance), axes.mT)
+        return Moments(sums.products(axes, mean[:, :, None])[:, :, 0], turned)
 
     def _by_products(self, moments: Moments, scales: Sequence[float]) -> Moments:
         mean, covariance, identity = moments.mean, moments.covariance, torch.eye(moments.mean.shape[1]).double()
         for scale in scales:
             M = self._matrix - scale * identity if self._ridge else self._matrix
             noise = _ridge_noise(mean, covariance) if self._ridge else _diagonal_noise(mean, covariance)
-            covariance = M @ covariance @ M.mT + scale**2 * noise
-            mean = (M @ mean[:, :, None])[:, :, 0] + self._offset
+            covariance = sums.products(sums.products(M, covariance), M.mT) + scale**2 * noise
+            mean = sums.products(M, mean[:, :, None])[:, :, 0] + self._offset
         return Moments(mean, covariance)
 
 
