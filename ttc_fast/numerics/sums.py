@@ -39,8 +39,15 @@ def products(a: Tensor, b: Tensor) -> Tensor:
     Args:
         a, b: left and right factors.
     """
-    if a.shape[-1] <= 16 or not len(a):
-        return matmul(a, b)
+    return matmul(a, b) if a.shape[-1] <= 16 or not len(a) else products_alone(a, b)
+
+
+def products_alone(a: Tensor, b: Tensor) -> Tensor:
+    """Those of :func:`products` by BLAS, whatever their size: for few and wide ones.
+
+    Args:
+        a, b: left and right factors, at least one each.
+    """
     return alone(lambda one, other: (one @ other,), a, b)[0]
 
 

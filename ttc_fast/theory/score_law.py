@@ -204,17 +204,9 @@ def _at_nodes(form: _Form, e: Tensor, shift: Tensor, turn: Tensor) -> tuple[Tens
     """
     h, G = form.h, form.G
     m, n, inverse = shift * e, turn * e, 1 + shift
-    u, v = h + _products(G, m), _products(G, n)
+    u, v = h + sums.products_alone(G, m), sums.products_alone(G, n)
     diagonal, squares = G.diagonal(dim1=1, dim2=2)[:, :, None], 2 * G**2
     mean = (m * (h + u) - n * v + diagonal * inverse).sum(1) + form.at
     turned = (m * v + n * (h + u) + diagonal * turn).sum(1)
-    x, y = 4 * (u**2 - v**2) + _products(squares, inverse), 8 * (u * v) + _products(squares, turn)
+    x, y = 4 * (u**2 - v**2) + sums.products_alone(squares, inverse), 8 * (u * v) + sums.products_alone(squares, turn)
     return mean, turned, (inverse * x - turn * y).sum(1), (inverse * y + turn * x).sum(1)
-
-
-def _products(G: Tensor, x: Tensor) -> Tensor:
-    """G x ``[B, d, S]``, one prompt at a time: a product of batches has other bits by their number."""
-    found = torch.empty_like(x)
-    for i in range(len(G)):
-        torch.mm(G[i].clone(), x[i], out=found[i])  # in memory of its own, as bits depend on its place too
-    return found
