@@ -20,6 +20,8 @@ STEPS = 4
 
 DEFAULT_STEPS = (1, 2, 4, 8, 16, 32)
 """Asked by the default run: 4 of its 8 blocks of four steps are listed."""
+ASKED = len(DEFAULT_STEPS) / DEFAULT_STEPS[-1]
+"""Share of its thoughts."""
 
 EXPECTED = 0.4, 0.9
 """Range in which a run should lie, as shares of its bound (see predict.TEXT)."""
@@ -35,8 +37,9 @@ class Analysis(NamedTuple):
     """Loads and stores of the stack (LDL, STL) in the hot loop."""
     tensor_instructions: int
     """HMMA in the hot loop."""
-    default_run: float | None
-    """Instructions for a coefficient-step of DEFAULT_STEPS; None of kernels whose loops have others inside."""
+    default_run: roofline.Mix | None
+    """Of DEFAULT_STEPS: what listed blocks take besides under a name of its own, as if on pipes that are free. None of
+    kernels whose loops have others inside."""
     loops: tuple[tuple[int, int], ...]
     """Trips in a block of four steps and instructions: of the hot loop, if streamed those around it, and of rounds."""
 
@@ -70,24 +73,25 @@ def analyse(compiled: Compiled, dim: int, ones: int = 0) -> Analysis:
             count[opcode] += times
     coefficient_steps = compiled.samples * width / (32 * compiled.warps) * STEPS
     named = Counter({name: n for name, n in count.items() if name != "NOP"})
+    mix = _mix(named, coefficient_steps)
     return Analysis(
-        _mix(named, coefficient_steps),
+        mix,
         sum(n for name, n in named.items() if name.startswith("BAR")) / STEPS,
         sum(n for name, n in named.items() if name.startswith(("LDL", "STL"))),
         sum(n for name, n in named.items() if sass.pipe(name) == "tensor"),
-        None if ones or compiled.streamed else _default_run(compiled, coefficient_steps),
+        None if ones or compiled.streamed else _default_run(compiled, mix, coefficient_steps),
         tuple((times, sum(opcode != "NOP" for opcode in body)) for times, body in hot),
     )
 
 
-def _default_run(compiled: Compiled, of_a_block: float) -> float:
+def _default_run(compiled: Compiled, mix: roofline.Mix, of_a_block: float) -> roofline.Mix:
     """Of the loops whose trips are a block of four steps: one in the hot loop, or one that stores asked thoughts."""
     always, skipped = sass.around_the_hot_loop(compiled.assembly)
     hot = sum(opcode != "NOP" for opcode in sass.hot_loop(compiled.assembly))
     blocks = -(-DEFAULT_STEPS[-1] // STEPS)
     listed = len({(step - 1) // STEPS for step in DEFAULT_STEPS} | {0})
-    stores = len(DEFAULT_STEPS) * skipped / STEPS
-    return ((blocks - listed) * hot + listed * always + stores) / (blocks * of_a_block)
+    more = (listed * (always - hot) + len(DEFAULT_STEPS) * skipped / STEPS) / (blocks * of_a_block)
+    return mix._replace(pipes={**mix.pipes, "listed": more}, bytes=4 * ASKED)
 
 
 def _mix(count: Counter[str], coefficient_steps: float) -> roofline.Mix:
@@ -129,19 +133,30 @@ def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str
     if arch.startswith("gfx"):  # counted are only instructions of NVIDIA
         return facts
     found = analyse(compiled, dim, CONSTANTS[rule]["ONES"])
-    least = roofline.lower_bound(CONSTANTS[rule], padded(dim), precision, arch)
-    return facts | {
+    least, least_default = (
+        roofline.lower_bound(CONSTANTS[rule], padded(dim), precision, arch, asked) for asked in (0.0, ASKED)
+    )
+    default, gpus = found.default_run, [gpu for gpu in roofline.GPUS if gpu.arch == arch]
+    facts |= {
         "instructions_per_step": found.mix.instructions,
         "resident_warps": roofline.resident_warps(arch, compiled.warps, compiled.registers, compiled.shared_bytes),
         "pipes": found.mix.pipes,
         "barriers_per_step": found.barriers_per_step,
         "local_memory": found.local_memory,
         "tensor_instructions": found.tensor_instructions,
-        "default_run": found.default_run,
+        "default_run": default and default.instructions,
         "loops": found.loops,
-        "lower_bound": {"instructions_per_step": least.instructions, "pipes": least.pipes},
-        "gpus": {gpu.name: _on(gpu, rule, dim, found.mix, least) for gpu in roofline.GPUS if gpu.arch == arch},
-    }
+        "lower_bound": {
+            "instructions_per_step": least.instructions, "pipes": least.pipes,
+            "default_run": default and least_default.instructions,
+        },
+        "gpus": {gpu.name: _on(gpu, rule, dim, found.mix, least) for gpu in gpus},
+    }  # fmt: skip
+    if default:
+        for gpu in gpus:
+            ours, ideal = roofline.bound(default, gpu), roofline.bound(least_default, gpu)
+            facts["gpus"][gpu.name] |= {"default_run": ours.rate, "default_mathematics": ideal.rate}
+    return facts
 
 
 def _on(gpu: roofline.Gpu, rule: str, dim: int, mix: roofline.Mix, least: roofline.Mix) -> dict[str, Any]:

@@ -41,9 +41,9 @@ def _what(facts: dict[str, Any]) -> list[str]:
 
 def _resources(arch: str, found: list[dict[str, Any]]) -> Table:
     table = _table(
-        f"{arch}: a program; its barriers in a step; its instructions for a coefficient-step",
-        ("rule", "d", "tile", "registers", "spill B", "stack B", "shared B", "warps/SM", "barriers", "instr.", "least",
-         "ratio", "default"),
+        f"{arch}: a program, in bytes; warps of an SM; barriers in a step; instructions for a coefficient-step",
+        ("rule", "d", "tile", "registers", "spill", "stack", "shared", "warps", "barriers", "instr.", "least", "ratio",
+         "default", "least"),
     )  # fmt: skip
     for facts in found:
         tile = f"{facts['samples']} x {facts['warps']}w" + (" streamed" if facts["streamed"] else "")
@@ -52,7 +52,8 @@ def _resources(arch: str, found: list[dict[str, Any]]) -> Table:
             count, least = facts["instructions_per_step"], facts["lower_bound"]["instructions_per_step"]
             row += [str(facts["resident_warps"]), f"{facts['barriers_per_step']:g}"]
             row += [f"{count:.1f}", f"{least:.1f}", f"{count / least:.2f}"]
-            row += [f"{facts['default_run']:.1f}" if facts["default_run"] else ""]
+            default = facts["default_run"], facts["lower_bound"]["default_run"]
+            row += [f"{count:.1f}" if count else "" for count in default]
         table.add_row(*_what(facts), *row)
     return table
 
@@ -72,23 +73,25 @@ def _rates(gpu: roofline.Gpu, found: list[dict[str, Any]]) -> Table:
     table = _table(
         f"{gpu.name} ({gpu.sms} SMs, {gpu.gigahertz} GHz, {gpu.terabytes} TB/s): G coefficient-steps per second, "
         "by count",
-        ("rule", "d", "bound", "(16 to 64)", "limit", "least", "share", "eager", "+ product", "speed-up", "expected"),
-    )
+        ("rule", "d", "bound", "(16 to 64)", "limit", "least", "share", "default", "least", "eager", "+ product",
+         "speed-up", "expected"),
+    )  # fmt: skip
     for facts in found:
         on = facts["gpus"][gpu.name]
         names = ("bound", "bound_low", "bound_high", "mathematics", "eager_memory", "eager")
         giga = {name: f"{on[name] / 1e9:,.0f}" for name in names}
+        default = [f"{on[key] / 1e9:,.0f}" if key in on else "" for key in ("default_run", "default_mathematics")]
         expected = " to ".join(f"{rate / 1e9:,.0f}" for rate in on["expected"])
         between = f"{giga['bound_low']} to {giga['bound_high']}"
         table.add_row(
             *_what(facts), giga["bound"], between, on["resource"], giga["mathematics"], f"{on['share']:.0%}",
-            giga["eager_memory"], giga["eager"], f"{on['speed_up']:.1f}", expected,
+            *default, giga["eager_memory"], giga["eager"], f"{on['speed_up']:.1f}", expected,
         )  # fmt: skip
     return table
 
 
 LEGEND = """tile: samples and warps. least: the fewest instructions that the mathematics asks for, and their bound.
-default: instructions where thoughts are asked for as in the default run, after steps 1, 2, 4, 8, 16, 32.
+default: where thoughts are asked for as in the default run, after steps 1, 2, 4, 8, 16, 32, and written to memory.
 bound: issue slots, pipes and tensor cores perfectly busy; 16 to 64: lanes a clock of wide multiplications, whose
 rate is not published (32 likely). eager: the PyTorch loop with the fewest passes over memory at full bandwidth;
 + product: and its matrix product in float32 at full rate. speed-up: bound over that. expected: 0.4 to 0.9 of the

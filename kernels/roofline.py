@@ -70,6 +70,10 @@ than 16 would allow (520), which excludes 16; it is shown all the same.
 """
 
 
+WHOLE_PRODUCTS = ("sm_90", "sm_100")
+"""Architectures whose tensor cores multiply 64 rows by a whole matrix with one instruction (wgmma, tcgen05)."""
+
+
 class Mix(NamedTuple):
     """Work of one coefficient-step."""
 
@@ -81,6 +85,8 @@ class Mix(NamedTuple):
     """Passes of the load-store unit."""
     tensor_products: float = 0.0
     """Fused multiply-adds of bfloat16 on tensor cores; those of tf32 count twice."""
+    bytes: float = 0.0
+    """Written to device memory."""
 
     @property
     def instructions(self) -> float:
@@ -100,6 +106,7 @@ def cycles(mix: Mix, gpu: Gpu, wide: int = WIDE[1], tensor_share: float = 1.0) -
         "lsu": mix.wavefronts / LANES["lsu"],
         "shuffle": count("shuffle", 0.0) / LANES["shuffle"],
         "tensor": mix.tensor_products / (gpu.tensor * tensor_share),
+        "memory": mix.bytes * gpu.sms * gpu.gigahertz / (1000 * gpu.terabytes),
     }
 
 
@@ -125,8 +132,9 @@ def _rate(clocks: dict[str, float], gpu: Gpu) -> tuple[float, str]:
     return gpu.sms * gpu.gigahertz * 1e9 / clocks[resource], resource
 
 
-def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str) -> Mix:
-    """The least work of a coefficient-step that computes the rule by these methods on ``dim`` padded coefficients.
+def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str, asked: float = 0.0) -> Mix:
+    """The least work of a coefficient-step that computes the rule by these methods on ``dim`` padded coefficients, of
+    whose thoughts the share ``asked`` is written.
 
     Philox4x32-10, a call for four steps: 20 wide multiplications and 20 three-input xors, less those
     that are the same for all steps (round 1: both products, one word), for all coefficients or for all
@@ -141,10 +149,11 @@ def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str) 
     Subset: conversion, multiply-add (the uniform), log2, its scale; two bounds and the inverse of u, product; for each
     of the k rounds a minimum, then a compare that gives 0 or 1.
 
-    Matrix product "fp32": for real thoughts 6 products of bfloat16, and 4 instructions to cut a thought
-    in three (two masks, two subtractions) and 3 halves to pack them; for binary ones 2 products of float16 and
-    one half. "tf32": one product. "ieee": d multiply-adds. Exchange between lanes, loads, copies and the
-    loop itself are not counted: a better tile could do without them.
+    Matrix product "fp32": for real thoughts 3 products of float16, and 3 instructions to cut a thought in two (a
+    conversion of two at once, back, a subtraction, a conversion of two; README.md says why the kernel makes 6 of
+    bfloat16); for binary ones 2 products of float16 and one half. "tf32": one product. "ieee": d multiply-adds.
+    An asked thought: 4 bytes, a quarter of a store. Exchange between lanes, loads, copies and the loop itself are
+    not counted: a better tile could do without them.
     """
     rule, every_step = constants["RULE"], constants["EVERY_STEP"]
     random = every_step and rule != "threshold"
@@ -166,23 +175,26 @@ def lower_bound(constants: dict[str, Any], dim: int, precision: str, arch: str) 
         link = {"sigmoid": (1, 2, 2), "clip": (0, 1, 2), "threshold": (0, 0, 1)}
         for name, instructions in zip(("xu", "fma", "alu"), link[rule]):
             pipes[name] += instructions
-    products = _matrix(pipes, dim, precision, binary=every_step and not continuous)
-    return Mix(pipes, float_lanes=pipes["fma"], tensor_products=products)
+    products = _matrix(pipes, dim, precision, arch, binary=every_step and not continuous)
+    pipes["lsu"] = asked / 4
+    return Mix(pipes, float_lanes=pipes["fma"], wavefronts=asked, tensor_products=products, bytes=4 * asked)
 
 
-def _matrix(pipes: dict[str, float], dim: int, precision: str, binary: bool) -> float:
+def _matrix(pipes: dict[str, float], dim: int, precision: str, arch: str, binary: bool) -> float:
     """Adds the matrix product to ``pipes``; fused multiply-adds on tensor cores, in the unit of Mix."""
     if precision == "ieee":
         pipes["fma"] += dim
         return 0.0
-    if precision == "tf32":
-        pipes["tensor"] += dim / 32  # m16n8k8: 1024 multiply-adds of a warp
-        return 2.0 * dim
-    parts = 2 if binary else 6
-    pipes["tensor"] += parts * dim / 64  # m16n8k16
-    pipes["alu"] += 0.5 if binary else 3.5
-    pipes["fma"] += 0 if binary else 2
-    return float(parts * dim)
+    parts = 1 if precision == "tf32" else 2 if binary else 3
+    narrow = 2 if precision == "tf32" else 1  # an instruction multiplies half as many numbers that are twice as wide
+    if arch in WHOLE_PRODUCTS:
+        pipes["tensor"] += narrow * parts / 8  # m64nDk16, for D / 2 coefficients of each of 128 lanes
+    else:
+        pipes["tensor"] += narrow * parts * dim / 64  # m16n8k16, for 4 coefficients of each of 32 lanes
+    if precision != "tf32":
+        pipes["alu"] += 0.5 if binary else 1
+        pipes["fma"] += 0 if binary else 2
+    return float(narrow * parts * dim)
 
 
 EAGER = {

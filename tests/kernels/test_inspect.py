@@ -125,12 +125,13 @@ def test_bounds_by_hand() -> None:
     """32 instructions; products that are wide take two slots of 64 lanes at 32 lanes a clock."""
     assert roofline.cycles(TOY, A100) == {
         "issue": 32 / 128, "fma": (8 + 8) / 64, "alu": 10 / 64, "xu": 2 / 16, "lsu": 16 / 32, "shuffle": 0.0,
-        "tensor": 192 / 1024,
+        "tensor": 192 / 1024, "memory": 0.0,
     }  # fmt: skip
     assert roofline.cycles(TOY, H100)["fma"] == (8 + 8) / 128  # both halves
     assert roofline.cycles(TOY, H100, wide=16)["fma"] == 16 / 64  # the half with integers
     assert roofline.cycles(TOY, H100, tensor_share=0.5)["tensor"] == 192 / 1024
     assert roofline.bound(TOY, A100) == (100e9 / 0.5, "lsu", 100e9 / 0.5, 100e9 / 0.5)
+    assert roofline.cycles(TOY._replace(bytes=40.0), A100)["memory"] == 40 * 100e9 / 2e12
     lean = TOY._replace(wavefronts=0.0)
     assert roofline.bound(lean, A100) == (100e9 / 0.25, "issue", 100e9 / 0.375, 100e9 / 0.25)
 
@@ -143,20 +144,26 @@ def test_eager_bound_by_hand() -> None:
 
 
 def test_lower_bound_by_hand() -> None:
-    """Philox 8, Box-Muller 5, noise 1, split 5.5, and 6 products of 16 in fragments of 64 a thread."""
+    """Philox 8, Box-Muller 5, noise 1, split 3, and 3 products, an instruction for 8 or for 64 / 16 coefficients."""
     gaussian = roofline.lower_bound({"RULE": "gaussian", "EVERY_STEP": True}, 16, "fp32", "sm_90")
-    assert gaussian.instructions == 8 + 5 + 1 + 5.5 + 1.5
-    assert gaussian.tensor_products == 6 * 16
+    assert gaussian.instructions == 8 + 5 + 1 + 3 + 3 / 8
+    assert gaussian.tensor_products == 3 * 16
+    older = roofline.lower_bound({"RULE": "gaussian", "EVERY_STEP": True}, 16, "fp32", "sm_80")
+    assert older.instructions == 8 + 5 + 1 + 3 + 3 / 4
+    asked = roofline.lower_bound({"RULE": "gaussian", "EVERY_STEP": True}, 16, "fp32", "sm_90", asked=0.5)
+    assert (asked.instructions, asked.bytes) == (gaussian.instructions + 1 / 8, 2.0)
     bernoulli = roofline.lower_bound({"RULE": "sigmoid", "EVERY_STEP": True}, 128, "fp32", "sm_80")
     assert bernoulli.instructions == 8 + 2 + 4 + 0.5 + 4
     assert bernoulli.pipes["xu"] == 2  # exp2 and, on this architecture, the conversion
     with_ones = {"RULE": "subset", "EVERY_STEP": True, "ONES": 5}
-    assert roofline.lower_bound(with_ones, 16, "fp32", "sm_90").instructions == 8 + 1 + 4 + 4 + 5 + 1 + 1 - 1
+    assert roofline.lower_bound(with_ones, 16, "fp32", "sm_90").instructions == 8 + 1 + 4 + 4 + 5 + 1 / 2 + 2 / 8
     for rule in ("rank_one", "elementwise"):
         more = roofline.lower_bound({"RULE": rule, "EVERY_STEP": True}, 16, "fp32", "sm_90")
         assert more.instructions == gaussian.instructions + 1
     answers_only = roofline.lower_bound({"RULE": "sigmoid", "EVERY_STEP": False}, 32, "ieee", "sm_90")
     assert answers_only.instructions == 32
+    one_product = roofline.lower_bound({"RULE": "sigmoid", "EVERY_STEP": False}, 32, "tf32", "sm_80")
+    assert (one_product.instructions, one_product.tensor_products) == (1, 64)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +268,10 @@ def test_command(tmp_path: Path) -> None:
     assert amd["registers"] > 0
 
 
-LIMITS = {"gaussian": {16: 50, 32: 50, 64: 50, 128: 62}, "bernoulli": {16: 30, 32: 30, 64: 30, 128: 38}}
+LIMITS: dict[str, dict[int, float]] = {
+    "gaussian": {16: 27, 32: 31, 64: 35, 128: 43},
+    "bernoulli": {16: 18.5, 32: 20, 64: 21.5, 128: 24},
+}
 """Instructions per coefficient-step that the kernels promise to stay below, without the stack in the hot loop."""
 PARTS = {"gaussian": 6, "bernoulli": 2}
 """Products of bfloat16 and of float16 that make one of float32."""
@@ -271,15 +281,14 @@ def _promised(arch: str, rule: str, dim: int) -> None:
     from ttc_fast.kernels.inspect import inspect
 
     found = inspect(arch, rule, dim)
-    assert found["instructions_per_step"] <= LIMITS[rule][dim]
+    more = 1.4 if versions.version().startswith("3.5") else 1  # it computes the words of bits in two layouts
+    least = found["lower_bound"]["instructions_per_step"]
+    assert least < found["instructions_per_step"] <= LIMITS[rule][dim] * more
     assert found["local_memory"] == 0
     assert found["stack_bytes"] <= 64  # of numbers that only blocks with asked thoughts need
     assert found["pipes"].get("other", 0) == 0  # every instruction's pipe is known
     # Every multiply-add is there once: this confirms how often each loop runs.
     assert found["pipes"]["tensor"] == PARTS[rule] * dim / 64
-    # The least work is less, but not by half; Triton 3.5 computes the words of bits in two layouts.
-    most = 1.7 if versions.version().startswith("3.5") else 1.5
-    assert 1 < found["instructions_per_step"] / found["lower_bound"]["instructions_per_step"] < most
 
 
 @pytest.mark.parametrize("rule", ["gaussian", "bernoulli"])
