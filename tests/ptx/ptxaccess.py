@@ -21,6 +21,7 @@ class AccessLog:
         self.writer = np.full(-(-size // granule), -1, I64)
         self.reader = self.writer.copy()
         self.pending = np.zeros(len(self.writer), np.bool_)  # cp.async not yet waited for
+        self.generic = self.pending.copy()  # written, and no fence.proxy.async since
 
     def places(self, offsets: Array, nbytes: int) -> Array:
         return (offsets // self.granule)[:, None] + np.arange(nbytes // self.granule)

@@ -51,7 +51,9 @@ def _createpolicy(x: Step) -> None:
 
 @OPCODES.add("fence membar", "proxy async async:generic acq_rel sc cta gpu sys gl cluster global shared:cta")
 def _fence(x: Step) -> None:
-    pass  # lanes run in program order
+    """Lanes run in program order; only products of warp groups read what a fence must show them."""
+    if x.has("proxy") and x.has("async") and not x.has("global"):
+        x.sim.fence_shared(x.lanes, x.where)
 
 
 @OPCODES.add("bar", "warp sync")

@@ -29,6 +29,7 @@ from ptxtext import (
     Program,
     SimError,
 )
+from ptxwgmma import Products
 
 Argument: TypeAlias = "Array | Rows | int | float | np.generic | None"
 
@@ -56,6 +57,7 @@ class Machine:
         self.worst, self.seed = worst, seed
         self.shared_races: collections.Counter[str] = collections.Counter()
         self.global_races: collections.Counter[str] = collections.Counter()
+        self.unfenced: collections.Counter[str] = collections.Counter()
         self.global_conflicts: collections.Counter[str] = collections.Counter()
         self._immediates: dict[tuple[str, str], Array] = {}
         self._special = self._special_registers()
@@ -64,9 +66,7 @@ class Machine:
         # cp.async: groups committed per lane, and the copies in flight as (lanes, group, places in the log).
         self.groups = np.zeros(self.n, I64)
         self.in_flight: list[tuple[Array, Array, Array]] = []
-        # wgmma: groups committed per lane, and the reads in flight as (lanes, group, places, epoch).
-        self.matrix_groups = np.zeros(self.n, I64)
-        self.reading: list[tuple[Array, Array, Array, Array]] = []
+        self.products = Products(self)
 
     def _make_memory(self, shared: int, args: Sequence[Argument]) -> None:
         program = self.program
@@ -221,7 +221,7 @@ class Machine:
         located: Array = addresses + self.cta[lanes] * self.shared_stride
         return located
 
-    def _shared_key(self, lanes: Array) -> Array:
+    def shared_key(self, lanes: Array) -> Array:
         key: Array = self.epoch[self.cta[lanes]] << self.shared_log.shift | self.lanes[lanes] % self.threads // WARP
         return key
 
@@ -237,18 +237,20 @@ class Machine:
     ) -> Array:
         """Like ``access_global``. ``pending``: a cp.async writes; ``product``: a wgmma reads."""
         offsets = self._shared_offsets(addresses, nbytes, lanes, where)
-        log, key = self.shared_log, self._shared_key(lanes)[:, None]
+        log, key = self.shared_log, self.shared_key(lanes)[:, None]
         at = log.places(offsets, nbytes)
         if data is None:
-            self._report(self.shared_races, log.read(at, key), log, where)
+            self.report_shared(log.read(at, key), where)
             if product:
-                self.reading.append((lanes, self.matrix_groups[lanes], at, log.writer[at]))
+                self.report_shared(log.generic[at], where)
+                self.products.read(lanes, at, log.writer[at])
             return gather(self.shared, offsets, nbytes)
         past, now = log.write(at, key)
         scatter(self.shared, offsets, nbytes, data)
         if now.any():
             now &= (gather(self.shared, offsets, nbytes) != data.view(UNSIGNED[min(nbytes, 8)])).any(1)[:, None]
-        self._report(self.shared_races, past | now, log, where)
+        self.report_shared(past | now, where)
+        log.generic[at] = True
         if pending:
             log.pending[at] = True
             self.in_flight.append((lanes, self.groups[lanes], at))
@@ -264,6 +266,9 @@ class Machine:
         scatter(self.local, offsets, nbytes, data)
         return data
 
+    def report_shared(self, bad: Array, where: str) -> None:
+        self._report(self.shared_races, bad, self.shared_log, where)
+
     @staticmethod
     def _report(counter: collections.Counter[str], bad: Array, log: AccessLog, where: str) -> None:
         if bad.any():
@@ -278,23 +283,18 @@ class Machine:
             ready = group < limit[issuers]
             places = at[ready]
             self.shared_log.pending[places] = False
-            self.shared_log.writer[places] = self._shared_key(issuers[ready])[:, None]
+            self.shared_log.generic[places] = True
+            self.shared_log.writer[places] = self.shared_key(issuers[ready])[:, None]
             if not ready.all():
                 remaining.append((issuers[~ready], group[~ready], at[~ready]))
         self.in_flight = remaining
 
-    def finish_products(self, lanes: Array, done: Array, where: str) -> None:
-        """The wgmma groups below ``done`` end here: their operands must still hold what they held."""
-        limit = np.zeros(self.n, I64)
-        limit[lanes] = done
-        remaining = []
-        for issuers, group, at, writer in self.reading:
-            ready = group < limit[issuers]
-            self._report(self.shared_races, self.shared_log.writer[at[ready]] != writer[ready], self.shared_log, where)
-            self.shared_log.read(at[ready], self._shared_key(issuers[ready])[:, None])
-            if not ready.all():
-                remaining.append((issuers[~ready], group[~ready], at[~ready], writer[~ready]))
-        self.reading = remaining
+    def fence_shared(self, lanes: Array, where: str) -> None:
+        """What these CTAs have written to shared memory, products may read."""
+        there = np.bincount(self.cta[lanes], minlength=self.ctas) == self.threads
+        if there.sum() * self.threads != len(lanes):
+            raise SimError(f"a fence by a part of a CTA is not modelled, at {where}")
+        self.shared_log.generic.reshape(self.ctas, -1)[there] = False
 
     # ---- warps
 

@@ -6,5 +6,6 @@ import ptxfloat
 import ptxinteger
 import ptxmemory
 import ptxwarp
+import ptxwgmma
 
-OPCODES = ptxinteger.OPCODES | ptxfloat.OPCODES | ptxmemory.OPCODES | ptxwarp.OPCODES
+OPCODES = ptxinteger.OPCODES | ptxfloat.OPCODES | ptxmemory.OPCODES | ptxwarp.OPCODES | ptxwgmma.OPCODES

@@ -9,9 +9,14 @@ What is checked
     * global accesses against the exact extent of their buffer; shared and local extents; alignment;
     * ``shared_races``: bytes of shared memory that two warps touch between the same two barriers, one of
       them writing. Equal bytes stored by one instruction of several warps (a replicated layout) are no race.
-      A ``cp.async`` counts as unfinished, for everybody, until its thread waits for its group;
+      A ``cp.async`` counts as unfinished, for everybody, until its thread waits for its group, and so does a wgmma;
+      bytes that a wgmma reads and that no ``fence.proxy.async`` shows it are a race too;
     * ``global_races``: the same for global memory, which the threads of a CTA may exchange values through;
     * ``global_conflicts``: bytes of global memory that two CTAs touch, one of them writing;
+    * registers of a wgmma that are touched before it is waited for;
+    * ``unfenced``: products whose registers were touched after the last ``wgmma.fence``. A ``mov`` from register to
+      register is taken for a name, as ptxas takes it. Triton's PTX has such products, as LLVM moves computations
+      over the fence, and ptxas moves them back: tests/kernels/test_compiled.py looks for them in machine code;
     * warp collectives by lanes that are not the ones named, barriers by a part of a warp, deadlock.
 
 What is not modelled
@@ -57,6 +62,7 @@ class Sim(Machine):
 
     Attributes:
         shared_races, global_races, global_conflicts: conflicting bytes by instruction.
+        unfenced: products without the fence that they need, by instruction.
         count: executed warp-instructions by opcode.
         steps: issued instructions, each for any number of lanes.
     """
@@ -162,6 +168,8 @@ class Sim(Machine):
         unknown = [p for p in instruction.parts[1:] if p not in modifiers and p not in instruction.types]
         if handler is None or unknown:
             raise SimError(f"unsupported opcode {instruction.op} {unknown} at {instruction.where}")
+        if self.products.used and instruction.parts[0] != "wgmma":
+            self.products.watch(instruction, lanes)
         try:
             handler(Step(self, instruction, lanes))
         except (LookupError, ValueError, TypeError) as error:

@@ -62,6 +62,15 @@ class Instruction:
         return self.op.replace("::", ":").split(".")
 
     @functools.cached_property
+    def registers(self) -> tuple[str, ...]:
+        """Names among the operands, in their order."""
+        groups = [
+            o.items if isinstance(o, Vector) else (o.base,) if isinstance(o, Address) else o.split("|")
+            for o in self.operands
+        ]
+        return tuple(name for group in groups for name in group)
+
+    @functools.cached_property
     def types(self) -> list[str]:
         return [p for p in self.parts[1:] if p in WIDTH or p == "pred"]
 
