@@ -13,7 +13,8 @@ import torch
 from .compiled import CONSTANTS, Source, decode_source, launch_source, translate
 
 DIMS = (16, 32, 64, 128, 256)
-"""Padded dimensions: the kernels are the same for all that are padded to one of them."""
+"""Padded dimensions: the kernels are the same for all that are padded to one of them; those of a decode of just so many
+coefficients are others."""
 MEASURED = (
     (True, 1, False, False), (True, 1, True, True), (False, 1, False, False), (False, 1, True, False),
     (True, 0, False, False),
@@ -34,7 +35,7 @@ def sources(arch: str, part: str | int) -> Iterator[Source]:
     """
     if isinstance(part, str):
         for dim in DIMS:
-            yield decode_source(arch, part, dim)
+            yield from (decode_source(arch, part, given) for given in (dim - 1, dim))
         return
     from .decode import noted
 

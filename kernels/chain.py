@@ -136,6 +136,25 @@ def _first_output(w0, stride, state, bias, rows, dim, PRECISION: tl.constexpr, T
     return u
 
 
+@triton.jit
+def _store(thoughts, token, stop, r, page, rows, dim, WHOLE: tl.constexpr):
+    """Write the thought after step r of a listed block, if it is asked for; ``stop`` points to the block's row."""
+    slot = tl.load(stop + 3 + r)
+    if slot >= 0:
+        # Zero, but the compiler cannot know: it would compute the addresses before the loop above, and hold them in
+        # registers that the loop needs.
+        origin = tl.load(stop + 2)
+        row = (origin + tl.arange(0, token.shape[0]))[:, None]
+        column = (origin + tl.arange(0, token.shape[1]))[None, :]
+        place = thoughts + slot * page + row * dim + column
+        if WHOLE:  # four coefficients at once
+            place = tl.max_contiguous(tl.multiple_of(place, (16, 16)), (1, token.shape[1]))
+            inside = tl.broadcast_to(row < rows, token.shape[0], token.shape[1])
+        else:
+            inside = (row < rows) & (column < dim)
+        tl.store(place, token, mask=inside)
+
+
 @compiled_once
 def decode_kernel(
     state, w0, noise, stops, thoughts,
@@ -143,7 +162,7 @@ def decode_kernel(
     w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
     seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
     RULE: tl.constexpr, EVERY_STEP: tl.constexpr, ONES: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
-    D: tl.constexpr, BN: tl.constexpr,
+    D: tl.constexpr, BN: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     """A program decodes BN samples of one prompt, all D (padded) coefficients of them.
 
@@ -152,9 +171,12 @@ def decode_kernel(
     row of ``thoughts`` to write after each of its four steps or -1). A row has ``page`` elements.
     The blocks that are not listed run in a loop that touches no memory but ``noise``, the schedule
     sigma_t. Block 0 is always listed: it may begin before ``first_step``.
-    Padded coefficients have zero rows and columns in the matrix: they stay finite and without effect.
+    Padded coefficients have zero rows and columns in the matrix: they stay finite and without effect. WHOLE says that
+    there are none, dim = D.
     """
     RANDOM: tl.constexpr = is_continuous(RULE) or EVERY_STEP  # else only the answers are
+    if WHOLE:
+        dim = D
     tiles = tl.cdiv(samples, BN)
     program = tl.program_id(0).to(tl.int64)
     prompt = program // tiles
@@ -186,7 +208,18 @@ def decode_kernel(
     prompt = (first_prompt + prompt).to(tl.uint32)
     first_block = (first_step // 4).to(tl.uint32)
 
-    for stop in range(stops_count):
+    begin = (first_step % 4).to(tl.int32)
+    if begin > 0:  # what is left of the block of four in which the decode starts
+        for r in range(begin, 4):
+            draws = draws_of(seed, sample, coordinate, first_block, prompt, RULE, TARGET)
+            draw = tl.where(r == 1, draws[1], tl.where(r == 2, draws[2], draws[3]))
+            token, x = _step(
+                x, draw, noise + r, half, factor, m1, m2, m3, bias, i[None, :], dim,
+                RULE, EVERY_STEP, ONES, PRECISION, TARGET,
+            )  # fmt: skip
+            _store(thoughts, token, stops, r, page, rows, dim, WHOLE)
+
+    for stop in range(tl.where(begin > 0, 1, 0), stops_count):
         # A loop that carries the next block in a variable is compiled to start at 0 again: Triton 3.7.1
         # takes a variable that is only a bound for a constant. The table names both ends instead.
         first = tl.load(stops + 7 * stop)
@@ -205,21 +238,11 @@ def decode_kernel(
 
         draws = draws_of(seed, sample, coordinate, first_block + last, prompt, RULE, TARGET)
         for r in tl.static_range(4):
-            token, following = _step(
+            token, x = _step(
                 x, draws[r], noise + 4 * last + r, half, factor, m1, m2, m3, bias, i[None, :], dim,
                 RULE, EVERY_STEP, ONES, PRECISION, TARGET,
             )  # fmt: skip
-            slot = tl.load(stops + 7 * stop + 3 + r)
-            if slot >= 0:
-                # Zero, but the compiler cannot know: it would compute the addresses before the loop above, and hold
-                # them in registers that the loop needs.
-                origin = tl.load(stops + 7 * stop + 2)
-                row = (origin + n)[:, None]
-                column = (origin + i)[None, :]
-                inside = (row < rows) & (column < dim)
-                tl.store(thoughts + slot * page + row * dim + column, token, mask=inside)
-            # A decode may start inside a block of four.
-            x = tl.where(4 * last + r >= first_step % 4, following, x)
+            _store(thoughts, token, stops + 7 * stop, r, page, rows, dim, WHOLE)
 
 
 SLICE = tl.constexpr(4096)

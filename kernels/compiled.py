@@ -23,8 +23,7 @@ from triton.compiler import ASTSource
 from . import padded
 from .attention import attention_kernel
 from .attention_decode import TILES, constants_of
-from .chain import decode_kernel, streamed_kernel
-from .decode import Launch, constants, options, tile
+from .decode import Launch, constants, kernel_of, options, tile
 
 SHARED_MEMORY = {
     "sm_80": 163 * 1024,
@@ -92,8 +91,8 @@ def decode_source(arch: str, rule: str, dim: int, precision: str = "fp32") -> So
     """The kernel that a decode of ``dim`` coefficients launches on such a GPU; ``rule`` is a key of CONSTANTS."""
     backend = gpu(arch).backend
     chosen = tile(dim, SHARED_MEMORY[arch], precision, CONSTANTS[rule]["RULE"])
-    kernel = streamed_kernel if chosen.streamed else decode_kernel
-    given = constants(CONSTANTS[rule], precision, backend, dim, chosen)
+    kernel, more = kernel_of(dim, chosen)
+    given = constants(CONSTANTS[rule], precision, backend, dim, chosen) | more
     return Source(kernel, {p.name: argument_type(p) for p in kernel.params}, given, options(chosen, backend))
 
 

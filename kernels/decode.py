@@ -96,6 +96,11 @@ def constants(rule: dict[str, Any], precision: str, target: str, dim: int, tile:
     return {**rule, "PRECISION": precision, "TARGET": target, "D": padded(dim), "BN": tile.samples}
 
 
+def kernel_of(dim: int, tile: Tile) -> tuple[Any, dict[str, Any]]:
+    """The kernel that decodes ``dim`` coefficients by such a tile, and its constant beside :func:`constants`."""
+    return (streamed_kernel, {}) if tile.streamed else (decode_kernel, {"WHOLE": dim == padded(dim)})
+
+
 class EncodedRule(Protocol):
     """What the kernels need of a rule (``ttc_fast.decoding.rules.EncodedRule``)."""
 
@@ -227,8 +232,8 @@ def prepare(
         scratch = torch.empty(programs * 5 * tile.samples * padded(dim), device=state.device)
         arguments = {"scratch": scratch, **arguments}
     arguments |= chain_arguments(w0, thoughts, rule=rule, every_block=tile.streamed, **asked)
-    kernel = streamed_kernel if tile.streamed else decode_kernel
-    given = chain_constants(rule, precision, target, dim, tile)
+    kernel, more = kernel_of(dim, tile)
+    given = chain_constants(rule, precision, target, dim, tile) | more
     return Launch(kernel, programs, arguments, given, options(tile, target))
 
 
@@ -308,15 +313,15 @@ def launched(
     first_step: int,
     out: Tensor | None,
 ) -> Tensor:
-    """Thoughts ``[len(steps), B, N, d]``, in ``out`` if there is one: the launch writes there where that is contiguous
-    and the steps are ascending, else they are copied.
+    """Thoughts ``[len(steps), B, N, d]``, in ``out`` if there is one: the launch writes there where that is contiguous,
+    aligned to 16 bytes, and the steps are ascending, else they are copied.
 
     Args:
         ready: the launch, given the thoughts and, by name, the asked steps in ascending order.
         w0, steps, samples, first_step, out: of the decode.
     """
     asked = sorted(set(steps))
-    direct = out is not None and out.is_contiguous() and asked == list(steps)
+    direct = out is not None and out.is_contiguous() and out.data_ptr() % 16 == 0 and asked == list(steps)
     shape = len(asked), w0.shape[0], samples, w0.shape[-1]
     thoughts = out if out is not None and direct else w0.new_empty(shape)
     if thoughts.numel() and asked[0] == first_step:

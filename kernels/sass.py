@@ -76,14 +76,15 @@ def loops(instructions: list[Instruction], labels: dict[str, int]) -> list[Loop]
 
 
 def _nested(instructions: list[Instruction], labels: dict[str, int], levels: int = 0) -> list[Loop]:
-    """Loops but those that end before the next begins, which only prepare: the first ``levels``, or all.
+    """The longest loop, that of the blocks of steps, and those in it: the first ``levels``, or all. Others prepare or
+    end the first block of a resumed chain.
 
     Raises:
         ValueError: there are fewer, or none, or they are not one inside the other, so that trips cannot be told.
     """
     found = loops(instructions, labels)
-    ahead = [one.last < other.first for one, other in pairwise(found)]
-    found = found[ahead.index(False) if False in ahead else max(len(found) - 1, 0) :]
+    longest = max(found, key=lambda loop: loop.last - loop.first, default=Loop(0, -1))
+    found = [loop for loop in found if longest.first <= loop.first <= loop.last <= longest.last]
     chain = found[:levels] if levels else found
     if len(chain) < max(levels, 1) or any(inner.last > outer.last for outer, inner in pairwise(chain)):
         many = f"{levels} loops" if levels else "loops"

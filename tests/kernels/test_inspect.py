@@ -69,11 +69,13 @@ def test_a_loop_before_the_steps() -> None:
     ahead = ".L_x_0:\n        /*0000*/ FADD ;\n        /*0001*/ BRA `(.L_x_0) ;\n"
     assert sass.nest(ahead + LISTING) == sass.nest(LISTING)
     assert sass.nest(ahead) == [["FADD", "BRA"]]
+    around = f".L_x_7:\n{ahead}        /*0001*/ BRA `(.L_x_7) ;\n"
+    assert sass.nest(around + LISTING) == sass.nest(LISTING)
 
 
 def test_loops_that_are_not_nested() -> None:
-    twice = LISTING + LISTING.replace(".L_x_", ".L_x_1")
-    for text in ("", "/*0000*/ NOP ;", twice):
+    two = "".join(f".L_x_{k}:\n/*0000*/ FADD ;\n/*0000*/ BRA `(.L_x_{k}) ;\n" for k in (1, 2))
+    for text in ("", "/*0000*/ NOP ;", f".L_x_0:\n/*0000*/ NOP ;\n{two}/*0000*/ BRA `(.L_x_0) ;\n"):
         with pytest.raises(ValueError, match="assembly: expected loops one inside the other"):
             sass.nest(text)
 
@@ -285,7 +287,6 @@ def _promised(arch: str, rule: str, dim: int) -> None:
     least = found["lower_bound"]["instructions_per_step"]
     assert least < found["instructions_per_step"] <= LIMITS[rule][dim] * more
     assert found["local_memory"] == 0
-    assert found["stack_bytes"] <= 64  # of numbers that only blocks with asked thoughts need
     assert found["pipes"].get("other", 0) == 0  # every instruction's pipe is known
     # Every multiply-add is there once: this confirms how often each loop runs.
     assert found["pipes"]["tensor"] == PARTS[rule] * dim / 64
@@ -325,7 +326,6 @@ def test_figures_of_the_authors_rules(arch: str, rule: str, dim: int) -> None:
     found = inspect(arch, rule, dim)
     assert found["lower_bound"]["instructions_per_step"] < found["instructions_per_step"] <= MOST[rule][dim]
     assert found["local_memory"] == 0
-    assert found["stack_bytes"] <= 64
     assert found["pipes"].get("other", 0) == 0
     assert found["pipes"]["tensor"] == (2 if rule == "subset" else 6) * dim / 64
 

@@ -185,6 +185,25 @@ def opcheck_and_compile() -> None:
     torch.testing.assert_close(compiled(prompts, **asked).thoughts, decoder(prompts, **asked).thoughts, rtol=0, atol=0)
 
 
+def out_in_any_memory() -> None:
+    """Kernels store 16 bytes at once where nothing is padded; to memory that is not aligned to them thoughts are
+    copied."""
+    from ttc_fast import decode
+
+    state, w0 = problem(2, 16)
+    asked: dict[str, Any] = {"rule": GaussianNoise(0.1), "steps": [1, 6], "samples": 9, "seed": 1, "backend": "triton"}
+    thoughts = decode(state, w0, **asked).thoughts
+    for first in (0, 1):
+        out = torch.zeros(thoughts.numel() + 4)[first:][: thoughts.numel()].view(thoughts.shape)
+        assert (out.data_ptr() % 16 == 0) == (first == 0)
+        decode(state, w0, out=out, **asked)
+        assert torch.equal(out, thoughts)
+
+
+def test_out_in_any_memory(interpreter: ProcessPoolExecutor) -> None:
+    interpreter.submit(out_in_any_memory).result()
+
+
 def test_operator_is_well_formed(interpreter: ProcessPoolExecutor) -> None:
     interpreter.submit(opcheck_and_compile).result()
 

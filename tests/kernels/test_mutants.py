@@ -110,6 +110,10 @@ FAULTS = [
         "of equal keys the last", "c", "tie_break_left=True", "tie_break_left=False", interpreted=False, source="subset"
     ),
     Fault("one row too many stored", "c", "(row < rows)", "(row <= rows)", interpreted=False),
+    Fault("one row too many stored, nothing padded", "c", "to(row < rows", "to(row <= rows", interpreted=False),
+    Fault("words of another step of the block where a chain is resumed", "a", "r == 1, draws[1]", "r == 1, draws[0]"),
+    Fault("the block where a chain is resumed once more", "a", "tl.where(begin > 0, 1, 0)", "0"),
+    Fault("noise of the next step where a chain is resumed", "a", "noise + r,", "noise + r + 1,"),
     Fault("tf32 for fp32", "c", '"PRECISION": precision,', '"PRECISION": "tf32",', source="decode"),
     Fault("draw where uniform = p, sigmoid", "a", "odds, draw) < 16777216.0", "odds, draw) <= 16777216.0"),
     Fault("a slope without bound", "a", "tl.minimum(gain * inverse, 3.0e38)", "gain * inverse"),
@@ -193,6 +197,7 @@ def check(decode: Decode) -> None:
     for rule in (GaussianNoise(PowerLawDecay(0.5, 0.7)), BernoulliSampling("clip")):
         check_step(decode, rule, DIM, samples=19, roundings=ROUNDINGS)
         check_free_run(decode, rule, DIM, 70, 14, roundings=ROUNDINGS)  # two blocks in a row are not listed
+    check_free_run(decode, rule, 16, 19, 9, roundings=ROUNDINGS)  # of which nothing is padded
     errors: dict[str, Any] = {"roundings": ROUNDINGS, "log_error": 2.0**-18}
     for other in (RankOneNoise(0.05), SubsetSampling(5), LargestCoefficients(12)):
         check_step(decode, other, DIM, samples=19, **errors)
@@ -274,13 +279,13 @@ def test_fault_is_caught(fault: Fault, interpreter: ProcessPoolExecutor, tmp_pat
 def test_fault_of_the_compiler_is_caught(interpreter: ProcessPoolExecutor, tmp_path: Path) -> None:
     """This one was met: a loop that carries its next block in a variable. Triton 3.7.1 drops a variable that
     is only the bound of an inner loop (in its pass tritongpu-remove-layout-conversions)."""
-    loop = "    for stop in range(stops_count):\n        # A loop"
+    loop = "    for stop in range(tl.where(begin > 0, 1, 0), stops_count):\n        # A loop"
     line = "        first = tl.load(stops + 7 * stop)\n"
-    end = "            x = tl.where(4 * last + r >= first_step % 4, following, x)\n"
+    end = "            _store(thoughts, token, stops + 7 * stop, r, page, rows, dim, WHOLE)\n"
     texts = sources()
     source = texts["chain"]
     assert source.count(loop) == source.count(line) == source.count(end) == 1
-    source = source.replace(loop, "    first = 0\n" + loop).replace(line, "")
+    source = source.replace(loop, "    first = tl.where(begin > 0, 1, 0)\n" + loop).replace(line, "")
     texts["chain"] = source.replace(end, end + "        first = last + 1\n")
     path = write(tmp_path, "mutant_carried", texts)
     assert not interpreter.submit(caught_by_the_interpreter, path).result()
