@@ -59,17 +59,17 @@ def _nearest_power(x):
 
 @triton.jit
 def _thresholds(gain, unit, inverse, RULE: tl.constexpr):
-    """1/2 in a unit of u, and the factor that :func:`_token` applies; the unit is a power of two, so that it is exact.
-
-    Where 1/2 - u is 0, an infinite factor would make NaN of it.
-    """
+    """What :func:`_token` adds or compares, and the factor that it applies; the unit is a power of two, so that it is
+    exact."""
+    half = 0.5 * unit
     if RULE == "sigmoid":
-        factor = tl.minimum(gain * inverse, 3.0e38)
+        half = 0.5 * gain
+        factor = -gain * inverse
     elif RULE == "clip":
         factor = 16777216.0 * inverse
     else:
         factor = inverse
-    return 0.5 * unit, factor
+    return half, factor
 
 
 @triton.jit
@@ -87,8 +87,8 @@ def _token(u, w, draw, noise, half, factor, i, dim, RULE: tl.constexpr, ONES: tl
     elif RULE == "subset" or RULE == "largest":
         token = subset(u * factor, draw, i, dim, RULE, ONES, _log2(u.shape[1]), TARGET)
     else:
-        if RULE == "sigmoid":  # the uniform < 1 / (1 + odds), without the division
-            odds = _exp2((half - u) * factor, TARGET)
+        if RULE == "sigmoid":  # the uniform < 1 / (1 + odds), without the division; gain (1/2 - u) is rounded once
+            odds = _exp2(tl.fma(u, factor, half), TARGET)
             one = tl.fma(draw, odds, draw) < 16777216.0
         elif RULE == "clip":
             one = draw < u * factor
@@ -198,6 +198,7 @@ def decode_kernel(
         w = _thoughts(w0, w0_sample_stride, n, i, rows, dim)
         bits = tl.min((w * (1.0 - w) == 0.0).to(tl.int32), 1)[:, None]  # a resumed chain goes on as if it were whole
         x = tl.where(bits == 1, product_of_bits(w, m1, m2, bias, PRECISION, TARGET), x)
+        gain = tl.minimum(gain, 3.0e38 * tl.min(unit))  # an infinite factor would make NaN of u = 0
         half, factor = _thresholds(gain, unit, inverse, RULE)
     else:
         x = _thoughts(w0, w0_sample_stride, n, i, rows, dim)

@@ -90,7 +90,7 @@ class Source(NamedTuple):
 def decode_source(arch: str, rule: str, dim: int, precision: str = "fp32") -> Source:
     """The kernel that a decode of ``dim`` coefficients launches on such a GPU; ``rule`` is a key of CONSTANTS."""
     backend = gpu(arch).backend
-    chosen = tile(dim, SHARED_MEMORY[arch], precision, CONSTANTS[rule]["RULE"])
+    chosen = tile(dim, arch, SHARED_MEMORY[arch], precision, CONSTANTS[rule]["RULE"])
     kernel, more = kernel_of(dim, chosen)
     given = constants(CONSTANTS[rule], precision, backend, dim, chosen) | more
     return Source(kernel, {p.name: argument_type(p) for p in kernel.params}, given, options(chosen, backend))

@@ -36,7 +36,7 @@ class Analysis(NamedTuple):
     local_memory: int
     """Loads and stores of the stack (LDL, STL) in the hot loop."""
     tensor_instructions: int
-    """HMMA in the hot loop."""
+    """HMMA or HGMMA in the hot loop."""
     default_run: roofline.Mix | None
     """Of DEFAULT_STEPS: what listed blocks take besides under a name of its own, as if on pipes that are free. None of
     kernels whose loops have others inside."""
@@ -150,7 +150,7 @@ def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str
             "instructions_per_step": least.instructions, "pipes": least.pipes,
             "default_run": default and least_default.instructions,
         },
-        "gpus": {gpu.name: _on(gpu, rule, dim, found.mix, least) for gpu in gpus},
+        "gpus": {gpu.name: _on(gpu, rule, dim, found.mix, least, _share(gpu, compiled)) for gpu in gpus},
     }  # fmt: skip
     if default:
         for gpu in gpus:
@@ -159,10 +159,20 @@ def inspect(arch: str, rule: str, dim: int, precision: str = "fp32") -> dict[str
     return facts
 
 
-def _on(gpu: roofline.Gpu, rule: str, dim: int, mix: roofline.Mix, least: roofline.Mix) -> dict[str, Any]:
-    """What a kernel, the least work and an eager loop may reach on one GPU, in coefficient-steps per second."""
+def _share(gpu: roofline.Gpu, compiled: Compiled) -> float:
+    """Of the peak of the tensor cores, what the kernel's instructions are known to reach: wgmma all of it."""
+    return 1.0 if "HGMMA" in compiled.assembly else gpu.mma_sync
+
+
+def _on(gpu: roofline.Gpu, rule: str, dim: int, mix: roofline.Mix, least: roofline.Mix, share: float) -> dict[str, Any]:
+    """What a kernel, the least work and an eager loop may reach on one GPU, in coefficient-steps per second.
+
+    Args:
+        gpu, rule, dim, mix, least: of the kernel.
+        share: of the peak of the tensor cores, what its instructions reach.
+    """
     ours, ideal, eager = roofline.bound(mix, gpu), roofline.bound(least, gpu), roofline.eager_bound(rule, gpu, dim)
-    careful = roofline.bound(mix, gpu, gpu.mma_sync)
+    careful = roofline.bound(mix, gpu, share)
     return {
         "bound": ours.rate, "resource": ours.resource, "bound_low": ours.low, "bound_high": ours.high,
         "mathematics": ideal.rate, "mathematics_resource": ideal.resource, "share": ours.rate / ideal.rate,

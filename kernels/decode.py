@@ -38,8 +38,8 @@ TILES = {
     128: Tile(16, 8),
     256: Tile(16, 8, streamed=True),
 }
-"""Tile of every padded dimension: eight coefficients to a thread (sixteen at 256), so that four steps of
-noise, thoughts and a thread's share of the matrix are registers. Chosen by ``ttc_fast.kernels.inspect``;
+"""Tile of every padded dimension where WHOLE_ROWS has none: eight coefficients to a thread (sixteen at 256), so that
+four steps of noise, thoughts and a thread's share of the matrix are registers. Chosen by ``ttc_fast.kernels.inspect``;
 never by timing, which would let the bits of a result change from run to run."""
 
 STREAMED_128 = Tile(16, 8, streamed=True)
@@ -58,17 +58,31 @@ REGISTERS = {
     **{(dim, kind): limit for dim, limit in ((16, None), (32, 192), (64, 192)) for kind in EXCHANGING},
 }
 """Registers of kinds that need fewer than the others at a padded dimension, or more."""
+BITS = ("sigmoid", "clip", "threshold")
+"""Kinds whose coefficients are bits that do not depend on each other."""
+WHOLE_ROWS = {
+    **{(16, kind): 80 for kind in ("gaussian", "elementwise", *EXCHANGING)},
+    **{(16, kind): 96 for kind in BITS},
+    **{(32, kind): 128 for kind in ("gaussian", "elementwise")},
+    **{(32, kind): 168 for kind in EXCHANGING},
+    **{(64, kind): None for kind in EXCHANGING},
+}
+"""Registers of the decodes, by padded dimension and kind, that sm_90 cuts into 64 samples on 4 warps: a warp owns whole
+rows, no thought passes through shared memory, and Triton uses wgmma. The others would lose warps, or spill."""
 
 
-def tile(dim: int, shared_memory: int, precision: str, kind: str = "gaussian") -> Tile:
+def tile(dim: int, arch: str, shared_memory: int, precision: str, kind: str = "gaussian") -> Tile:
     """The tile for ``dim`` coefficients.
 
     Args:
         dim: d.
-        shared_memory: of a GPU, per program, in bytes.
+        arch: of a GPU, such as ``"sm_90"``.
+        shared_memory: of it, per program, in bytes.
         precision: of the matrix product.
         kind: of the rule.
     """
+    if arch == "sm_90" and precision == "fp32" and (padded(dim), kind) in WHOLE_ROWS:
+        return Tile(64, 4, registers=WHOLE_ROWS[padded(dim), kind])
     if padded(dim) == 128 and (shared_memory < RESIDENT_128 or precision == "ieee"):
         return STREAMED_128
     chosen = TILES[padded(dim)]
@@ -77,12 +91,13 @@ def tile(dim: int, shared_memory: int, precision: str, kind: str = "gaussian") -
 
 def _tile_here(dim: int, device: torch.device, precision: str, kind: str) -> Tile:
     if device.type == "cpu":  # the interpreter: its time is by the operation, whatever the size
-        return tile(dim, RESIDENT_128, precision)._replace(samples=64)
+        return tile(dim, "", RESIDENT_128, precision)._replace(samples=64)
     properties = torch.cuda.get_device_properties(device)
+    arch = f"sm_{properties.major}{properties.minor}"
     shared_memory = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
     if torch.version.hip:  # the resident tile of d = 128 spills there
-        shared_memory = min(shared_memory, RESIDENT_128 - 1)
-    return tile(dim, shared_memory, precision, kind)
+        arch, shared_memory = properties.gcnArchName, min(shared_memory, RESIDENT_128 - 1)
+    return tile(dim, arch, shared_memory, precision, kind)
 
 
 def options(tile: Tile, target: str) -> dict[str, Any]:

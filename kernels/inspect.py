@@ -95,7 +95,7 @@ default: where thoughts are asked for as in the default run, after steps 1, 2, 4
 bound: issue slots, pipes and tensor cores perfectly busy; 16 to 64: lanes a clock of wide multiplications, whose
 rate is not published (32 likely). eager: the PyTorch loop with the fewest passes over memory at full bandwidth;
 + product: and its matrix product in float32 at full rate. speed-up: bound over that. expected: 0.4 to 0.9 of the
-bound, at the lower end with what mma.sync reaches of the tensor cores. Rates, sources: kernels/roofline.py."""
+bound, at the lower end with what mma.sync, if used, reaches of the tensor cores. Rates, sources: roofline.py."""
 
 
 def show(found: list[dict[str, Any]]) -> None:

@@ -17,11 +17,11 @@ TEXT = {
     "rate": "coefficient-steps per second of one launch of many steps whose thoughts fill the GPU (2^26 coefficients)",
     "bound": "issue slots, pipes and tensor cores perfectly busy at the highest clock, for a wide multiplication "
     "of 32 lanes a clock; bound_low and bound_high are for 16 and 64 lanes",
-    "expected": "0.4 to 0.9 of the bound; for the lower end the tensor cores have only the share of their peak that "
-    "mma.sync is known or assumed to reach (1 on A100, 0.6 on H100 and H200, 0.25 on B200). Why: on an H20 Triton's "
-    "Philox with a store was timed at 597 of 898 G words a second that this model allows, 66 % (FlagGems, pull "
-    "request 5646), and normals at 239 (pull request 6527) to 358 of 354. Our loop adds a barrier at every step and "
-    "20 warps or fewer on an SM, which can push it lower; a clock below the highest one, too",
+    "expected": "0.4 to 0.9 of the bound; for the lower end of kernels with mma.sync the tensor cores have only the "
+    "share of their peak that it is known or assumed to reach (1 on A100, 0.6 on H100 and H200, 0.25 on B200). Why: on "
+    "an H20 Triton's Philox with a store was timed at 597 of 898 G words a second that this model allows, 66 % "
+    "(FlagGems, pull request 5646), and normals at 239 (pull request 6527) to 358 of 354. Our loop has 24 warps or "
+    "fewer on an SM, and on most tiles barriers, which can push it lower; a clock below the highest one, too",
     "eager": "the eager loop with the fewest passes over memory, at the full bandwidth of the datasheet, its matrix "
     "product in float32 (PyTorch's default, no TF32) at the full rate of multiply-adds; eager_memory: without that",
     "falsified_by": [

@@ -27,7 +27,7 @@ class Gpu(NamedTuple):
     tensor: int
     """Dense fused multiply-adds of bfloat16 per clock and SM."""
     mma_sync: float
-    """Share of ``tensor`` that the instruction used here, mma.sync, is known to reach; not part of a bound."""
+    """Share of ``tensor`` that mma.sync is known to reach; not part of a bound."""
 
 
 GPUS = (

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 _LABEL = re.compile(r"^\s*(\.L_x_\d+):")
-_LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*([^;]*);")
+_LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.x]*)\s*([^;]*);")
 _TARGET = re.compile(r"`\((\.L_x_\d+)\)")
 
 PIPES: dict[str, tuple[str, ...]] = {
@@ -22,13 +22,13 @@ PIPES: dict[str, tuple[str, ...]] = {
         "SGXT", "P2R", "R2P", "FMNMX", "IMNMX", "VIMNMX", "IABS", "I2FP", "F2FP", "I2IP", "BMSK", "VIADDMNMX", "LOP",
     ),
     "xu": ("MUFU", "I2F", "F2I", "F2F", "FRND", "POPC", "FLO", "BREV"),
-    "tensor": ("HMMA",),
+    "tensor": ("HMMA", "HGMMA"),
     "lsu": ("LDS", "STS", "LDSM", "STSM", "LDG", "STG", "LDL", "STL", "LD", "ST", "LDC", "ATOM", "ATOMG", "RED"),
     "shuffle": ("SHFL", "VOTE", "REDUX", "MATCH"),
     "uniform": ("R2UR", "S2UR", "LDCU", "VOTEU"),
     "control": (
         "BRA", "BSSY", "BSYNC", "BAR", "EXIT", "WARPSYNC", "CALL", "RET", "DEPBAR", "S2R", "CS2R", "YIELD", "BREAK",
-        "NOP", "MEMBAR", "ERRBAR", "CCTL",
+        "NOP", "MEMBAR", "ERRBAR", "CCTL", "WARPGROUP", "FENCE",
     ),
 }  # fmt: skip
 """Instructions of each pipe; "imad" without its wide products, which are a pipe of their own here, "wide"."""
@@ -180,8 +180,11 @@ def float_lanes(opcode: str) -> int:
 
 
 def tensor_products(opcode: str) -> int:
-    """Fused multiply-adds of a warp's HMMA, each counted as what it takes at the rate of bfloat16."""
-    match = re.match(r"HMMA\.168(\d+)\.(?:.*(TF32))?", opcode)
-    if not match:
-        raise ValueError(f"opcode: expected HMMA of a shape m16n8k.., got {opcode!r}")
-    return 16 * 8 * int(match.group(1)) * (2 if match.group(2) else 1)
+    """Fused multiply-adds of a warp's HMMA or HGMMA (a quarter of its warp group's), each counted as what it takes at
+    the rate of bfloat16."""
+    narrow = 2 if "TF32" in opcode else 1
+    if match := re.match(r"HMMA\.168(\d+)\.", opcode):
+        return 16 * 8 * int(match.group(1)) * narrow
+    if match := re.match(r"HGMMA\.64x(\d+)x(\d+)\.", opcode):
+        return 16 * int(match.group(1)) * int(match.group(2)) * narrow
+    raise ValueError(f"opcode: expected HMMA of a shape m16n8k.. or HGMMA of m64n..k.., got {opcode!r}")

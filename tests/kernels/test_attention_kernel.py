@@ -126,7 +126,7 @@ def test_machine_code_equals_the_reference(arch: str, activation: str, rule: Rul
     from gpusim import Gpu
 
     class AttentionGpu(Gpu):
-        def chosen_tile(self, dim: int) -> Any:
+        def chosen_tile(self, dim: int, kind: str) -> Any:
             return attention_decode.TILES[attention_decode.padded(dim)]
 
     gpu = AttentionGpu(arch, module=attention_decode)

@@ -61,7 +61,7 @@ def launches_of_default_runs(monkeypatch: pytest.MonkeyPatch, dim: int, samples:
         task = tf.LinearRegression(dim, 4 * dim, kind, label_noise=0.1)
         rule = tf.GaussianNoise(0.2) if kind == "continuous" else tf.BernoulliSampling()
         with torch.inference_mode(), pretended_gpu():
-            monkeypatch.setattr(decode, "_tile_here", lambda dim, _, *rest: decode.tile(dim, SHARED, *rest))
+            monkeypatch.setattr(decode, "_tile_here", lambda dim, _, *rest: decode.tile(dim, "sm_90", SHARED, *rest))
             model = tf.LinearAttention.gradient_descent(dim, examples=4 * dim).to("cuda")
             prompts = task.sample(2).to("cuda")
             tf.evaluate(tf.StochasticDecoder(model, rule), prompts, steps=[1, 8], samples=samples, budgets=[1, samples])

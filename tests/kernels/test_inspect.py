@@ -100,6 +100,7 @@ def test_loops_of_the_steps() -> None:
     [
         ("FFMA", "fma"), ("FADD2", "fma"), ("IMAD.MOV.U32", "imad"), ("IMAD.WIDE.U32", "wide"), ("IMAD.HI.U32", "wide"),
         ("UIMAD.WIDE.U32", "uniform"), ("LOP3.LUT", "alu"), ("I2FP.F32.S32", "alu"), ("I2F.U32", "xu"),
+        ("HGMMA.64x16x16.F32", "tensor"), ("WARPGROUP.ARRIVE", "control"),
         ("MUFU.LG2", "xu"), ("HMMA.1688.F32.TF32", "tensor"), ("LDSM.16.M88.4", "lsu"), ("LDL.LU", "lsu"),
         ("SHFL.BFLY", "shuffle"), ("R2UR", "uniform"), ("BAR.SYNC.DEFER_BLOCKING", "control"), ("WGMMA", "other"),
     ],
@@ -113,6 +114,7 @@ def test_sizes_of_instructions() -> None:
     assert [sass.wavefronts(name) for name in names] == [4, 2, 1, 4, 2, 1, 4, 1]
     assert [sass.float_lanes(name) for name in ("FFMA", "FFMA2", "FADD2.F32")] == [1, 2, 2]
     shapes = {"HMMA.16816.F32.BF16": 2048, "HMMA.1688.F32.TF32": 2048, "HMMA.1684.F32.TF32": 1024}
+    shapes |= {"HGMMA.64x16x16.F32.BF16": 4096, "HGMMA.64x64x16.F32": 16384, "HGMMA.64x32x8.F32.TF32": 8192}
     assert {name: sass.tensor_products(name) for name in shapes} == shapes
     with pytest.raises(ValueError, match="opcode: expected HMMA"):
         sass.tensor_products("HMMA.F16")
@@ -258,7 +260,8 @@ def test_command(tmp_path: Path) -> None:
     assert "H100 (132 SMs" in done.stdout
     nvidia, amd = json.loads(file.read_text())
     asked = {"arch": "sm_90", "rule": "bernoulli", "dim": 5, "precision": "fp32"}
-    assert nvidia.items() >= {**asked, "spill_bytes": 0, "stack_bytes": 0, "local_memory": 0}.items()
+    assert nvidia.items() >= {**asked, "local_memory": 0}.items()
+    assert nvidia["stack_bytes"] <= 320
     assert 15 < nvidia["instructions_per_step"] <= 30
     assert sum(nvidia["pipes"].values()) == pytest.approx(nvidia["instructions_per_step"])
     assert {"registers", "shared_bytes", "resident_warps", "lower_bound", "tensor_instructions"} <= nvidia.keys()
@@ -272,10 +275,21 @@ def test_command(tmp_path: Path) -> None:
 
 LIMITS: dict[str, dict[int, float]] = {
     "gaussian": {16: 27, 32: 31, 64: 35, 128: 43},
-    "bernoulli": {16: 18.5, 32: 20, 64: 21.5, 128: 24},
+    "bernoulli": {16: 17.5, 32: 19, 64: 20.5, 128: 23},
+    "rank_one": {16: 31, 32: 37, 64: 41, 128: 50},
+    "elementwise": {16: 28, 32: 32, 64: 36, 128: 44},
+    "subset": {16: 75, 32: 97, 64: 103, 128: 111},
 }
-"""Instructions per coefficient-step that the kernels promise to stay below, without the stack in the hot loop."""
-PARTS = {"gaussian": 6, "bernoulli": 2}
+"""Instructions per coefficient-step that the kernels promise to stay below; subsets of 5."""
+WHOLE_ROWS: dict[str, dict[int, float]] = {
+    "gaussian": {16: 27, 32: 26.5},
+    "bernoulli": {16: 17.5},
+    "rank_one": {16: 31, 32: 31, 64: 31},
+    "elementwise": {16: 28, 32: 27.5},
+    "subset": {16: 75, 32: 69, 64: 66},
+}
+"""The same where a warp of sm_90 owns whole rows."""
+PARTS = {"gaussian": 6, "bernoulli": 2, "rank_one": 6, "elementwise": 6, "subset": 2}
 """Products of bfloat16 and of float16 that make one of float32."""
 
 
@@ -283,13 +297,16 @@ def _promised(arch: str, rule: str, dim: int) -> None:
     from ttc_fast.kernels.inspect import inspect
 
     found = inspect(arch, rule, dim)
+    rows = WHOLE_ROWS[rule].get(dim) if arch == "sm_90" else None
+    assert found["samples"] == (64 if rows else 32 if dim == 16 else 16)
     more = 1.4 if versions.version().startswith("3.5") else 1  # it computes the words of bits in two layouts
     least = found["lower_bound"]["instructions_per_step"]
-    assert least < found["instructions_per_step"] <= LIMITS[rule][dim] * more
-    assert found["local_memory"] == 0
+    assert least < found["instructions_per_step"] <= (rows or LIMITS[rule][dim]) * more
+    assert found["local_memory"] <= (80 if rows and dim > 16 else 0)  # of 1,000 to 3,700 and more
+    assert found["barriers_per_step"] <= (0.25 if rows else 18)
     assert found["pipes"].get("other", 0) == 0  # every instruction's pipe is known
     # Every multiply-add is there once: this confirms how often each loop runs.
-    assert found["pipes"]["tensor"] == PARTS[rule] * dim / 64
+    assert found["pipes"]["tensor"] == PARTS[rule] * (1 / 8 if rows else dim / 64)
 
 
 @pytest.mark.parametrize("rule", ["gaussian", "bernoulli"])
@@ -300,34 +317,11 @@ def test_promised_figures_at_16(rule: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dim", [16, 32, 64, 128])
-@pytest.mark.parametrize("rule", ["gaussian", "bernoulli"])
+@pytest.mark.parametrize("rule", list(LIMITS))
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_promised_figures(arch: str, rule: str, dim: int) -> None:
     pytest.importorskip("triton")
     _promised(arch, rule, dim)
-
-
-MOST = {
-    "rank_one": {16: 34, 32: 40, 64: 44, 128: 54},
-    "elementwise": {16: 30, 32: 35, 64: 39, 128: 48},
-    "subset": {16: 78, 32: 100, 64: 106, 128: 115},
-}
-"""Instructions per coefficient-step of the rules of the paper's authors, subsets of 5."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dim", [16, 32, 64, 128])
-@pytest.mark.parametrize("rule", list(MOST))
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
-def test_figures_of_the_authors_rules(arch: str, rule: str, dim: int) -> None:
-    pytest.importorskip("triton")
-    from ttc_fast.kernels.inspect import inspect
-
-    found = inspect(arch, rule, dim)
-    assert found["lower_bound"]["instructions_per_step"] < found["instructions_per_step"] <= MOST[rule][dim]
-    assert found["local_memory"] == 0
-    assert found["pipes"].get("other", 0) == 0
-    assert found["pipes"]["tensor"] == (2 if rule == "subset" else 6) * dim / 64
 
 
 @pytest.mark.parametrize(("arch", "dim"), [("sm_90", 256), pytest.param("sm_89", 128, marks=pytest.mark.slow)])

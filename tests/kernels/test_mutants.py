@@ -116,7 +116,7 @@ FAULTS = [
     Fault("noise of the next step where a chain is resumed", "a", "noise + r,", "noise + r + 1,"),
     Fault("tf32 for fp32", "c", '"PRECISION": precision,', '"PRECISION": "tf32",', source="decode"),
     Fault("draw where uniform = p, sigmoid", "a", "odds, draw) < 16777216.0", "odds, draw) <= 16777216.0"),
-    Fault("a slope without bound", "a", "tl.minimum(gain * inverse, 3.0e38)", "gain * inverse"),
+    Fault("a slope without bound", "a", "tl.minimum(gain, 3.0e38 * tl.min(unit))", "gain"),
     Fault("noise of the first block in a row again", "a", "noise + 4 * q + r", "noise + 4 * first + r"),
     Fault("words of the first block in a row again", "a", "first_block + q, prompt", "first_block + first, prompt"),
     Fault(

@@ -38,6 +38,8 @@ class Simulated:
     """Of shared and of global memory."""
     global_races: int = 0
     conflicts: int = 0
+    unfenced: int = 0
+    """Products whose registers are touched after the last fence."""
 
     def execute(self, launch: kernels.Launch) -> None:
         code = compiled.compile_launch(self.arch, launch)
@@ -56,6 +58,7 @@ class Simulated:
         self.races += sum(sim.shared_races.values()) + sum(sim.global_races.values())
         self.global_races += sum(sim.global_races.values())
         self.conflicts += sum(sim.global_conflicts.values())
+        self.unfenced += sum(sim.unfenced.values())
 
     def place(self, arguments: dict[str, Any]) -> None:
         """Where the arguments lie in memory: as they are, at their places of 2^40 bytes."""
@@ -108,17 +111,19 @@ class Gpu(Simulated):
         if asked[0] == first_step:
             thoughts[0] = w0 if w0.ndim == 3 else w0[:, None]
         if asked[-1] > first_step:
-            tile = self.tile or self.chosen_tile(w0.shape[-1])
+            encoded = rule.encode(max(asked))
+            tile = self.tile or self.chosen_tile(w0.shape[-1], encoded.kind)
             launch = self.module.prepare(
-                state, w0, thoughts, rule=rule.encode(max(asked)), steps=asked, seed=seed, first_sample=first_sample,
+                state, w0, thoughts, rule=encoded, steps=asked, seed=seed, first_sample=first_sample,
                 first_prompt=first_prompt, first_step=first_step, precision=self.precision, target="cuda", tile=tile,
             )  # fmt: skip
             self.execute(launch)
         return thoughts[[asked.index(t) for t in steps]]
 
-    def chosen_tile(self, dim: int) -> kernels.Tile:
+    def chosen_tile(self, dim: int, kind: str) -> kernels.Tile:
         """The one that such a GPU would launch."""
-        found: kernels.Tile = self.module.tile(dim, compiled.SHARED_MEMORY[self.arch], self.precision)
+        memory = compiled.SHARED_MEMORY[self.arch]
+        found: kernels.Tile = self.module.tile(dim, self.arch, memory, self.precision, kind)
         return found
 
     def place(self, arguments: dict[str, Any]) -> None:
