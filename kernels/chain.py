@@ -8,6 +8,7 @@ import triton.language as tl
 from .draws import draws_bits, draws_of, is_continuous
 from .once import compiled_once
 from .product import matrix, product, product_of_bits, split, split_for_bits
+from .streamed import exchanged_draw, places, streamed_product
 from .subset import subset
 
 
@@ -99,17 +100,30 @@ def _token(u, w, draw, noise, half, factor, i, dim, RULE: tl.constexpr, ONES: tl
 
 
 @triton.jit
+def _output(w, m, bias, BITS: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr, STREAMED: tl.constexpr):
+    """u = b + w M, in the unit of b; ``m`` holds the parts of the matrix, or where they and the thoughts lie."""
+    if STREAMED:
+        u = streamed_product(w, m[0], m[1], m[2], bias, BITS, PRECISION, TARGET)
+    elif BITS:
+        u = product_of_bits(w, m[0], m[1], bias, PRECISION, TARGET)
+    else:
+        u = product(w, m[0], m[1], m[2], bias, False, PRECISION, TARGET)
+    return u
+
+
+@triton.jit
 def _step(
-    x, draw, noise, half, factor, m1, m2, m3, bias, i, dim,
+    x, draw, noise, half, factor, m, bias, i, dim,
     RULE: tl.constexpr, EVERY_STEP: tl.constexpr, ONES: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
+    STREAMED: tl.constexpr,
 ):  # fmt: skip
     """A thought and what the next step begins with: where thoughts are bits that is the output u of the thought, so
     that w0, which may be real, is multiplied before all steps; else the thought, or u if only answers are drawn."""
     if draws_bits(RULE, EVERY_STEP):
         token = _token(x, x, draw, noise, half, factor, i, dim, RULE, ONES, TARGET)
-        x = product_of_bits(token, m1, m2, bias, PRECISION, TARGET)
+        x = _output(token, m, bias, True, PRECISION, TARGET, STREAMED)
     else:
-        u = product(x, m1, m2, m3, bias, False, PRECISION, TARGET)
+        u = _output(x, m, bias, False, PRECISION, TARGET, STREAMED)
         token = _token(u, x, draw, noise, half, factor, i, dim, RULE, ONES, TARGET)
         x = token if EVERY_STEP else u
     return token, x
@@ -157,12 +171,12 @@ def _store(thoughts, token, stop, r, page, rows, dim, WHOLE: tl.constexpr):
 
 @compiled_once
 def decode_kernel(
-    state, w0, noise, stops, thoughts,
+    work, state, w0, noise, stops, thoughts,
     page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
     w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
     seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
     RULE: tl.constexpr, EVERY_STEP: tl.constexpr, ONES: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
-    D: tl.constexpr, BN: tl.constexpr, WHOLE: tl.constexpr,
+    D: tl.constexpr, BN: tl.constexpr, WHOLE: tl.constexpr, STREAMED: tl.constexpr,
 ):  # fmt: skip
     """A program decodes BN samples of one prompt, all D (padded) coefficients of them.
 
@@ -172,7 +186,8 @@ def decode_kernel(
     The blocks that are not listed run in a loop that touches no memory but ``noise``, the schedule
     sigma_t. Block 0 is always listed: it may begin before ``first_step``.
     Padded coefficients have zero rows and columns in the matrix: they stay finite and without effect. WHOLE says that
-    there are none, dim = D.
+    there are none, dim = D. STREAMED says that the matrix does not fit on chip: its slices pass by at every step, from
+    ``work`` (streamed.py), ``stops`` lists all blocks, and there is one loop over steps and no other.
     """
     RANDOM: tl.constexpr = is_continuous(RULE) or EVERY_STEP  # else only the answers are
     if WHOLE:
@@ -189,20 +204,30 @@ def decode_kernel(
     thoughts += (prompt * samples + start) * dim
 
     bias = -tl.load(state + i * (dim + 1) + dim, mask=i < dim, other=0.0)[None, :] + tl.zeros((BN, D), tl.float32)
-    if draws_bits(RULE, EVERY_STEP):
-        m1, m2, unit = split_for_bits(matrix(state, dim, i, i), PRECISION, TARGET)
-        m3 = m2
+    BITS: tl.constexpr = draws_bits(RULE, EVERY_STEP)
+    if STREAMED:
+        units, parts, own, drawn = places(
+            work, prompt, tl.num_programs(0) // tiles, program, D, BN, BITS, PRECISION, TARGET
+        )
+        m = parts, own, dim
+    if BITS:
+        if STREAMED:
+            unit = tl.load(units + i)[None, :]
+        else:
+            high, low, unit = split_for_bits(matrix(state, dim, i, i), PRECISION, TARGET)
+            m = high, low, low
         inverse = _nearest_power(1.0 / unit)  # whose bits alone the compiler would compute again from all of the matrix
         x = _first_output(w0, w0_sample_stride, state, bias, rows, dim, PRECISION, TARGET) * unit
         bias = bias * unit
         w = _thoughts(w0, w0_sample_stride, n, i, rows, dim)
         bits = tl.min((w * (1.0 - w) == 0.0).to(tl.int32), 1)[:, None]  # a resumed chain goes on as if it were whole
-        x = tl.where(bits == 1, product_of_bits(w, m1, m2, bias, PRECISION, TARGET), x)
+        x = tl.where(bits == 1, _output(w, m, bias, True, PRECISION, TARGET, STREAMED), x)
         gain = tl.minimum(gain, 3.0e38 * tl.min(unit))  # an infinite factor would make NaN of u = 0
         half, factor = _thresholds(gain, unit, inverse, RULE)
     else:
         x = _thoughts(w0, w0_sample_stride, n, i, rows, dim)
-        m1, m2, m3 = split(matrix(state, dim, i, i), PRECISION, TARGET)
+        if not STREAMED:
+            m = split(matrix(state, dim, i, i), PRECISION, TARGET)
         half, factor = _thresholds(gain, 1.0, 1.0, RULE)
     sample = (first_sample + start + n).to(tl.uint32)[:, None]
     coordinate = i.to(tl.uint32)[None, :]
@@ -210,101 +235,48 @@ def decode_kernel(
     first_block = (first_step // 4).to(tl.uint32)
 
     begin = (first_step % 4).to(tl.int32)
-    if begin > 0:  # what is left of the block of four in which the decode starts
-        for r in range(begin, 4):
-            draws = draws_of(seed, sample, coordinate, first_block, prompt, RULE, TARGET)
-            draw = tl.where(r == 1, draws[1], tl.where(r == 2, draws[2], draws[3]))
+    if STREAMED:
+        for t in range(begin, 4 * stops_count):
+            if (t == begin) | (t % 4 == 0):
+                exchanged_draw(drawn, draws_of(seed, sample, coordinate, first_block + t // 4, prompt, RULE, TARGET))
+            draw = tl.load(drawn + (t % 4) * BN * D + n[:, None] * D + i[None, :])
             token, x = _step(
-                x, draw, noise + r, half, factor, m1, m2, m3, bias, i[None, :], dim,
-                RULE, EVERY_STEP, ONES, PRECISION, TARGET,
+                x, draw, noise + t, half, factor, m, bias, i[None, :], dim,
+                RULE, EVERY_STEP, ONES, PRECISION, TARGET, STREAMED,
             )  # fmt: skip
-            _store(thoughts, token, stops, r, page, rows, dim, WHOLE)
+            _store(thoughts, token, stops + 7 * (t // 4), t % 4, page, rows, dim, WHOLE)
+    else:
+        if begin > 0:  # what is left of the block of four in which the decode starts
+            for r in range(begin, 4):
+                draws = draws_of(seed, sample, coordinate, first_block, prompt, RULE, TARGET)
+                draw = tl.where(r == 1, draws[1], tl.where(r == 2, draws[2], draws[3]))
+                token, x = _step(
+                    x, draw, noise + r, half, factor, m, bias, i[None, :], dim,
+                    RULE, EVERY_STEP, ONES, PRECISION, TARGET, STREAMED,
+                )  # fmt: skip
+                _store(thoughts, token, stops, r, page, rows, dim, WHOLE)
 
-    for stop in range(tl.where(begin > 0, 1, 0), stops_count):
-        # A loop that carries the next block in a variable is compiled to start at 0 again: Triton 3.7.1
-        # takes a variable that is only a bound for a constant. The table names both ends instead.
-        first = tl.load(stops + 7 * stop)
-        last = tl.load(stops + 7 * stop + 1)
-        for q in range(first, last):
-            if RANDOM:
-                draws = draws_of(seed, sample, coordinate, first_block + q, prompt, RULE, TARGET)
-            for r in tl.static_range(4):
+        for stop in range(tl.where(begin > 0, 1, 0), stops_count):
+            # A loop that carries the next block in a variable is compiled to start at 0 again: Triton 3.7.1
+            # takes a variable that is only a bound for a constant. The table names both ends instead.
+            first = tl.load(stops + 7 * stop)
+            last = tl.load(stops + 7 * stop + 1)
+            for q in range(first, last):
                 if RANDOM:
-                    _, x = _step(
-                        x, draws[r], noise + 4 * q + r, half, factor, m1, m2, m3, bias, i[None, :], dim,
-                        RULE, EVERY_STEP, ONES, PRECISION, TARGET,
-                    )  # fmt: skip
-                else:
-                    x = product(x, m1, m2, m3, bias, False, PRECISION, TARGET)
+                    draws = draws_of(seed, sample, coordinate, first_block + q, prompt, RULE, TARGET)
+                for r in tl.static_range(4):
+                    if RANDOM:
+                        _, x = _step(
+                            x, draws[r], noise + 4 * q + r, half, factor, m, bias, i[None, :], dim,
+                            RULE, EVERY_STEP, ONES, PRECISION, TARGET, STREAMED,
+                        )  # fmt: skip
+                    else:
+                        x = _output(x, m, bias, False, PRECISION, TARGET, STREAMED)
 
-        draws = draws_of(seed, sample, coordinate, first_block + last, prompt, RULE, TARGET)
-        for r in tl.static_range(4):
-            token, x = _step(
-                x, draws[r], noise + 4 * last + r, half, factor, m1, m2, m3, bias, i[None, :], dim,
-                RULE, EVERY_STEP, ONES, PRECISION, TARGET,
-            )  # fmt: skip
-            _store(thoughts, token, stops + 7 * stop, r, page, rows, dim, WHOLE)
-
-
-SLICE = tl.constexpr(4096)
-"""Elements of the matrix in one slice of the streamed kernel."""
-
-
-@compiled_once
-def streamed_kernel(
-    scratch, state, w0, noise, stops, thoughts,
-    page: tl.int64, samples: tl.int64, dim: tl.int32, stops_count: tl.int32,
-    w0_prompt_stride: tl.int64, w0_sample_stride: tl.int64,
-    seed: tl.uint64, first_prompt: tl.int64, first_sample: tl.int64, first_step: tl.int64, gain: tl.float32,
-    RULE: tl.constexpr, EVERY_STEP: tl.constexpr, ONES: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr,
-    D: tl.constexpr, BN: tl.constexpr,
-):  # fmt: skip
-    """The same decode where the matrix does not fit on chip: it passes by in slices at every step.
-
-    ``stops`` lists every block. ``scratch [programs, 5, BN, D]`` holds the thoughts, which a program's
-    threads read from each other, and the draws of four steps, which would take all registers.
-    """
-    K: tl.constexpr = SLICE // D
-    PAGE: tl.constexpr = BN * D
-    RANDOM: tl.constexpr = is_continuous(RULE) or EVERY_STEP
-    tiles = tl.cdiv(samples, BN)
-    program = tl.program_id(0).to(tl.int64)
-    prompt = program // tiles
-    start = (program % tiles) * BN
-    n = tl.arange(0, BN)[:, None]
-    i = tl.arange(0, D)[None, :]
-    rows = tl.minimum(samples - start, BN).to(tl.int32)
-    inside = (n < rows) & (i < dim)
-    scratch += program * 5 * PAGE
-    state += prompt * dim * (dim + 1)
-    w0 += prompt * w0_prompt_stride + start * w0_sample_stride
-    thoughts += (prompt * samples + start) * dim
-    sample = (first_sample + start + n).to(tl.uint32)
-    prompt = (first_prompt + prompt).to(tl.uint32)
-    first_block = (first_step // 4).to(tl.uint32)
-    half, factor = _thresholds(gain, 1.0, 1.0, RULE)
-
-    tl.store(scratch + n * D + i, tl.load(w0 + n * w0_sample_stride + i, mask=inside, other=0.0))
-    for block in range(stops_count):
-        draws = draws_of(seed, sample, i.to(tl.uint32), first_block + block, prompt, RULE, TARGET)
-        for r in tl.static_range(4):
-            tl.store(scratch + (1 + r) * PAGE + n * D + i, draws[r])
-        for r in range(4):
-            tl.debug_barrier()
-            u = -tl.load(state + i * (dim + 1) + dim, mask=i < dim, other=0.0) + tl.zeros((BN, D), tl.float32)
-            for slice in range(0, D, K):
-                k = slice + tl.arange(0, K)
-                m1, m2, m3 = split(matrix(state, dim, k, tl.arange(0, D)), PRECISION, TARGET)
-                w = tl.load(scratch + n * D + k[None, :])
-                u = product(w, m1, m2, m3, u, False, PRECISION, TARGET)
-            draw = tl.load(scratch + (1 + r) * PAGE + n * D + i)
-            w = u  # of the rules without it: not read
-            if RULE == "rank_one" or RULE == "elementwise":
-                w = tl.load(scratch + n * D + i)
-            token = _token(u, w, draw, noise + 4 * block + r, half, factor, i, dim, RULE, ONES, TARGET)
-            slot = tl.load(stops + 7 * block + 3 + r)
-            tl.store(thoughts + slot * page + n * dim + i, token, mask=tl.where(slot >= 0, inside, False))
-            if RANDOM:
-                u = token
-            tl.debug_barrier()
-            tl.store(scratch + n * D + i, u, mask=tl.where(4 * block + r >= first_step % 4, n < BN, False))
+            draws = draws_of(seed, sample, coordinate, first_block + last, prompt, RULE, TARGET)
+            for r in tl.static_range(4):
+                token, x = _step(
+                    x, draws[r], noise + 4 * last + r, half, factor, m, bias, i[None, :], dim,
+                    RULE, EVERY_STEP, ONES, PRECISION, TARGET, STREAMED,
+                )  # fmt: skip
+                _store(thoughts, token, stops + 7 * stop, r, page, rows, dim, WHOLE)

@@ -23,7 +23,8 @@ from triton.compiler import ASTSource
 from . import padded
 from .attention import attention_kernel
 from .attention_decode import TILES, constants_of
-from .decode import Launch, constants, kernel_of, options, tile
+from .chain import decode_kernel
+from .decode import Launch, constants, of_decode, options, tile
 
 SHARED_MEMORY = {
     "sm_80": 163 * 1024,
@@ -91,9 +92,9 @@ def decode_source(arch: str, rule: str, dim: int, precision: str = "fp32") -> So
     """The kernel that a decode of ``dim`` coefficients launches on such a GPU; ``rule`` is a key of CONSTANTS."""
     backend = gpu(arch).backend
     chosen = tile(dim, arch, SHARED_MEMORY[arch], precision, CONSTANTS[rule]["RULE"])
-    kernel, more = kernel_of(dim, chosen)
-    given = constants(CONSTANTS[rule], precision, backend, dim, chosen) | more
-    return Source(kernel, {p.name: argument_type(p) for p in kernel.params}, given, options(chosen, backend))
+    given = constants(CONSTANTS[rule], precision, backend, dim, chosen) | of_decode(dim, chosen)
+    signature = {p.name: argument_type(p) for p in decode_kernel.params}
+    return Source(decode_kernel, signature, given, options(chosen, backend))
 
 
 def launch_source(launch: Launch) -> Source:
@@ -139,8 +140,8 @@ def compile_launch(arch: str, launch: Launch) -> Compiled:
 
 def examined(arch: str, source: Source) -> Compiled:
     """A kernel's machine code, with what the assembler says of it."""
-    kernel, (_, signature, given, options) = translate(arch, source), source
-    about = arch, given.get("BN", 0), options["num_warps"], "scratch" in signature, kernel.metadata.shared
+    kernel, (_, _, given, options) = translate(arch, source), source
+    about = arch, given.get("BN", 0), options["num_warps"], given.get("STREAMED", False), kernel.metadata.shared
     if arch.startswith("gfx"):
         assembly = kernel.asm["amdgcn"]
         registers, stack, spills = (

@@ -41,32 +41,25 @@ class Analysis(NamedTuple):
     """Of DEFAULT_STEPS: what listed blocks take besides under a name of its own, as if on pipes that are free. None of
     kernels whose loops have others inside."""
     loops: tuple[tuple[int, int], ...]
-    """Trips in a block of four steps and instructions: of the hot loop, if streamed those around it, and of rounds."""
+    """Trips in a block of four steps and instructions: of the hot loop and of rounds; if streamed, of the loop of
+    steps, of what it does once in four of them, of slices and of rounds."""
 
 
 def analyse(compiled: Compiled, dim: int, ones: int = 0) -> Analysis:
     """Count the hot loop of an NVIDIA kernel: four steps of BN x D coefficients, on 32 lanes a warp.
 
-    Where the matrix stays on chip that is the innermost loop. Where it is streamed, it is the whole nest: the
-    body of the block of four steps, four times that of a step, and in it that of a slice of the matrix. A step that
-    chooses ``ones`` coefficients has a loop besides, one round for each.
+    Where the matrix stays on chip that is the innermost loop. Where it is streamed, it is the loop of single steps,
+    with what branches skip but once in four of them, and in it the loop over slices of the matrix. A step that chooses
+    ``ones`` coefficients has a loop besides, one round for each.
     """
     width = padded(dim)
-    rounds: list[str] = []
-    if ones:
-        bodies, rounds = sass.nest_with_rounds(compiled.assembly, 3 if compiled.streamed else 2)
-    else:
-        bodies = sass.nest(compiled.assembly)
-    trips = [1]
     if compiled.streamed:
-        from .chain import SLICE  # imports triton
-
-        trips = [1, STEPS, STEPS * width**2 // SLICE.value]
-        if len(bodies) != len(trips):
-            raise ValueError(f"assembly: expected {len(trips)} loops in a streamed kernel, got {len(bodies)}")
-    hot = list(zip(trips, bodies[-len(trips) :]))
-    if ones:  # on chip the four steps follow each other, and the loops of all four are in ``rounds``
-        hot.append((ones * (STEPS if compiled.streamed else 1), rounds))
+        hot = _streamed(compiled.assembly, dim, ones)
+    elif ones:  # the four steps follow each other, and the loops of all four are in ``rounds``
+        bodies, rounds = sass.nest_with_rounds(compiled.assembly, 2)
+        hot = [(1, bodies[-1]), (ones, rounds)]
+    else:
+        hot = [(1, sass.hot_loop(compiled.assembly))]
     count: Counter[str] = Counter()
     for times, body in hot:
         for opcode in body:
@@ -82,6 +75,19 @@ def analyse(compiled: Compiled, dim: int, ones: int = 0) -> Analysis:
         None if ones or compiled.streamed else _default_run(compiled, mix, coefficient_steps),
         tuple((times, sum(opcode != "NOP" for opcode in body)) for times, body in hot),
     )
+
+
+def _streamed(assembly: str, dim: int, ones: int) -> list[tuple[int, list[str]]]:
+    """Trips in a block of four steps, and opcodes: what is skipped draws for the whole block, or stores thoughts."""
+    from .streamed import SLICE  # imports triton
+
+    always, skipped, inner = sass.loop_of_single_steps(assembly)
+    slices = [body for body in inner if any(sass.pipe(opcode) == "tensor" for opcode in body)]
+    if len(slices) != 1:
+        raise ValueError(f"assembly: expected one loop over slices of the matrix, got {len(slices)}")
+    rounds = [opcode for body in inner if body is not slices[0] for opcode in body]
+    trips = STEPS * -(-dim // SLICE.value)
+    return [(STEPS, always), (1, skipped), (trips, slices[0]), *([(STEPS * ones, rounds)] if ones else [])]
 
 
 def _default_run(compiled: Compiled, mix: roofline.Mix, of_a_block: float) -> roofline.Mix:

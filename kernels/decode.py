@@ -14,7 +14,9 @@ import triton
 from torch import Tensor
 
 from . import Unusable, padded, target
-from .chain import decode_kernel, streamed_kernel
+from .chain import decode_kernel
+from .draws import draws_bits
+from .streamed import workspace
 from .versions import warn_unproved
 
 
@@ -36,15 +38,14 @@ TILES = {
     32: Tile(16, 2, registers=128),
     64: Tile(16, 4, registers=168),
     128: Tile(16, 8),
-    256: Tile(16, 8, streamed=True),
 }
-"""Tile of every padded dimension where WHOLE_ROWS has none: eight coefficients to a thread (sixteen at 256), so that
-four steps of noise, thoughts and a thread's share of the matrix are registers. Chosen by ``ttc_fast.kernels.inspect``;
+"""Tile of every padded dimension whose matrix fits on chip, where WHOLE_ROWS has none: eight coefficients to a thread,
+so that four steps of noise, thoughts and a thread's share of the matrix are registers. Chosen by ``inspect.py``;
 never by timing, which would let the bits of a result change from run to run."""
 
-STREAMED_128 = Tile(16, 8, streamed=True)
-"""Tile of dimension 128 on a GPU with less shared memory than RESIDENT_128, and without tensor cores, whose
-operands would take all registers."""
+STREAMED = Tile(32, 8, streamed=True)
+"""Tile of the other dimensions, and of 128 on a GPU with less shared memory than RESIDENT_128 and without tensor cores,
+whose operands would take all registers. A program on AMD's takes 16 samples: 32 spill."""
 RESIDENT_128 = 116 * 1024
 """Bytes of shared memory a program needs to keep a matrix of 128 x 128 on chip."""
 
@@ -83,8 +84,8 @@ def tile(dim: int, arch: str, shared_memory: int, precision: str, kind: str = "g
     """
     if arch == "sm_90" and precision == "fp32" and (padded(dim), kind) in WHOLE_ROWS:
         return Tile(64, 4, registers=WHOLE_ROWS[padded(dim), kind])
-    if padded(dim) == 128 and (shared_memory < RESIDENT_128 or precision == "ieee"):
-        return STREAMED_128
+    if padded(dim) == 256 or (padded(dim) == 128 and (shared_memory < RESIDENT_128 or precision == "ieee")):
+        return STREAMED._replace(samples=16) if arch.startswith("gfx") else STREAMED
     chosen = TILES[padded(dim)]
     return chosen._replace(registers=REGISTERS.get((padded(dim), kind), chosen.registers))
 
@@ -102,8 +103,9 @@ def _tile_here(dim: int, device: torch.device, precision: str, kind: str) -> Til
 
 def options(tile: Tile, target: str) -> dict[str, Any]:
     """Options of the compiler. There is nothing to prefetch, and only multiply-adds written as fused ones are fused."""
+    stages = 2 if tile.streamed and target == "cuda" else 1
     registers = {"maxnreg": tile.registers} if tile.registers and target == "cuda" else {}
-    return {"num_warps": tile.warps, "num_stages": 1, "enable_fp_fusion": False, **registers}
+    return {"num_warps": tile.warps, "num_stages": stages, "enable_fp_fusion": False, **registers}
 
 
 def constants(rule: dict[str, Any], precision: str, target: str, dim: int, tile: Tile) -> dict[str, Any]:
@@ -111,9 +113,9 @@ def constants(rule: dict[str, Any], precision: str, target: str, dim: int, tile:
     return {**rule, "PRECISION": precision, "TARGET": target, "D": padded(dim), "BN": tile.samples}
 
 
-def kernel_of(dim: int, tile: Tile) -> tuple[Any, dict[str, Any]]:
-    """The kernel that decodes ``dim`` coefficients by such a tile, and its constant beside :func:`constants`."""
-    return (streamed_kernel, {}) if tile.streamed else (decode_kernel, {"WHOLE": dim == padded(dim)})
+def of_decode(dim: int, tile: Tile) -> dict[str, Any]:
+    """The constants of ``decode_kernel`` beside :func:`constants`."""
+    return {"WHOLE": dim == padded(dim), "STREAMED": tile.streamed}
 
 
 class EncodedRule(Protocol):
@@ -242,14 +244,14 @@ def prepare(
         asked: steps, seed, first_sample, first_prompt, first_step.
     """
     prompts, samples, dim = thoughts.shape[1:]
-    programs, arguments = programs_of(prompts, samples, tile), {"state": state.contiguous()}
+    programs, work = programs_of(prompts, samples, tile), state.new_empty(1)
     if tile.streamed:
-        scratch = torch.empty(programs * 5 * tile.samples * padded(dim), device=state.device)
-        arguments = {"scratch": scratch, **arguments}
+        bits = bool(draws_bits(rule.kind, rule.every_step))
+        work = workspace(state, programs, tile.samples, bits, precision)
+    arguments = {"work": work, "state": state.contiguous()}
     arguments |= chain_arguments(w0, thoughts, rule=rule, every_block=tile.streamed, **asked)
-    kernel, more = kernel_of(dim, tile)
-    given = chain_constants(rule, precision, target, dim, tile) | more
-    return Launch(kernel, programs, arguments, given, options(tile, target))
+    given = chain_constants(rule, precision, target, dim, tile) | of_decode(dim, tile)
+    return Launch(decode_kernel, programs, arguments, given, options(tile, target))
 
 
 @functools.lru_cache(maxsize=32)

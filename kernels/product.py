@@ -49,27 +49,37 @@ def split(m, PRECISION: tl.constexpr, TARGET: tl.constexpr):
 
 
 @triton.jit
-def product(w, m1, m2, m3, u, BINARY: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr):
-    """u + w m. PRECISION "fp32": w = w1 + w2 + w3 exactly, in bfloat16; the products left out are below 2^-22.
+def thirds(w, TARGET: tl.constexpr):
+    """w = w1 + w2 + w3 exactly, in bfloat16."""
+    head = _upper(w, 0)
+    rest = w - head
+    middle = _upper(rest, 0)
+    return _bfloat16(head, TARGET), _bfloat16(middle, TARGET), _bfloat16(rest - middle, TARGET)
 
-    A binary thought is a bfloat16 itself: its products are exact.
-    """
+
+@triton.jit
+def six_products(w1, w2, w3, m1, m2, m3, u):
+    """u + (w1 + w2 + w3) (m1 + m2 + m3); the products left out are below 2^-22."""
+    u = tl.dot(w3, m1, u, input_precision="ieee")
+    u = tl.dot(w2, m2, u, input_precision="ieee")
+    u = tl.dot(w1, m3, u, input_precision="ieee")
+    u = tl.dot(w2, m1, u, input_precision="ieee")
+    u = tl.dot(w1, m2, u, input_precision="ieee")
+    return tl.dot(w1, m1, u, input_precision="ieee")
+
+
+@triton.jit
+def product(w, m1, m2, m3, u, BINARY: tl.constexpr, PRECISION: tl.constexpr, TARGET: tl.constexpr):
+    """u + w m. A binary thought is a bfloat16 itself: its products are exact."""
     if PRECISION == "fp32":
         if BINARY:
             w1 = _bfloat16(w, TARGET)
             u = tl.dot(w1, m3, u, input_precision="ieee")
+            u = tl.dot(w1, m2, u, input_precision="ieee")
+            u = tl.dot(w1, m1, u, input_precision="ieee")
         else:
-            head = _upper(w, 0)
-            rest = w - head
-            middle = _upper(rest, 0)
-            w1 = _bfloat16(head, TARGET)
-            w2 = _bfloat16(middle, TARGET)
-            u = tl.dot(_bfloat16(rest - middle, TARGET), m1, u, input_precision="ieee")
-            u = tl.dot(w2, m2, u, input_precision="ieee")
-            u = tl.dot(w1, m3, u, input_precision="ieee")
-            u = tl.dot(w2, m1, u, input_precision="ieee")
-        u = tl.dot(w1, m2, u, input_precision="ieee")
-        u = tl.dot(w1, m1, u, input_precision="ieee")
+            w1, w2, w3 = thirds(w, TARGET)
+            u = six_products(w1, w2, w3, m1, m2, m3, u)
     else:
         u = tl.dot(w, m1, u, input_precision=PRECISION)
     return u
@@ -98,7 +108,7 @@ def _halves(x, TARGET: tl.constexpr):
 
 
 @triton.jit
-def _half(x, TARGET: tl.constexpr):
+def half(x, TARGET: tl.constexpr):
     """x, which a float16 holds, as the operand of a matrix product."""
     if TARGET == "cuda":
         part = tl.inline_asm_elementwise(
@@ -131,7 +141,7 @@ def split_for_bits(m, PRECISION: tl.constexpr, TARGET: tl.constexpr):
 def product_of_bits(w, high, low, u, PRECISION: tl.constexpr, TARGET: tl.constexpr):
     """u + w m for thoughts of zeros and ones, u and the product in the units of :func:`split_for_bits`."""
     if PRECISION == "fp32":
-        ones = _half(w, TARGET)
+        ones = half(w, TARGET)
         u = tl.dot(ones, low, u, input_precision="ieee")
         u = tl.dot(ones, high, u, input_precision="ieee")
     else:

@@ -23,12 +23,13 @@ PIPES: dict[str, tuple[str, ...]] = {
     ),
     "xu": ("MUFU", "I2F", "F2I", "F2F", "FRND", "POPC", "FLO", "BREV"),
     "tensor": ("HMMA", "HGMMA"),
-    "lsu": ("LDS", "STS", "LDSM", "STSM", "LDG", "STG", "LDL", "STL", "LD", "ST", "LDC", "ATOM", "ATOMG", "RED"),
+    "lsu": ("LDS", "STS", "LDSM", "STSM", "LDG", "LDGSTS", "STG", "LDL", "STL", "LD", "ST", "LDC", "ATOM",
+            "ATOMG", "RED"),
     "shuffle": ("SHFL", "VOTE", "REDUX", "MATCH"),
     "uniform": ("R2UR", "S2UR", "LDCU", "VOTEU"),
     "control": (
-        "BRA", "BSSY", "BSYNC", "BAR", "EXIT", "WARPSYNC", "CALL", "RET", "DEPBAR", "S2R", "CS2R", "YIELD", "BREAK",
-        "NOP", "MEMBAR", "ERRBAR", "CCTL", "WARPGROUP", "FENCE",
+        "BRA", "BSSY", "BSYNC", "BAR", "EXIT", "WARPSYNC", "CALL", "RET", "DEPBAR", "LDGDEPBAR", "S2R", "CS2R", "YIELD",
+        "BREAK", "NOP", "MEMBAR", "ERRBAR", "CCTL", "WARPGROUP", "FENCE",
     ),
 }  # fmt: skip
 """Instructions of each pipe; "imad" without its wide products, which are a pipe of their own here, "wide"."""
@@ -141,14 +142,37 @@ def around_the_hot_loop(assembly: str) -> tuple[int, int]:
     """
     instructions, labels = parse(assembly)
     outer, inner = _nested(instructions, labels, 2)[-2:]
-    places = {i for i in range(outer.first, outer.last + 1) if not inner.first <= i <= inner.last}
+    always, skipped = (
+        sum(opcode != "NOP" for opcode in part) for part in _around(instructions, labels, outer, [inner])
+    )
+    return always, skipped
+
+
+def loop_of_single_steps(assembly: str) -> tuple[list[str], list[str], list[list[str]]]:
+    """Opcodes of the longest loop: of every trip, what a branch may skip, and the bodies of the loops in it.
+
+    Raises:
+        ValueError: there is no loop.
+    """
+    instructions, labels = parse(assembly)
+    outer, *inner = _nested(instructions, labels, 1)
+    bodies = [[one.opcode for one in instructions[loop.first : loop.last + 1]] for loop in inner]
+    return *_around(instructions, labels, outer, inner), bodies
+
+
+def _around(
+    instructions: list[Instruction], labels: dict[str, int], outer: Loop, inner: list[Loop]
+) -> tuple[list[str], list[str]]:
+    """Opcodes of a loop that are in none of those inside it: of every trip, and those that a branch may skip."""
+    places = set(range(outer.first, outer.last + 1)).difference(*(range(x.first, x.last + 1) for x in inner))
     skipped: set[int] = set()
     for i in places:
         end = labels.get(instructions[i].target, 0)
-        if instructions[i].opcode.startswith("BRA") and i < end <= outer.last and not i < inner.first < end:
+        over = any(i < loop.first < end for loop in inner)
+        if instructions[i].opcode.startswith("BRA") and i < end <= outer.last and not over:
             skipped |= set(range(i + 1, end))
-    counted = {i for i in places if instructions[i].opcode != "NOP"}
-    return len(counted - skipped), len(counted & skipped)
+    always, seldom = ([instructions[i].opcode for i in sorted(part)] for part in (places - skipped, places & skipped))
+    return always, seldom
 
 
 def hot_loop(assembly: str) -> list[str]:

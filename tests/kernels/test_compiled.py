@@ -267,9 +267,9 @@ def test_short_buffers_are_caught(name: str) -> None:
         run(Gpu("sm_80", spoil=shorten), GAUSSIAN, 16, steps=[16])
 
 
-def test_short_scratch_is_caught() -> None:
+def test_short_workspace_is_caught() -> None:
     def shorten(arguments: dict[str, Any]) -> None:
-        arguments["scratch"] = arguments["scratch"][:-1].copy()
+        arguments["work"] = arguments["work"][:-1].copy()
 
     with pytest.raises(SimError, match="out of bounds"):
         run(Gpu("sm_86", spoil=shorten), GAUSSIAN, 70, steps=[1])

@@ -326,11 +326,11 @@ def test_promised_figures(arch: str, rule: str, dim: int) -> None:
 
 @pytest.mark.parametrize(("arch", "dim"), [("sm_90", 256), pytest.param("sm_89", 128, marks=pytest.mark.slow)])
 def test_streamed_kernels_are_counted_whole(arch: str, dim: int) -> None:
-    """Trips: 1 block, 4 steps, 4 d^2 / 4096 slices. Thoughts are not known to be binary: 6 products."""
+    """Trips in a block of four steps: 4 steps, the draws of a block, 4 d / 32 slices. Two products of bits."""
     pytest.importorskip("triton")
     from ttc_fast.kernels.inspect import inspect
 
     found = inspect(arch, "bernoulli", dim)
-    assert [times for times, _ in found["loops"]] == [1, 4, 4 * dim**2 // 4096]
-    assert found["pipes"]["tensor"] == 6 * dim / 64
+    assert [times for times, _ in found["loops"]] == [4, 1, 4 * dim // 32]
+    assert found["pipes"]["tensor"] == 2 * dim / 64
     assert found["pipes"]["wide"] > 15 / 4
