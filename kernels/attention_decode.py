@@ -13,13 +13,14 @@ from torch.nn.functional import pad
 
 from . import padded, target
 from .attention import attention_kernel
-from .decode import EncodedRule, Launch, Tile, chain_arguments, chain_constants, launched, options, programs_of
+from .decode import EncodedRule, Launch, chain_arguments, chain_constants, launched, options, programs_of
+from .tiles import Tile
 
 MAX_GROUPS = 3
 """Groups of heads with one activation and one number of keys; the matrix A is one of them."""
 
 TILES = {16: Tile(32, 2), 32: Tile(16, 2), 64: Tile(16, 4), 128: Tile(16, 8)}
-"""Tile of every padded dimension, as ``decode.TILES``: eight coefficients to a thread."""
+"""Tile of every padded dimension, as ``tiles.TILES``: eight coefficients to a thread."""
 KEYS = {16: 32, 32: 32, 64: 32, 128: 16}
 """Keys whose scores are in registers at a time, of every padded dimension."""
 

@@ -24,7 +24,8 @@ from . import padded
 from .attention import attention_kernel
 from .attention_decode import TILES, constants_of
 from .chain import decode_kernel
-from .decode import Launch, constants, of_decode, options, tile
+from .decode import Launch, constants, of_decode, options
+from .tiles import tile
 
 SHARED_MEMORY = {
     "sm_80": 163 * 1024,

@@ -265,7 +265,7 @@ def pretended_gpu(count: int = 1) -> Iterator[Counter[str]]:
     backends: Any = importlib.import_module("ttc_fast.decoding.backends")
     from ttc_fast.kernels import aggregate, decode
 
-    tile_here, cuda = decode._tile_here, torch.cuda
+    tile_here, cuda = decode.tile_here, torch.cuda
     with pytest.MonkeyPatch.context() as patch, pretended_device() as counts:
         for module in (aggregate, decode):
             for name in [name for name in vars(module) if name.endswith("_kernel")]:
@@ -277,5 +277,5 @@ def pretended_gpu(count: int = 1) -> Iterator[Counter[str]]:
         patch.setattr(cuda, "get_device_capability", lambda device=None: (9, 0))
         patch.setattr(cuda, "device", _on)
         patch.setattr(backends, "interpreted", lambda: False)
-        patch.setattr(decode, "_tile_here", lambda dim, _, *rest: tile_here(dim, torch.device("cpu"), *rest))
+        patch.setattr(decode, "tile_here", lambda dim, _, *rest: tile_here(dim, torch.device("cpu"), *rest))
         yield counts

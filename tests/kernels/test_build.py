@@ -20,7 +20,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime import driver
-from ttc_fast.kernels import build, compiled, decode
+from ttc_fast.kernels import build, compiled, decode, tiles
 
 DIM = 16
 SHARED = compiled.SHARED_MEMORY["sm_90"]
@@ -61,7 +61,7 @@ def launches_of_default_runs(monkeypatch: pytest.MonkeyPatch, dim: int, samples:
         task = tf.LinearRegression(dim, 4 * dim, kind, label_noise=0.1)
         rule = tf.GaussianNoise(0.2) if kind == "continuous" else tf.BernoulliSampling()
         with torch.inference_mode(), pretended_gpu():
-            monkeypatch.setattr(decode, "_tile_here", lambda dim, _, *rest: decode.tile(dim, "sm_90", SHARED, *rest))
+            monkeypatch.setattr(decode, "tile_here", lambda dim, _, *rest: tiles.tile(dim, "sm_90", SHARED, *rest))
             model = tf.LinearAttention.gradient_descent(dim, examples=4 * dim).to("cuda")
             prompts = task.sample(2).to("cuda")
             tf.evaluate(tf.StochasticDecoder(model, rule), prompts, steps=[1, 8], samples=samples, budgets=[1, samples])

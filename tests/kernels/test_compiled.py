@@ -44,8 +44,8 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 from triton.compiler import make_backend
 from triton.runtime.jit import create_function_from_signature
-from ttc_fast.kernels import compiled, decode, padded, sass
-from ttc_fast.kernels.decode import Tile
+from ttc_fast.kernels import compiled, decode, padded, sass, tiles
+from ttc_fast.kernels.tiles import Tile
 
 from gpusim import Gpu
 from ptxsim import SimError
@@ -115,7 +115,7 @@ def test_equal_keys(ones: int) -> None:
 @slow
 @pytest.mark.parametrize("rule", ["gaussian", "bernoulli", "rank_one", "elementwise", "subset"])
 def test_where_the_matrix_does_not_fit(rule: str) -> None:
-    assert decode.tile(70, "sm_86", compiled.SHARED_MEMORY["sm_86"], "fp32").streamed
+    assert tiles.tile(70, "sm_86", compiled.SHARED_MEMORY["sm_86"], "fp32").streamed
     check(Gpu("sm_86"), RULES[rule], 70, samples=3)
 
 
@@ -136,7 +136,7 @@ def test_bits_depend_neither_on_the_architecture_nor_on_the_tile(rule: str, dim:
     of 16 products once, in mma.sync as in wgmma; the hardware's own sums are not specified and may differ between the
     two, and between generations. Of rank-one noise at 64, a warp that owns whole rows adds up the inner product's last
     four parts in another order than four warps do."""
-    tile = decode.tile(dim, "sm_80", compiled.SHARED_MEMORY["sm_80"], "fp32")
+    tile = tiles.tile(dim, "sm_80", compiled.SHARED_MEMORY["sm_80"], "fp32")
     bits = run(Gpu("sm_80"), RULES[rule], dim)
     assert not bits.isnan().any()
     others = [Gpu("sm_120" if dim < 65 else "sm_100"), Gpu("sm_80", tile=Tile(16, tile.warps // 2))]
@@ -300,7 +300,7 @@ def test_shipped_table(arch: str, rule: str) -> None:
                 assert listed <= (50 if rows else 10)
                 assert hot <= (80 if rows else 0)
         assert re.search(r"\bHG?MMA\b|v_mfma_f32_\w*f16", code.assembly)
-        tile = decode.tile(dim, arch, compiled.SHARED_MEMORY[arch], "fp32", compiled.CONSTANTS[rule]["RULE"])
+        tile = tiles.tile(dim, arch, compiled.SHARED_MEMORY[arch], "fp32", compiled.CONSTANTS[rule]["RULE"])
         assert (code.samples, code.warps, code.streamed) == tile[:3]
 
 
@@ -342,7 +342,7 @@ def test_what_is_examined_is_what_runs(dim: int, samples: int, offset: int) -> N
     launch = decode.prepare(
         state, w0, torch.zeros(1, 2, samples, dim), rule=GAUSSIAN.encode(5), steps=[5], seed=offset << 32,
         first_sample=offset, first_prompt=offset, first_step=0, precision="fp32", target="cuda",
-        tile=decode.tile(dim, "sm_90", 2**20, "fp32"),
+        tile=tiles.tile(dim, "sm_90", 2**20, "fp32"),
     )  # fmt: skip
     kernel = launch.kernel
     bind = create_function_from_signature(kernel.signature, kernel.params, make_backend(compiled.gpu("sm_90")))

@@ -150,7 +150,7 @@ def test_profile_of_the_default_run(kind: str) -> None:
         synchronise=lambda: None,
         trace=False,
     )
-    assert 0 < found["seconds"]["prefill"] < found["seconds"]["whole"]
+    assert min(found["seconds"].values()) > 0
     assert found["share_of_bound"]["whole"] == 2 * 8 * 16 * 2 / found["seconds"]["whole"] / 1e9
     assert profile.shown(found).startswith(f"{kind}: prefill")
 

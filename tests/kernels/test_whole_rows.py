@@ -15,7 +15,7 @@ from ttc_fast import GaussianNoise, PowerLawDecay
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from ttc_fast.kernels import compiled, decode
+from ttc_fast.kernels import compiled, tiles
 
 from gpusim import Gpu
 from ptxsim import SimError
@@ -43,7 +43,7 @@ def test_which_gpu_has_them(
     )
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: there)
     monkeypatch.setattr(torch.version, "hip", hip)
-    assert decode._tile_here(13, torch.device("cuda", 0), precision, "gaussian").samples == samples
+    assert tiles.tile_here(13, torch.device("cuda", 0), precision, "gaussian").samples == samples
 
 
 @slow
@@ -105,7 +105,7 @@ def access_of_products(assembly: str) -> list[str]:
 def test_products_do_not_overtake_their_registers(rule: str, dim: int) -> None:
     """Triton's PTX may compute an operand after the fence (ptxsim.py); ptxas must not."""
     assembly = compiled.compile_decode("sm_90", rule, dim).assembly
-    whole = (dim, compiled.CONSTANTS[rule]["RULE"]) in decode.WHOLE_ROWS
+    whole = (dim, compiled.CONSTANTS[rule]["RULE"]) in tiles.WHOLE_ROWS
     assert ("HGMMA" in assembly) == whole
     assert not access_of_products(assembly)
     if whole:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from ttc_fast.kernels import aggregate, compiled
 from ttc_fast.kernels import decode as kernels
+from ttc_fast.kernels.tiles import Tile, tile
 
 import ptxsim
 from ptxaccess import Rows
@@ -87,7 +88,7 @@ class Gpu(Simulated):
     """Called as the ``decode`` of a backend is."""
 
     precision: str = "fp32"
-    tile: kernels.Tile | None = None
+    tile: Tile | None = None
     far: bool = False
     """Whether the thoughts of two asked steps lie more than 2^31 coefficients apart."""
     module: Any = kernels
@@ -112,19 +113,17 @@ class Gpu(Simulated):
             thoughts[0] = w0 if w0.ndim == 3 else w0[:, None]
         if asked[-1] > first_step:
             encoded = rule.encode(max(asked))
-            tile = self.tile or self.chosen_tile(w0.shape[-1], encoded.kind)
+            own = self.tile or self.chosen_tile(w0.shape[-1], encoded.kind)
             launch = self.module.prepare(
                 state, w0, thoughts, rule=encoded, steps=asked, seed=seed, first_sample=first_sample,
-                first_prompt=first_prompt, first_step=first_step, precision=self.precision, target="cuda", tile=tile,
+                first_prompt=first_prompt, first_step=first_step, precision=self.precision, target="cuda", tile=own,
             )  # fmt: skip
             self.execute(launch)
         return thoughts[[asked.index(t) for t in steps]]
 
-    def chosen_tile(self, dim: int, kind: str) -> kernels.Tile:
+    def chosen_tile(self, dim: int, kind: str) -> Tile:
         """The one that such a GPU would launch."""
-        memory = compiled.SHARED_MEMORY[self.arch]
-        found: kernels.Tile = self.module.tile(dim, self.arch, memory, self.precision, kind)
-        return found
+        return tile(dim, self.arch, compiled.SHARED_MEMORY[self.arch], self.precision, kind)
 
     def place(self, arguments: dict[str, Any]) -> None:
         if self.far:
