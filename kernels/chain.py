@@ -8,7 +8,7 @@ import triton.language as tl
 from .draws import draws_bits, draws_of, is_continuous
 from .once import compiled_once
 from .product import matrix, product, product_of_bits, split, split_for_bits
-from .streamed import exchanged_draw, places, streamed_product
+from .streamed import keep_draws, places, streamed_product
 from .subset import subset
 
 
@@ -238,7 +238,7 @@ def decode_kernel(
     if STREAMED:
         for t in range(begin, 4 * stops_count):
             if (t == begin) | (t % 4 == 0):
-                exchanged_draw(drawn, draws_of(seed, sample, coordinate, first_block + t // 4, prompt, RULE, TARGET))
+                keep_draws(drawn, draws_of(seed, sample, coordinate, first_block + t // 4, prompt, RULE, TARGET))
             draw = tl.load(drawn + (t % 4) * BN * D + n[:, None] * D + i[None, :])
             token, x = _step(
                 x, draw, noise + t, half, factor, m, bias, i[None, :], dim,

@@ -138,12 +138,17 @@ def split_for_bits(m, PRECISION: tl.constexpr, TARGET: tl.constexpr):
 
 
 @triton.jit
+def two_products(ones, high, low, u):
+    """u + ones (high + low)."""
+    u = tl.dot(ones, low, u, input_precision="ieee")
+    return tl.dot(ones, high, u, input_precision="ieee")
+
+
+@triton.jit
 def product_of_bits(w, high, low, u, PRECISION: tl.constexpr, TARGET: tl.constexpr):
     """u + w m for thoughts of zeros and ones, u and the product in the units of :func:`split_for_bits`."""
     if PRECISION == "fp32":
-        ones = half(w, TARGET)
-        u = tl.dot(ones, low, u, input_precision="ieee")
-        u = tl.dot(ones, high, u, input_precision="ieee")
+        u = two_products(half(w, TARGET), high, low, u)
     else:
         u = tl.dot(w, high, u, input_precision=PRECISION)
     return u

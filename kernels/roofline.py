@@ -3,7 +3,7 @@
 Everything is per coefficient-step and per thread: a mix of 32 instructions of a warp that advances 32
 coefficients by one step is a mix of one. A bound takes the busiest of issue slots and pipes as perfectly
 busy; it leaves out latency, dependencies, barriers and bank conflicts, so that no run can be faster.
-No timing on a GPU stands behind these figures yet: see ``bench/gpu.py``.
+README.md holds timings on a GPU against them, which ``bench/gpu.py`` makes.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ import triton.language as tl
 from torch import Tensor
 
 from . import padded
-from .product import half, six_products, thirds
+from .product import half, six_products, thirds, two_products
 
 SLICE = tl.constexpr(32)
 """Rows of the matrix in a slice."""
 
 
 @triton.constexpr_function
-def parts_of(bits, precision):
+def _parts_of(bits, precision):
     """In how many parts a matrix is kept."""
     return 1 if precision != "fp32" else 2 if bits else 3
 
@@ -55,7 +55,7 @@ def workspace(state: Tensor, programs: int, samples: int, bits: bool, precision:
         _, exponent = torch.frexp(m.abs().amax(1))
         unit = torch.ldexp(unit, 15 - exponent.clamp(min=-25))
         m *= unit[:, None]
-    count, size = int(parts_of(bits, precision)), int(_words(width**2, precision))
+    count, size = int(_parts_of(bits, precision)), int(_words(width**2, precision))
     page = count * size + width
     own = count * int(_words(samples * width, precision)) + 4 * samples * width
     work = state.new_empty(prompts * page + programs * own)
@@ -75,7 +75,7 @@ def places(
 ):  # fmt: skip
     """Of :func:`workspace`: where the units, the matrix and the thoughts of a program, both by parts, and its draws
     lie."""
-    PARTS: tl.constexpr = parts_of(BITS, PRECISION)
+    PARTS: tl.constexpr = _parts_of(BITS, PRECISION)
     SIZE: tl.constexpr = PARTS * _words(D * D, PRECISION)
     m = work + prompt * (SIZE + D)
     OWN: tl.constexpr = PARTS * _words(BN * D, PRECISION)
@@ -86,7 +86,7 @@ def places(
 
 
 @triton.jit
-def exchanged_draw(place, draws):
+def keep_draws(place, draws):
     """Keep what four steps draw ``[BN, D]``, which would take all registers. A thread may read what another drew."""
     BN: tl.constexpr = draws[0].shape[0]
     D: tl.constexpr = draws[0].shape[1]
@@ -141,9 +141,7 @@ def streamed_product(w, m, own, dim, u, BITS: tl.constexpr, PRECISION: tl.conste
         if PRECISION != "fp32":
             u = tl.dot(_part(column), _part(row), u, input_precision=PRECISION)
         elif BITS:
-            ones = _part(column)
-            u = tl.dot(ones, _part(row + D * D), u, input_precision="ieee")
-            u = tl.dot(ones, _part(row), u, input_precision="ieee")
+            u = two_products(_part(column), _part(row), _part(row + D * D), u)
         else:
             a1, a2, a3 = _part(column), _part(column + BN * D), _part(column + 2 * BN * D)
             u = six_products(a1, a2, a3, _part(row), _part(row + D * D), _part(row + 2 * D * D), u)

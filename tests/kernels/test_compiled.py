@@ -226,13 +226,11 @@ def test_error_of_a_step(arch: str, precision: str, error: float, binary: bool) 
 def test_no_barrier_can_be_spared(arch: str, dim: int) -> None:
     """Each barrier deleted in turn leaves a race that the simulator reports: in a chain in which all four stores of a
     block are made, or in one that is resumed inside a block."""
-    state, w0 = problem(1, dim)
     texts: list[str] = []
 
     def races(edit: Callable[[str], str]) -> int:
         gpu = Gpu(arch, edit=edit)
-        gpu(state, w0, rule=GAUSSIAN, steps=[9, 10, 11, 12], samples=3, seed=7)
-        gpu(state, w0, rule=GAUSSIAN, steps=[2, 3, 4], first_step=1, samples=3, seed=7)
+        gpu.every_store(GAUSSIAN, dim)
         return gpu.races
 
     assert races(lambda ptx: texts.append(ptx) or ptx) == 0  # type: ignore[func-returns-value]  # keeps a copy

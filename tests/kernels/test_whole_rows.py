@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from decoding_problems import problem
 from ttc_fast import GaussianNoise, PowerLawDecay
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -51,13 +50,11 @@ def test_no_order_of_products_can_be_spared() -> None:
     """Deleted in turn: the barriers (but that of the hot loop, as block 0, which has its own, comes first), the fence
     of the matrix in shared memory; and of a step's six products, which keep their order, the fence
     before the first, the wait for the last, and its commit."""
-    state, w0 = problem(1, 13)
     texts: list[str] = []
 
     def seen(edit: Callable[[str], str]) -> int:
         gpu = Gpu("sm_90", edit=edit)
-        gpu(state, w0, rule=GAUSSIAN, steps=[9, 10, 11, 12], samples=3, seed=7)
-        gpu(state, w0, rule=GAUSSIAN, steps=[2, 3, 4], first_step=1, samples=3, seed=7)
+        gpu.every_store(GAUSSIAN, 13)
         return gpu.races + gpu.unfenced
 
     assert seen(lambda ptx: texts.append(ptx) or ptx) == 0  # type: ignore[func-returns-value]  # keeps a copy

@@ -16,6 +16,7 @@ from ttc_fast.kernels import decode as kernels
 from ttc_fast.kernels.tiles import Tile, tile
 
 import ptxsim
+from decoding_problems import problem
 from ptxaccess import Rows
 
 
@@ -120,6 +121,12 @@ class Gpu(Simulated):
             )  # fmt: skip
             self.execute(launch)
         return thoughts[[asked.index(t) for t in steps]]
+
+    def every_store(self, rule: Any, dim: int) -> None:
+        """A chain in which all four thoughts of a block are stored, and one that is resumed inside a block."""
+        state, w0 = problem(1, dim)
+        self(state, w0, rule=rule, steps=[9, 10, 11, 12], samples=3, seed=7)
+        self(state, w0, rule=rule, steps=[2, 3, 4], first_step=1, samples=3, seed=7)
 
     def chosen_tile(self, dim: int, kind: str) -> Tile:
         """The one that such a GPU would launch."""
